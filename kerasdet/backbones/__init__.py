@@ -1,0 +1,47 @@
+"""Backbones: layers that turn normalized pixels into a list of feature maps, level l with stride 2**l."""
+
+from functools import partial
+
+from kerasdet.backbones.mobilenet import MobileNet
+from kerasdet.backbones.resnet import ResNet
+
+# Keras' own ResNets stride in the first 1x1, use their own epsilon and subtract Caffe's means.
+KERAS_RESNET = {"stride_in": "1x1", "epsilon": 1.001e-5, "normalization": "caffe"}
+
+BACKBONES = {
+    "resnet18": partial(ResNet, 18),
+    "resnet34": partial(ResNet, 34),
+    "resnet50": partial(ResNet, 50),
+    "resnet101": partial(ResNet, 101),
+    "resnet152": partial(ResNet, 152),
+    "resnet50_keras": partial(ResNet, 50, **KERAS_RESNET),
+    "resnet101_keras": partial(ResNet, 101, **KERAS_RESNET),
+    "resnet152_keras": partial(ResNet, 152, **KERAS_RESNET),
+    "resnext50_32x4d": partial(ResNet, 50, groups=32, group_width=4),
+    "resnext101_32x8d": partial(ResNet, 101, groups=32, group_width=8),
+    "resnext101_64x4d": partial(ResNet, 101, groups=64, group_width=4),
+    "mobilenet_v1": partial(MobileNet, 1),
+    "mobilenet_v2": partial(MobileNet, 2),
+}
+
+
+def build(backbone, levels, **options):
+    """Makes a backbone.
+
+    Args:
+        backbone: a key of `BACKBONES`, or a dict of its `name` and further arguments of its class.
+        levels: first and last level to return.
+        options: further arguments of its class.
+
+    Returns:
+        A layer with `normalization`, a key of `layers.pixels.STATISTICS`.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if not isinstance(backbone, str):
+        options = {**options, **backbone}
+        backbone = options.pop("name", None)
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(BACKBONES)}, got {backbone!r}.")
+    return BACKBONES[backbone](levels=levels, **options)

@@ -1,0 +1,51 @@
+"""MobileNet V1 (arXiv:1704.04861) and V2 (arXiv:1801.04381) of `keras.applications`, tapped at the strides a pyramid needs."""
+
+import keras
+
+NETWORKS = {1: keras.applications.MobileNet, 2: keras.applications.MobileNetV2}
+
+# The last layer of each stride 2, 4, 8, 16, 32. V2 is tapped where the next block has expanded, as in SSDLite.
+TAPS = {
+    1: ("conv_pw_1_relu", "conv_pw_3_relu", "conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"),
+    2: ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu"),
+}
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class MobileNet(keras.layers.Layer):
+    """A MobileNet, tapped at chosen levels.
+
+    Args:
+        version: 1 or 2.
+        levels: first and last level to return, 1...5; level l has stride 2**l.
+        alpha: width multiplier.
+        norm: "frozen" for a fixed BatchNorm, "batch" to train it.
+        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top.
+    """
+
+    normalization = "tf"
+
+    def __init__(self, version, levels=(3, 5), alpha=1.0, norm="frozen", weights=None, **kwargs):
+        super().__init__(**kwargs)
+        if norm not in ("frozen", "batch"):
+            raise ValueError(f"norm of a MobileNet must be 'frozen' or 'batch', got {norm!r}.")
+        network = NETWORKS[version](input_shape=(None, None, 3), alpha=alpha, include_top=False, weights=weights)
+        taps = [network.get_layer(name).output for name in TAPS[version][levels[0] - 1 : levels[1]]]
+        self.network = keras.Model(network.input, taps)
+        if norm == "frozen":
+            # Keras hands the outer `training` down to a nested model: only the flag of each layer really freezes it.
+            for layer in self.network.layers:
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.trainable = False
+
+    def call(self, x, training=False):
+        """Runs the network.
+
+        Args:
+            x: [B, H, W, 3], pixels / 127.5 - 1.
+
+        Returns:
+            List of feature maps, one for each level.
+        """
+        features = self.network(x, training=training)
+        return list(features) if isinstance(features, (list, tuple)) else [features]

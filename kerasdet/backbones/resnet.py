@@ -1,0 +1,152 @@
+"""ResNet (He et al., CVPR 2016, arXiv:1512.03385) and ResNeXt (Xie et al., CVPR 2017, arXiv:1611.05431)."""
+
+import keras
+import tensorflow as tf
+
+from kerasdet.layers.conv import Conv
+
+# Table 1: blocks of the stages conv2_x ... conv5_x.
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class ResNet(keras.layers.Layer):
+    """A residual network, tapped at chosen levels.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        levels: first and last level to return, 2...5; level l has stride 2**l.
+        norm: kind of `layers.norm`.
+        epsilon: of the norms.
+        stride_in: "3x3" (torchvision's and NVIDIA's form) or "1x1" (the paper's and Keras'), where a bottleneck strides.
+        groups, group_width: ResNeXt's cardinality and bottleneck width: 32 and 4 for 32x4d.
+        width: channels of the stem and unit of all others; 64 in the paper.
+        output_stride: 32, or 16 or 8, which trades the stride of the last stages for dilation.
+        normalization: pixel statistics, see `layers.pixels`.
+        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top: see `load_keras`.
+    """
+
+    def __init__(
+        self, depth, levels=(2, 5), norm="batch", epsilon=1e-5, stride_in="3x3", groups=1, group_width=64, width=64,
+        output_stride=32, normalization="torch", weights=None, **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        if stride_in not in ("1x1", "3x3"):
+            raise ValueError(f"stride_in must be '1x1' or '3x3', got {stride_in!r}.")
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}.")
+        self.depth = depth
+        self.levels = levels
+        self.normalization = normalization
+        self.stride_in = stride_in
+        conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
+        self.stem = Conv(width, 7, 2, activation="relu", **conv)
+        self.stages = []
+        for i, blocks in enumerate(BLOCKS[depth][: levels[1] - 1]):
+            channels, stride, dilation = width * 2**i, 1 if i == 0 else 2, 1
+            if 2 ** (i + 2) > output_stride:
+                dilation, stride = 2 ** (i + 2) // output_stride, 1
+            stage = []
+            for b in range(blocks):
+                shape = {"stride": stride if b == 0 else 1, "dilation": dilation, "project": b == 0 and (i > 0 or depth >= 50)}
+                if b == 0 and dilation > 1:
+                    shape["dilation"] = dilation // 2
+                if depth < 50:
+                    stage.append(Basic(channels, **shape, **conv))
+                else:
+                    inner = channels * group_width // 64 * groups
+                    stage.append(Bottleneck(inner, 4 * channels, stride_in=stride_in, groups=groups, **shape, **conv))
+            self.stages.append(stage)
+        if weights is not None:
+            load_keras(self, weights)
+
+    def call(self, x, training=False):
+        """Runs the network.
+
+        Args:
+            x: [B, H, W, 3], normalized pixels.
+
+        Returns:
+            List of feature maps, one for each level.
+        """
+        x = self.stem(x, training=training)
+        x = tf.nn.max_pool2d(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")  # after ReLU, 0 pads like -inf
+        features = []
+        for level, stage in enumerate(self.stages, start=2):
+            for block in stage:
+                x = block(x, training=training)
+            if level >= self.levels[0]:
+                features.append(x)
+        return features
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Basic(keras.layers.Layer):
+    """Two 3x3 convolutions and a shortcut (figure 5, left)."""
+
+    def __init__(self, channels, stride, dilation, project, norm, epsilon, **kwargs):
+        super().__init__(**kwargs)
+        conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
+        self.conv1 = Conv(channels, 3, stride, activation="relu", dilation=dilation, **conv)
+        self.conv2 = Conv(channels, 3, dilation=dilation, **conv)
+        self.shortcut = Conv(channels, 1, stride, **conv) if project else None
+
+    def call(self, x, training=False):
+        shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
+        x = self.conv1(x, training=training)
+        return tf.nn.relu(self.conv2(x, training=training) + shortcut)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Bottleneck(keras.layers.Layer):
+    """1x1, 3x3, 1x1 and a shortcut (figure 5, right)."""
+
+    def __init__(self, inner, channels, stride, dilation, project, stride_in, groups, norm, epsilon, **kwargs):
+        super().__init__(**kwargs)
+        conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
+        first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+        self.conv1 = Conv(inner, 1, first, activation="relu", **conv)
+        self.conv2 = Conv(inner, 3, second, activation="relu", dilation=dilation, groups=groups, **conv)
+        self.conv3 = Conv(channels, 1, **conv)
+        self.shortcut = Conv(channels, 1, stride, **conv) if project else None
+
+    def call(self, x, training=False):
+        shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
+        x = self.conv2(self.conv1(x, training=training), training=training)
+        return tf.nn.relu(self.conv3(x, training=training) + shortcut)
+
+
+def load_keras(resnet, weights):
+    """Loads the ImageNet weights of `keras.applications` into a `ResNet` of their form.
+
+    Keras' convolutions have a bias before the norm: the norm's mean takes it. Keras feeds BGR: the first kernel is turned.
+
+    Args:
+        resnet: a `ResNet` of depth 50, 101 or 152 with `backbones.KERAS_RESNET`.
+        weights: "imagenet" or the path of a Keras weights file without top.
+
+    Raises:
+        ValueError: the network has another form.
+    """
+    networks = {50: keras.applications.ResNet50, 101: keras.applications.ResNet101, 152: keras.applications.ResNet152}
+    if resnet.depth not in networks or resnet.stride_in != "1x1" or resnet.normalization != "caffe":
+        raise ValueError("Keras' ImageNet weights fit the backbones resnet50_keras, resnet101_keras and resnet152_keras only.")
+    source = networks[resnet.depth](include_top=False, weights=weights, input_shape=(None, None, 3))
+    resnet(tf.zeros([1, 32, 32, 3]))
+
+    def copy(conv, name, turned=False):
+        kernel, bias = source.get_layer(f"{name}_conv").get_weights()
+        gamma, beta, mean, variance = source.get_layer(f"{name}_bn").get_weights()
+        conv.kernel.assign(kernel[:, :, ::-1] if turned else kernel)
+        for variable, value in zip(
+            (conv.norm.gamma, conv.norm.beta, conv.norm.moving_mean, conv.norm.moving_variance),
+            (gamma, beta, mean - bias, variance), strict=True,
+        ):  # fmt: skip
+            variable.assign(value)
+
+    copy(resnet.stem, "conv1", turned=True)
+    for s, stage in enumerate(resnet.stages, start=2):
+        for b, block in enumerate(stage, start=1):
+            for i, conv in enumerate((block.shortcut, block.conv1, block.conv2, block.conv3)):
+                if conv is not None:
+                    copy(conv, f"conv{s}_block{b}_{i}")

@@ -1,0 +1,6 @@
+"""Data: readers that turn annotation files into a `Dataset`, and what feeds it to a detector."""
+
+from kerasdet.data.dataset import Dataset, Record
+from kerasdet.data.read import read
+
+__all__ = ["Dataset", "Record", "read"]

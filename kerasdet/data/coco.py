@@ -1,0 +1,188 @@
+"""Reader of COCO annotation files: boxes, crowds, masks and keypoints."""
+
+import json
+import math
+import os
+
+import numpy as np
+
+from kerasdet.data import files
+from kerasdet.data.dataset import Dataset, Record, clip
+
+
+def read(annotations, images, keypoints=()):
+    """Reads a COCO instances or keypoints file.
+
+    Classes are numbered 0...K-1 in the order of their category ids. An image without annotations is a background image.
+    Boxes are clipped to the image; one that keeps no area is dropped, with a line in the data set's `notes`. They are
+    read as boxes of the upright picture, which is what annotation tools show, even where the file states the size of
+    the picture before its EXIF rotation; that too is noted.
+
+    Args:
+        annotations: path of the json file.
+        images: folder that the file names of the json file start from.
+        keypoints: names of the P keypoints; by default those of the file's categories.
+
+    Returns:
+        `Dataset`. Its records carry `segments`, as written in the file, if any annotation has one (an object without
+        has an empty list), and `keypoints` if they have names (an object without has zeros).
+
+    Raises:
+        ValueError: one line that names the file and the annotation, image or category at fault.
+        FileNotFoundError: one line with the number of missing image files and the first of them.
+    """
+    content = _load(annotations)
+    categories = _categories(content["categories"], annotations)
+    pictures = _pictures(content["images"], annotations)
+    keypoints = tuple(keypoints) or _keypoint_names(categories, annotations)
+    class_of = {category["id"]: index for index, category in enumerate(categories)}
+    objects = _objects(content["annotations"], pictures, class_of, len(keypoints), annotations)
+
+    paths = [os.path.join(images, picture["file_name"]) for picture in pictures.values()]
+    files.require(paths, annotations)
+    stated = [_stated_size(picture) for picture in pictures.values()]
+    sizes = files.upright_sizes(paths, stated)
+
+    dataset = Dataset(
+        name=os.path.splitext(os.path.basename(annotations))[0],
+        classes=[category["name"] for category in categories],
+        records=[],
+        category_ids=list(class_of),
+        keypoints=keypoints,
+    )
+    if not keypoints and any(annotation.get("keypoints") for annotation in content["annotations"]):
+        dataset.notes.append(f"{annotations}: keypoints are left out, for no category names them: pass `keypoints`.")
+    masked = any(annotation.get("segmentation") for annotation in content["annotations"])
+    for image_id, path, size, said in zip(pictures, paths, sizes, stated, strict=True):
+        if said and said != size:
+            dataset.notes.append(
+                f"{annotations}: image {image_id} ({path}) is stated as {said[1]} x {said[0]}, and is "
+                f"{size[1]} x {size[0]} after its EXIF rotation; its boxes are read as of the latter."
+            )
+        boxes, kept = clip([_corners(annotation["bbox"]) for annotation in objects[image_id]], *size)
+        dataset.notes += [
+            f"{annotations}: annotation {annotation['id']} of image {image_id} ({path}) is dropped: "
+            f"bbox {annotation['bbox']} has no area inside {size[1]} x {size[0]} pixels."
+            for annotation, keep in zip(objects[image_id], kept, strict=True)
+            if not keep
+        ]
+        found = [annotation for annotation, keep in zip(objects[image_id], kept, strict=True) if keep]
+        dataset.records.append(_record(image_id, path, size, boxes[kept], found, class_of, masked, len(keypoints)))
+    return dataset
+
+
+def _load(path):
+    with open(path, encoding="utf-8-sig") as file:
+        try:
+            content = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path} is not a json file: {error}.") from None
+    for key in ("images", "categories", "annotations"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise ValueError(f"{path} is not a COCO annotation file: it has no list '{key}'.")
+        if not content[key] and key != "annotations":
+            raise ValueError(f"{path} has no {key}: the list is empty.")
+    return content
+
+
+def _categories(categories, path):
+    for index, category in enumerate(categories):
+        for key in ("id", "name"):
+            if key not in category:
+                raise ValueError(f"{path}: category number {index}, counted from 0, has no '{key}'.")
+            if any(category[key] == other[key] for other in categories[:index]):
+                raise ValueError(f"{path}: two categories have the {key} {category[key]!r}.")
+    return sorted(categories, key=lambda category: category["id"])
+
+
+def _pictures(images, path):
+    pictures = {}
+    for index, picture in enumerate(images):
+        for key in ("id", "file_name"):
+            if key not in picture:
+                raise ValueError(f"{path}: image number {index}, counted from 0, has no '{key}'.")
+        image_id = picture["id"]
+        if not isinstance(image_id, int) or image_id < 0:
+            raise ValueError(f"{path}: image id {image_id!r} of {picture['file_name']} is not an integer of 0 or more.")
+        if image_id in pictures:
+            names = f"{pictures[image_id]['file_name']} and {picture['file_name']}"
+            raise ValueError(f"{path}: two images have the id {image_id}: {names}.")
+        pictures[image_id] = picture
+    return pictures
+
+
+def _keypoint_names(categories, path):
+    names = {tuple(category["keypoints"]) for category in categories if category.get("keypoints")}
+    if len(names) > 1:
+        raise ValueError(f"{path}: categories differ in their keypoints, {sorted(names)}; a data set has one list.")
+    return names.pop() if names else ()
+
+
+def _objects(annotations, pictures, class_of, points, path):
+    """The checked annotations of every image."""
+    objects = {image_id: [] for image_id in pictures}
+    seen = set()
+    for index, annotation in enumerate(annotations):
+        if "id" not in annotation:
+            raise ValueError(f"{path}: annotation number {index}, counted from 0, has no 'id'.")
+        fault = "occurs twice: ids must be unique" if annotation["id"] in seen else None
+        fault = fault or _fault(annotation, pictures, class_of, points)
+        if fault:
+            raise ValueError(f"{path}: annotation {annotation['id']} {fault}.")
+        seen.add(annotation["id"])
+        objects[annotation["image_id"]].append(annotation)
+    return objects
+
+
+def _fault(annotation, pictures, class_of, points):
+    """What is wrong with an annotation, in words, or None."""
+    for key in ("image_id", "category_id", "bbox"):
+        if key not in annotation:
+            return f"has no '{key}'"
+    if annotation["image_id"] not in pictures:
+        return f"belongs to image {annotation['image_id']}, which is not among the images"
+    if annotation["category_id"] not in class_of:
+        return f"has category_id {annotation['category_id']}, which is not among the categories {list(class_of)}"
+    if not _numbers(annotation["bbox"], 4):
+        return f"has bbox {annotation['bbox']}: four finite numbers x, y, width, height are needed"
+    if annotation.get("area") is not None and not _numbers([annotation["area"]], 1):
+        return f"has area {annotation['area']}: a finite number is needed"
+    if points and annotation.get("keypoints") and not _numbers(annotation["keypoints"], 3 * points):
+        return f"has keypoints {annotation['keypoints']}: {points} times x, y, visibility are needed"
+    return None
+
+
+def _numbers(values, count):
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    )
+
+
+def _stated_size(picture):
+    height, width = picture.get("height"), picture.get("width")
+    return (int(height), int(width)) if height and width else None
+
+
+def _corners(bbox):
+    x, y, width, height = bbox
+    return x, y, x + width, y + height
+
+
+def _record(image_id, path, size, boxes, annotations, class_of, masked, points):
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    stated = [annotation.get("area") for annotation in annotations]
+    poses = [annotation.get("keypoints") or [0] * 3 * points for annotation in annotations]
+    return Record(
+        id=image_id,
+        image=path,
+        height=size[0],
+        width=size[1],
+        boxes=boxes,
+        classes=np.array([class_of[annotation["category_id"]] for annotation in annotations], np.int32),
+        crowds=np.array([annotation.get("iscrowd", 0) for annotation in annotations], bool),
+        areas=np.array([box if said is None else said for box, said in zip(areas, stated, strict=True)], np.float32),
+        segments=[annotation.get("segmentation") or [] for annotation in annotations] if masked else None,
+        keypoints=np.array(poses, np.float32).reshape(-1, points, 3) if points else None,
+    )

@@ -1,0 +1,75 @@
+"""What every reader returns: a `Dataset` of `Record`s, plain NumPy values in pixels of the upright image."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class Record:
+    """One picture with its objects.
+
+    Attributes:
+        id: the data set's image id, 0 or more, unique in its data set.
+        image: path of the image file, or the pixels themselves, [H, W, 3] uint8.
+        height, width: size of the upright image (EXIF orientation applied), pixels.
+        boxes: [M, 4] float32, x1 y1 x2 y2, continuous pixels, inside the image, positive area.
+        classes: [M] int32, 0...K-1.
+        crowds: [M] bool, regions to ignore (COCO iscrowd, VOC difficult).
+        areas: [M] float32, what COCO's size ranges go by: the mask's area where known, else the box's.
+        segments: None, or M COCO segmentations (polygons or RLE).
+        keypoints: None, or [M, P, 3] float32: x, y, visibility 0/1/2.
+    """
+
+    id: int
+    image: str | np.ndarray
+    height: int
+    width: int
+    boxes: np.ndarray
+    classes: np.ndarray
+    crowds: np.ndarray
+    areas: np.ndarray
+    segments: list | None = None
+    keypoints: np.ndarray | None = None
+
+
+@dataclasses.dataclass
+class Dataset:
+    """Records with the names that their numbers stand for.
+
+    Attributes:
+        name: what it is called in logs and reports.
+        classes: names, in the order of the class ids 0...K-1.
+        records: list of `Record`.
+        category_ids: the ids by which result files name the classes; 1...K unless the annotation file says otherwise.
+        keypoints: names of the P keypoints, or an empty tuple.
+        notes: one line for each thing that a reader dropped or changed, naming file and annotation.
+    """
+
+    name: str
+    classes: tuple
+    records: list
+    category_ids: tuple = ()
+    keypoints: tuple = ()
+    notes: list = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        self.classes = tuple(self.classes)
+        self.category_ids = tuple(self.category_ids) or tuple(range(1, len(self.classes) + 1))
+
+    def __len__(self):
+        return len(self.records)
+
+
+def clip(boxes, height, width):
+    """Clips boxes to their image and finds those that keep an area.
+
+    Args:
+        boxes: M boxes x1 y1 x2 y2, pixels, anywhere.
+        height, width: size of the image, pixels.
+
+    Returns:
+        [M, 4] float32 boxes inside the image, and [M] bool: both sides are positive.
+    """
+    boxes = np.clip(np.reshape(np.asarray(boxes, np.float32), (-1, 4)), 0, np.float32([width, height, width, height]))
+    return boxes, (boxes[:, 2:] > boxes[:, :2]).all(1)

@@ -1,0 +1,270 @@
+"""The base of all detectors: one set of verbs for every paper."""
+
+import inspect
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdet import images as image
+from kerasdet.targets.assign import over_replicas
+
+
+class _Complete(type(keras.Model)):
+    """Makes a detector's layers under its own dtype policy, keeps its arguments, and builds it: ready when constructed."""
+
+    def __call__(cls, *args, **kwargs):
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(kwargs.get("dtype") or before)
+        try:
+            model = super().__call__(*args, **kwargs)
+            bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs)
+            bound.apply_defaults()
+            model.arguments = {k: v for k, v in bound.arguments.items() if k not in ("self", "kwargs")}
+            model.arguments.update(bound.arguments.get("kwargs", {}))
+            model(model.example())
+        finally:
+            keras.config.set_dtype_policy(before)
+        return model
+
+
+class Detector(keras.Model, metaclass=_Complete):
+    """A detector: `network`, `loss_terms` and `detections` make it train, validate, detect, save and export.
+
+    A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
+    its terms in `terms`.
+
+    Args:
+        classes: names of the classes, or their number.
+        resize: rule of `images.preprocess`: ("shorter", 800, 1333), ("stretch", 300, 300), ("letterbox", 416, 416) or
+            ("keep",).
+        multiple: network images are padded to a multiple of this, pixels.
+        name, dtype: of the Keras model; dtype "mixed_bfloat16" and "mixed_float16" train and run in mixed precision, with
+            boxes, losses and suppression in float32.
+    """
+
+    terms = ()
+
+    def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, name=None, dtype=None):
+        # Keras would cast boxes to half precision and compile suppression with XLA.
+        super().__init__(name=name, dtype=dtype, autocast=False)
+        self.supports_jit = False
+        image.check_rule(resize)
+        names = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"classes must be one or more different names, or their number, got {classes!r}.")
+        self.classes = tuple(names)
+        self.resize = tuple(resize)
+        self.multiple = multiple
+        self.trackers = {term: keras.metrics.Mean(term) for term in ("loss", *self.terms)}
+        self.clip_norm = None
+
+    @property
+    def num_classes(self):
+        """K, the number of classes."""
+        return len(self.classes)
+
+    def network(self, images, training=False):
+        """Runs once a picture.
+
+        Args:
+            images: the images dict of `contract`.
+            training: whether norms and dropout train.
+
+        Returns:
+            Dict of raw outputs.
+        """
+        raise NotImplementedError
+
+    def loss_terms(self, outputs, objects, images, training=True):
+        """The paper's loss.
+
+        Args:
+            outputs: what `network` returned.
+            objects: the objects dict of `contract`.
+            images: the images dict of `contract`.
+            training: False in validation.
+
+        Returns:
+            Dict of scalars, one for each of `terms`; their sum over terms and replicas is the loss.
+        """
+        raise NotImplementedError
+
+    def detections(self, outputs, images):
+        """Decodes and suppresses.
+
+        Args:
+            outputs: what `network` returned.
+            images: the images dict of `contract`.
+
+        Returns:
+            The detections dict of `contract`, in network pixels.
+        """
+        raise NotImplementedError
+
+    def preprocess(self, pixels):
+        """From pixels of a picture to what the network sees; training, `detect` and exports all call this.
+
+        Args:
+            pixels: [B, H, W, 3] or [H, W, 3], uint8 or float32, RGB 0...255.
+
+        Returns:
+            `pixels`, `windows` and `frames` of the images dict, batched as the input is.
+        """
+        return image.preprocess(pixels, self.resize, self.multiple)
+
+    def call(self, images):
+        """Detects.
+
+        Args:
+            images: the images dict, or bare pixels [B, H, W, 3] 0...255.
+
+        Returns:
+            The detections dict: in network pixels for a dict, in the pictures' own pixels for bare pixels.
+        """
+        if isinstance(images, dict):
+            return self.detections(self.network(images), images)
+        ids = tf.zeros(tf.shape(images)[:1], tf.int64)
+        images = {**self.preprocess(images), "ids": ids}
+        found = self.detections(self.network(images), images)
+        return {**found, "boxes": image.from_frames(found["boxes"], images["frames"])}
+
+    def detect(self, pictures, above=0.3):
+        """Detects in files or arrays of any size.
+
+        Args:
+            pictures: a path or array [H, W, 3] uint8 RGB, or a list of them.
+            above: least score of what is returned, 0...1; for looking at, metrics take all.
+
+        Returns:
+            For each picture a dict of `boxes` [D, 4] in its pixels, `scores` [D], `classes` [D] and `names`, by falling
+            score; without the list for a single picture.
+
+        Raises:
+            ValueError: a file is missing or is no image; the line names it.
+        """
+        if not isinstance(pictures, (list, tuple)):
+            return self.detect([pictures], above)[0]
+        return [self._detect_one(image.load(p) if isinstance(p, str) else np.asarray(p), above) for p in map(_path, pictures)]
+
+    def _detect_one(self, pixels, above):
+        if pixels.ndim != 3 or pixels.shape[-1] != 3:
+            raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
+        found = {k: v[0].numpy() for k, v in self._detect_graph(tf.constant(pixels)[None]).items()}
+        keep = np.arange(found.pop("counts"))
+        keep = keep[found["scores"][keep] >= above]
+        found = {k: v[keep] for k, v in found.items()}
+        return {**found, "names": [self.classes[i] for i in found["classes"]]}
+
+    @property
+    def _detect_graph(self):
+        if "graph" not in self.__dict__:
+            self.__dict__["graph"] = tf.function(lambda pixels: self(pixels), reduce_retracing=True)
+        return self.__dict__["graph"]
+
+    def example(self):
+        """A batch of one small black picture, as `call` takes it."""
+        images = self.preprocess(tf.zeros([1, 64, 64, 3], tf.uint8))
+        return {**images, "ids": tf.zeros([1], tf.int64)}
+
+    # Training: what `compile`, `fit` and `evaluate` of Keras need.
+
+    def compile(self, optimizer, clip_norm=None, **kwargs):
+        """As `keras.Model.compile`.
+
+        Args:
+            optimizer: a Keras optimizer.
+            clip_norm: greatest global norm of the gradients, over all replicas; Keras' own would clip each replica.
+            kwargs: to Keras.
+        """
+        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        self.clip_norm = clip_norm
+
+    def train_step(self, data):
+        images, objects = data
+        with tf.GradientTape() as tape:
+            outputs = self.network(images, training=True)
+            terms = self.loss_terms(outputs, objects, images, training=True)
+            loss = self.optimizer.scale_loss(tf.add_n(list(terms.values())))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        if self.clip_norm is not None:
+            gradients = self._clip(gradients)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._track(terms, images)
+
+    def test_step(self, data):
+        images, objects = data
+        outputs = self.network(images, training=False)
+        return self._track(self.loss_terms(outputs, objects, images, training=False), images)
+
+    def make_train_function(self, force=False):
+        """As Keras' own, but it notes the seconds spent waiting for data in `waited`."""
+        if self.train_function is not None and not force:
+            return
+        strategy = self.distribute_strategy
+
+        @tf.function(reduce_retracing=True)
+        def step(data):
+            logs = strategy.run(self.train_step, args=(data,))
+            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
+
+        def train_function(iterator):
+            begin = time.perf_counter()
+            data = next(iterator)
+            self.waited += time.perf_counter() - begin
+            return step(data)
+
+        self.waited = 0.0
+        self.train_function = train_function
+
+    def _clip(self, gradients):
+        """Clips the sum over replicas; shares it out again, since the optimizer sums over replicas."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        gradients = [over_replicas(tf.convert_to_tensor(g)) for g in gradients]
+        clipped, _ = tf.clip_by_global_norm(gradients, self.clip_norm * self.optimizer.scale_loss(1.0))
+        return [g / replicas for g in clipped]
+
+    def _track(self, terms, images):
+        """Means over images; a replica holds its share of a sum, hence the factor."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        weight = tf.reduce_sum(tf.cast(images["ids"] >= 0, tf.float32))
+        for name, value in {"loss": tf.add_n(list(terms.values())), **terms}.items():
+            self.trackers[name].update_state(value * replicas, sample_weight=weight)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Keras would build with the mean over replicas of each entry; the model is built, only the optimizer is not."""
+        if self.optimizer is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
+    # Saving and serving.
+
+    def get_config(self):
+        return {**self.arguments, "classes": list(self.classes), "name": self.name, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def get_compile_config(self):
+        """A saved model holds no optimizer; a run is resumed from its checkpoint."""
+        return None
+
+    def export(self, filepath, **kwargs):
+        """Writes a SavedModel: uint8 pixels of any batch and size in, detections in the pictures' own pixels out.
+
+        Args:
+            filepath: folder to write.
+            kwargs: to `keras.export.ExportArchive.write_out`.
+        """
+        archive = keras.export.ExportArchive()
+        archive.track(self)
+        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+        archive.add_endpoint("serving_default", lambda images: self(images), input_signature=[pixels])
+        archive.write_out(filepath, **kwargs)
+
+
+def _path(picture):
+    return str(picture) if hasattr(picture, "__fspath__") else picture

@@ -1,0 +1,137 @@
+"""RetinaNet: a dense detector trained with the focal loss."""
+
+import keras
+import tensorflow as tf
+
+from kerasdet import anchors, backbones, boxes, coders
+from kerasdet.decoding import candidates, suppress
+from kerasdet.detectors.detector import Detector
+from kerasdet.layers import FPN, ConvHead, Pixels
+from kerasdet.losses import boxes as box_losses
+from kerasdet.losses import classes as class_losses
+from kerasdet.targets import assign
+
+BOX_LOSSES = ("smooth_l1", "iou", "giou", "diou", "ciou")
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class RetinaNet(Detector):
+    """RetinaNet (Lin et al., ICCV 2017, arXiv:1708.02002).
+
+    Args:
+        classes: names of the classes, or their number.
+        backbone: a key of `backbones.BACKBONES`, or a dict of its `name` and arguments (section 4).
+        backbone_weights: None, "imagenet" or a path, loaded into the backbone when the model is first made.
+        norm: norm of the backbone, see `layers.norm`.
+        levels: first and last level of the pyramid.
+        extra_from: "c" or "p", the map that P6 is computed from: C5 in the paper, P5 in later releases.
+        width: channels of the pyramid and the heads.
+        depth: convolutions in each head's tower.
+        head_norm: None or "group".
+        octaves, ratios, scale: anchors a cell: sizes an octave, heights over widths, smallest size in strides (section 4).
+        alpha, gamma: of the focal loss (section 3.2, equation 5).
+        prior: initial score of every class (section 4.1).
+        positive, negative: IoU of positive and of background anchors (section 4).
+        box_loss: one of `BOX_LOSSES`.
+        beta: where smooth L1 turns from square to line; 0 is L1.
+        box_weight: factor of the box loss.
+        normalizer: "batch" divides by the positives of the global batch, "image" by each image's own (section 4.1).
+        per_level: candidates a level (section 4.1).
+        above: least score of a detection (section 4.1).
+        suppression: IoU above which the weaker of two boxes of a class is dropped (section 4.1).
+        limit: detections an image.
+        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect.
+        kwargs: of `Detector`.
+    """
+
+    terms = ("class", "box")
+
+    def __init__(
+        self, classes, backbone="resnet50", backbone_weights=None, norm="frozen", levels=(3, 7), extra_from="c",
+        width=256, depth=4, head_norm=None, octaves=3, ratios=(0.5, 1.0, 2.0), scale=4.0, alpha=0.25, gamma=2.0,
+        prior=0.01, positive=0.5, negative=0.4, box_loss="smooth_l1", beta=0.11, box_weight=1.0, normalizer="batch",
+        per_level=1000, above=0.05, suppression=0.5, limit=100, torchvision_anchors=False, **kwargs,
+    ):  # fmt: skip
+        super().__init__(classes, **kwargs)
+        if box_loss not in BOX_LOSSES:
+            raise ValueError(f"box_loss must be one of {BOX_LOSSES}, got {box_loss!r}.")
+        if normalizer not in ("batch", "image"):
+            raise ValueError(f"normalizer must be 'batch' or 'image', got {normalizer!r}.")
+        self.backbone = backbones.build(backbone, levels=(levels[0], 5), norm=norm, weights=backbone_weights)
+        self.pixels = Pixels(self.backbone.normalization)
+        self.fpn = FPN(width, levels, extra_from)
+        sizes = anchors.octaves(levels, scale, octaves)
+        if torchvision_anchors:
+            sizes = [[int(size + 1e-6) for size in level] for level in sizes]
+        self.anchors = anchors.Pyramid(
+            levels, sizes, ratios,
+            offset=0.0 if torchvision_anchors else 0.5, rounded=torchvision_anchors, fitted=torchvision_anchors,
+        )  # fmt: skip
+        cell = self.anchors.per_cell
+        self.class_head = ConvHead(depth, width, cell, self.num_classes, norm=head_norm, prior=prior)
+        self.box_head = ConvHead(depth, width, cell, 4, norm=head_norm)
+        self.alpha, self.gamma = alpha, gamma
+        self.positive, self.negative = positive, negative
+        self.box_loss, self.beta, self.box_weight, self.normalizer = box_loss, beta, box_weight, normalizer
+        self.per_level, self.above, self.suppression, self.limit = per_level, above, suppression, limit
+
+    def network(self, images, training=False):
+        pyramid = self.fpn(self.backbone(self.pixels(images), training=training), training=training)
+        return {
+            "logits": self.class_head(pyramid, training=training),  # [B, A, K]
+            "deltas": self.box_head(pyramid, training=training),  # [B, A, 4]
+        }
+
+    def loss_terms(self, outputs, objects, images, training=True):
+        grid = self.anchors(_size(images))
+        match = assign.by_iou(grid, objects, self.positive, self.negative, low_quality=True)
+        share = self._share(match, images)  # [B]: one over what the image's sums are divided by
+        targets = tf.one_hot(match.classes, self.num_classes)
+        focal = tf.reduce_sum(class_losses.focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
+        focal = tf.where(match.counted, focal, 0.0)
+        box = tf.where(match.positive, self._box_losses(grid, outputs["deltas"], match.boxes), 0.0)
+        return {
+            "class": tf.reduce_sum(tf.reduce_sum(focal, axis=1) * share),
+            "box": tf.reduce_sum(tf.reduce_sum(box, axis=1) * share) * self.box_weight,
+        }
+
+    def _box_losses(self, grid, deltas, matched):
+        if self.box_loss == "smooth_l1":
+            return tf.reduce_sum(box_losses.smooth_l1(deltas, coders.encode(grid, matched), self.beta), axis=-1)
+        return getattr(box_losses, self.box_loss)(coders.decode(grid, deltas), matched)
+
+    def _share(self, match, images):
+        real = tf.cast(images["ids"] >= 0, tf.float32)
+        if self.normalizer == "batch":
+            return real / assign.positives(match, images)
+        own = tf.reduce_sum(tf.cast(match.positive, tf.float32), axis=1)
+        return real / tf.maximum(own, 1.0) / tf.maximum(assign.over_replicas(tf.reduce_sum(real)), 1.0)
+
+    def detections(self, outputs, images):
+        size = _size(images)
+        logits, rows, classes = candidates.top(outputs["logits"], self.anchors.counts(size), self.per_level)
+        deltas = tf.gather(outputs["deltas"], rows, batch_dims=1)
+        decoded = coders.decode(tf.gather(self.anchors(size), rows), deltas)
+        decoded = boxes.clip(decoded, images["windows"])
+        scores = tf.where((images["ids"] >= 0)[:, None], tf.sigmoid(logits), 0.0)
+        return suppress.per_class(
+            decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "backbone_weights": None}
+
+    @classmethod
+    def tiny(cls):
+        """Arguments of a small instance for tests."""
+        return {
+            "classes": ["square", "disc"], "backbone": {"name": "resnet18", "width": 16}, "norm": "batch", "levels": (3, 6),
+            "width": 32, "depth": 1, "octaves": 2, "ratios": (1.0,), "resize": ("keep",),
+        }  # fmt: skip
+
+
+def _size(images):
+    """(height, width) of the batch: ints where the graph knows them, else scalar tensors."""
+    static = images["pixels"].shape[1:3]
+    dynamic = tf.shape(images["pixels"])
+    return [side or dynamic[i] for i, side in enumerate(static, start=1)]

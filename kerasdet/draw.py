@@ -1,0 +1,182 @@
+"""Draws boxes, labels and keypoints on pictures, and sets pictures side by side."""
+
+import colorsys
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_PAPER, _INK = (255, 255, 255), (34, 40, 49)
+
+
+def color(index):
+    """Gives a class its color: always the same, and far from its neighbors'.
+
+    Args:
+        index: the class, 0...K-1.
+
+    Returns:
+        Red, green, blue, 0...255.
+    """
+    hue = (0.57 + 0.618034 * index) % 1
+    saturation, value = ((0.8, 0.95), (0.5, 1.0), (1.0, 0.65))[index % 3]
+    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
+
+
+def boxes(image, boxes, classes, names, scores=None, keypoints=None):
+    """Draws objects or detections: boxes in the color of their class, with labels that cover as little as they can.
+
+    Args:
+        image: a PIL image or an [H, W, 3] array, RGB 0...255; it stays as it is.
+        boxes: [N, 4] floats, x1 y1 x2 y2, pixels of the image.
+        classes: [N] integers, 0...K-1; rows of -1 are padding.
+        names: [K] class names.
+        scores: None, or [N] floats in 0...1.
+        keypoints: None, or [N, P, 3] floats: x, y, and a visibility or score above 0 where the point is to be drawn.
+
+    Returns:
+        A PIL image of the same size.
+    """
+    canvas = picture(image)
+    pen = ImageDraw.Draw(canvas)
+    boxes = np.reshape(np.asarray(boxes, np.float64), (-1, 4))
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    order = [index for index in np.argsort(-areas, kind="stable") if classes[index] >= 0]
+    width = line_width(canvas)
+    for index in order:
+        _frame(pen, boxes[index], color(classes[index]), width)
+    if keypoints is not None:
+        for index in order:
+            _points(pen, keypoints[index], color(classes[index]), 1.5 * width)
+    font = ImageFont.load_default(max(10, 6 * width))
+    shown = [boxes[index] for index in order]
+    for index in reversed(order):
+        text = names[classes[index]] if scores is None else f"{names[classes[index]]} {scores[index]:.2f}"
+        shown.append(_label(pen, boxes[index], text, color(classes[index]), font, width, np.array(shown)))
+    return canvas
+
+
+def outline(image, boxes, color, width=None):
+    """Draws plain boxes in one color, such as anchors or proposals.
+
+    Args:
+        image: a PIL image or an [H, W, 3] array, RGB 0...255; it stays as it is.
+        boxes: [N, 4] floats, x1 y1 x2 y2, pixels of the image.
+        color: red, green, blue, 0...255, or a name that Pillow knows.
+        width: of the line, pixels; None takes one that suits the picture.
+
+    Returns:
+        A PIL image of the same size.
+    """
+    canvas = picture(image)
+    pen = ImageDraw.Draw(canvas)
+    for box in np.reshape(np.asarray(boxes, np.float64), (-1, 4)):
+        _frame(pen, box, color, width or line_width(canvas))
+    return canvas
+
+
+def beside(left, right, titles):
+    """Sets two pictures side by side.
+
+    Args:
+        left, right: PIL images or [H, W, 3] arrays, RGB 0...255.
+        titles: two captions.
+
+    Returns:
+        A PIL image.
+    """
+    return sheet([left, right], 2, titles)
+
+
+def sheet(images, columns, titles=None):
+    """Sets pictures in rows, each centered in a cell of the largest one's size.
+
+    Args:
+        images: PIL images or [H, W, 3] arrays, RGB 0...255.
+        columns: pictures in a row.
+        titles: None, or one caption an image.
+
+    Returns:
+        A PIL image.
+    """
+    images = [picture(image) for image in images]
+    width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
+    size = max(12, 6 * max(line_width(image) for image in images))
+    gap, caption = size, 2 * size if titles else 0
+    rows = -(-len(images) // columns)
+    page = Image.new("RGB", (gap + columns * (width + gap), gap + rows * (height + caption + gap)), _PAPER)
+    pen = ImageDraw.Draw(page)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        left, top = gap + column * (width + gap), gap + row * (height + caption + gap)
+        page.paste(image, (left + (width - image.width) // 2, top + caption + (height - image.height) // 2))
+        if titles:
+            middle = (left + width / 2, top + caption / 2)
+            pen.text(middle, titles[index], fill=_INK, font=ImageFont.load_default(size), anchor="mm")
+    return page
+
+
+def picture(image):
+    """Copies a picture.
+
+    Args:
+        image: a PIL image or an [H, W, 3] array, RGB 0...255.
+
+    Returns:
+        A PIL image in RGB.
+    """
+    if isinstance(image, Image.Image):
+        return image.convert("RGB").copy()
+    return Image.fromarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
+
+
+def line_width(image):
+    """Gives the width of line that suits a PIL image, in whole pixels."""
+    return max(1, round((image.width * image.height) ** 0.5 / 250))
+
+
+def _frame(pen, box, color, width):
+    """Draws a line around a box, not over what it holds, save at the picture's border."""
+    x1, y1, x2, y2 = (round(value) for value in box)
+    right, bottom = pen.im.size
+    outer = (max(x1 - width, 0), max(y1 - width, 0), min(x2 + width, right) - 1, min(y2 + width, bottom) - 1)
+    if outer[0] <= outer[2] and outer[1] <= outer[3]:
+        pen.rectangle(outer, outline=color, width=width)
+
+
+def _points(pen, keypoints, color, radius):
+    for x, y, seen in np.asarray(keypoints, np.float64):
+        if seen > 0:
+            pen.circle((x, y), radius, fill=color, outline=_PAPER, width=max(1, round(radius / 3)))
+
+
+def _label(pen, box, text, color, font, width, shown):
+    """Writes a label on a chip, where it covers least of the boxes and chips that are shown; returns the chip's box."""
+    left, top, right, bottom = font.getbbox(text)
+    wide, high = right - left + 4 * width, font.size + 2 * width
+    x1, y1, x2, y2 = box
+    places = [
+        (x1 - width, y1 - width - high),
+        (x2 + width - wide, y1 - width - high),
+        (x1 - width, y2 + width),
+        (x2 + width - wide, y2 + width),
+        (x1, y1),
+        (x2 - wide, y2 - high),
+    ]
+    limit = np.maximum(np.array(pen.im.size) - (wide, high), 0)
+    chips = [np.concatenate([spot, spot + (wide, high)]) for spot in np.rint(np.clip(places, 0, limit))]
+    chip = min(chips, key=lambda chip: np.sum(_covered(chip, shown)))
+    pen.rounded_rectangle((*chip[:2], *(chip[2:] - 1)), radius=width, fill=color)
+    middle = (chip[0] + 2 * width - left, (chip[1] + chip[3]) / 2)
+    pen.text(middle, text, fill=_readable(color), font=font, anchor="lm")
+    return chip
+
+
+def _covered(chip, boxes):
+    """The share of each of the [N, 4] boxes that lies under a chip."""
+    sides = np.maximum(np.minimum(chip[2:], boxes[:, 2:]) - np.maximum(chip[:2], boxes[:, :2]), 0)
+    return np.prod(sides, axis=1) / np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1)
+
+
+def _readable(color):
+    """Dark ink on bright colors, white on dark ones, by luminance (ITU-R BT.601)."""
+    return _INK if np.dot(color, (0.299, 0.587, 0.114)) > 140 else _PAPER

@@ -1,0 +1,61 @@
+"""Runs a detector over a data set and scores it, holding one batch of images at a time."""
+
+import keras
+import tensorflow as tf
+
+from kerasdet import images as image
+from kerasdet.data import pipeline
+from kerasdet.evaluation import coco
+
+
+class Evaluator:
+    """Scores a detector as often as it is called.
+
+    Args:
+        model: a `Detector`.
+        dataset: a `Dataset` with the model's classes.
+        batch_size: images at once.
+
+    Raises:
+        ValueError: the data set has other classes than the model.
+    """
+
+    def __init__(self, model, dataset, batch_size=4):
+        if tuple(dataset.classes) != tuple(model.classes):
+            raise ValueError(f"the model knows the classes {model.classes}, but {dataset.name} has {tuple(dataset.classes)}.")
+        self.model = model
+        self.dataset = dataset
+        self.batches = pipeline.load(dataset, model.preprocess, batch_size)
+        self.truth = coco.ground_truth(dataset)
+        self.results = []
+        self.evaluation = None
+        self._step = tf.function(self._one_batch, reduce_retracing=True)
+
+    def __call__(self):
+        """Runs once over the data.
+
+        Returns:
+            Dict of the mean of every loss term, "loss" and the numbers of `coco.score`. `results` then holds COCO's result
+            dicts, `evaluation` the COCOeval.
+        """
+        self.results = []
+        sums, count = {}, 0
+        progress = keras.utils.Progbar(len(self.batches), unit_name="batch")
+        for images, objects in self.batches:
+            terms, found = self._step(images, objects)
+            real = int(tf.reduce_sum(tf.cast(images["ids"] >= 0, tf.int32)))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * real
+            count += real
+            found = {name: values.numpy() for name, values in found.items()}
+            self.results += coco.results(images["ids"].numpy(), found, self.dataset)
+            progress.add(1)
+        terms = {name: value / count for name, value in sums.items()}
+        self.evaluation = coco.evaluate(self.truth, self.results)
+        return {"loss": sum(terms.values()), **terms, **coco.summary(self.evaluation)}
+
+    def _one_batch(self, images, objects):
+        outputs = self.model.network(images, training=False)
+        terms = self.model.loss_terms(outputs, objects, images, training=False)
+        found = self.model.detections(outputs, images)
+        return terms, {**found, "boxes": image.from_frames(found["boxes"], images["frames"])}

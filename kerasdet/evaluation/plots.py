@@ -1,0 +1,138 @@
+"""Pictures of an evaluation: precision over recall, and which class was taken for which."""
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from pycocotools import mask
+
+from kerasdet.evaluation import coco
+
+_INK, _FAINT = "#222831", "#d9dde3"
+
+
+def precision_recall(evaluation, path):
+    """Draws each class's precision over recall at IoU 0.5, and their mean.
+
+    Args:
+        evaluation: what `coco.evaluate` returned.
+        path: of the PNG file to write.
+    """
+    curves = coco.curves(evaluation)
+    recall = evaluation.params.recThrs
+    ranking = sorted(curves, key=lambda name: -np.mean(curves[name]))
+    columns = -(-len(ranking) // 28)
+    figure = Figure(figsize=(7.5 + 1.9 * columns, 6), layout="constrained")
+    axes = figure.add_subplot()
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.88, len(ranking)))
+    for name, color in zip(ranking, colors, strict=True):
+        strength = {"linewidth": 1.6, "alpha": 0.9} if len(ranking) <= 20 else {"linewidth": 0.9, "alpha": 0.55}
+        axes.plot(recall, curves[name], color=color, label=f"{name}  {np.mean(curves[name]):.2f}", **strength)
+    if ranking:
+        mean = np.mean([curves[name] for name in ranking], axis=0)
+        axes.plot(recall, mean, color=_INK, linewidth=3, label=f"mean  {np.mean(mean):.2f}")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(
+            [handles[-1], *handles[:-1]],
+            [labels[-1], *labels[:-1]],
+            loc="outside right upper",
+            ncols=columns,
+            fontsize=9 if columns == 1 else 7,
+            frameon=False,
+            title="AP at IoU 0.5",
+            alignment="left",
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.grid(color=_FAINT, linewidth=0.8)
+    _finish(figure, axes, path)
+
+
+def confusion_matrix(truth, results, path, iou=0.5, above=0.5):
+    """Counts and draws which class was taken for which.
+
+    In every image the detections, best score first, each take the free object that overlaps them most, one of their
+    own class before any other. Detections that take none and lie under a crowd of their class are not counted.
+
+    Args:
+        truth: a `pycocotools.coco.COCO`, from `coco.ground_truth` or from an annotation file.
+        results: list of COCO result dicts with `bbox`.
+        path: of the PNG file to write.
+        iou: the overlap from which on a detection can take an object.
+        above: the score from which on a detection counts.
+
+    Returns:
+        [K + 1, K + 1] int64; row: class of the object, column: class of the detection, in the order of the category
+        ids. The last row counts detections of nothing, the last column objects that were missed.
+    """
+    numbers = sorted(truth.cats)
+    matrix = np.zeros((len(numbers) + 1, len(numbers) + 1), np.int64)
+    found = {}
+    for one in results:
+        if one["score"] >= above:
+            found.setdefault(one["image_id"], []).append(one)
+    for image_id in truth.imgs:
+        for actual, detected in _pairs(truth.imgToAnns.get(image_id, []), found.get(image_id, []), iou):
+            row, column = (len(numbers) if one is None else numbers.index(one) for one in (actual, detected))
+            matrix[row, column] += 1
+    _draw_matrix(matrix, [truth.cats[number]["name"] for number in numbers] + ["background"], path)
+    return matrix
+
+
+def _pairs(annotations, found, iou):
+    """Pairs the objects and detections of one image: tuples of two category ids, None for nothing."""
+    objects = [one for one in annotations if not one.get("iscrowd")]
+    crowds = [one for one in annotations if one.get("iscrowd")]
+    free = list(range(len(objects)))
+    pairs = []
+    for one in sorted(found, key=lambda one: -one["score"]):
+        overlaps = _overlaps(one, objects)
+        near = [index for index in free if overlaps[index] >= iou]
+        if near:
+            best = max(near, key=lambda index: (objects[index]["category_id"] == one["category_id"], overlaps[index]))
+            free.remove(best)
+            pairs.append((objects[best]["category_id"], one["category_id"]))
+        elif max(_overlaps(one, [crowd for crowd in crowds if _same_class(one, crowd)]), default=0) < iou:
+            pairs.append((None, one["category_id"]))
+    return pairs + [(objects[index]["category_id"], None) for index in free]
+
+
+def _same_class(one, other):
+    return one["category_id"] == other["category_id"]
+
+
+def _overlaps(one, others):
+    """IoU of a detection with each annotation; with a crowd, the share of the detection that lies under it."""
+    if not others:
+        return []
+    crowds = [int(other.get("iscrowd", 0)) for other in others]
+    return mask.iou([one["bbox"]], [other["bbox"] for other in others], crowds)[0]
+
+
+def _draw_matrix(matrix, names, path):
+    side = min(5 + 0.22 * len(names), 22)
+    figure = Figure(figsize=(side + 1, side), layout="compressed")
+    axes = figure.add_subplot()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    shades = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    bar = figure.colorbar(shades, ax=axes, shrink=0.5, aspect=30, format=PercentFormatter(1), label="share of the row")
+    bar.outline.set_visible(False)
+    size = 10 if len(names) <= 12 else 8 if len(names) <= 40 else 7
+    axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 6 else 0, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2 if len(names) <= 12 else 0.6)
+    axes.tick_params(which="both", length=0)
+    axes.set(xlabel="detected", ylabel="actual")
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        color = "white" if shares[row, column] > 0.3 else _INK
+        text = str(matrix[row, column])
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size if len(names) <= 40 else 6)
+    _finish(figure, axes, path)
+
+
+def _finish(figure, axes, path):
+    axes.spines[:].set_visible(False)
+    FigureCanvasAgg(figure).print_png(path)

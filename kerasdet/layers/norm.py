@@ -1,0 +1,111 @@
+"""Normalization: BatchNorm in its three states (training, synchronized, frozen) and GroupNorm."""
+
+import keras
+import tensorflow as tf
+
+KINDS = (None, "batch", "sync", "frozen", "group")
+
+
+def build(kind, epsilon=1e-5):
+    """Makes the norm layer of a kind.
+
+    Args:
+        kind: None, "batch", "sync" (statistics over all replicas), "frozen" or "group".
+        epsilon: added to the variance.
+
+    Returns:
+        A layer, or None.
+
+    Raises:
+        ValueError: the kind is unknown.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"norm must be one of {KINDS}, got {kind!r}.")
+    if kind is None:
+        return None
+    if kind == "group":
+        return GroupNorm(epsilon=epsilon)
+    return BatchNorm(epsilon=epsilon, synchronized=kind == "sync", frozen=kind == "frozen")
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class BatchNorm(keras.layers.Layer):
+    """Batch normalization (Ioffe & Szegedy, 2015), whose running statistics a convolution can fold into itself.
+
+    `Conv` asks `affine` for the fixed scale and shift at inference and when frozen, so that no pass over the
+    activations is left; only training on batch statistics runs `call`.
+
+    Args:
+        epsilon: added to the variance. 1e-5 in released ResNets, 1e-3 in Keras' own networks.
+        momentum: share of the running statistics that a step keeps.
+        synchronized: statistics over the batch of all replicas.
+        frozen: no weight is trained and training uses the running statistics too.
+    """
+
+    def __init__(self, epsilon=1e-5, momentum=0.9, synchronized=False, frozen=False, **kwargs):
+        super().__init__(trainable=not frozen, **kwargs)
+        self.epsilon = epsilon
+        self.momentum = momentum
+        self.synchronized = synchronized
+        self.frozen = frozen
+
+    def build(self, shape):
+        def weight(name, initializer, trainable):
+            return self.add_weight(
+                shape=(shape[-1],), name=name, initializer=initializer, trainable=trainable, dtype="float32",
+                autocast=False, aggregation="mean",
+            )  # fmt: skip
+
+        self.gamma = weight("gamma", "ones", True)
+        self.beta = weight("beta", "zeros", True)
+        self.moving_mean = weight("moving_mean", "zeros", False)
+        self.moving_variance = weight("moving_variance", "ones", False)
+
+    def affine(self):
+        """Scale and shift of the running statistics, [C] float32 each: y = x * scale + shift."""
+        scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
+        return scale, self.beta - self.moving_mean * scale
+
+    def is_affine(self, training):
+        """Whether this call uses the running statistics."""
+        return not training or self.frozen or not self.trainable
+
+    def call(self, x, training=False):
+        if self.is_affine(training):
+            scale, shift = self.affine()
+            return x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
+        if self.synchronized:
+            x32 = tf.cast(x, tf.float32)
+            moments = tf.stack([tf.reduce_mean(x32, [0, 1, 2]), tf.reduce_mean(tf.square(x32), [0, 1, 2])])
+            mean, square = tf.unstack(tf.distribute.get_replica_context().all_reduce("MEAN", moments))
+            variance = square - tf.square(mean)
+            scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
+            y = tf.cast((x32 - mean) * scale + self.beta, x.dtype)
+        else:
+            y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+                x=x, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True
+            )
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(self.momentum * running + (1.0 - self.momentum) * tf.stop_gradient(batch))
+        return y
+
+    def get_config(self):
+        config = {k: getattr(self, k) for k in ("epsilon", "momentum", "synchronized", "frozen")}
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class GroupNorm(keras.layers.GroupNormalization):
+    """Group normalization (Wu & He, 2018) in float32: 32 groups, or as many as divide narrow layers."""
+
+    def __init__(self, groups=32, epsilon=1e-5, **kwargs):
+        super().__init__(groups=groups, epsilon=epsilon, **{**kwargs, "dtype": "float32"})
+
+    def build(self, shape):
+        while shape[-1] % self.groups:
+            self.groups //= 2
+        super().build(shape)
+
+    def is_affine(self, training):
+        """Group statistics depend on the input: nothing to fold."""
+        return False

@@ -1,0 +1,48 @@
+"""From pixels 0...255 to what a backbone was trained on."""
+
+import keras
+import tensorflow as tf
+
+# RGB means and deviations in 0...255. "torch": torchvision's ImageNet statistics; "caffe": the means that Keras' ResNets
+# subtract; "tf": -1...1, Keras' MobileNets; "unit": 0...1.
+STATISTICS = {
+    "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "caffe": ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+}
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Pixels(keras.layers.Layer):
+    """Normalizes pixels, zeroes what lies outside the windows, and casts once to the compute dtype.
+
+    Args:
+        statistics: a key of `STATISTICS`.
+    """
+
+    def __init__(self, statistics, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        mean, deviation = STATISTICS[statistics]
+        self.mean = tf.constant(mean, tf.float32)
+        self.deviation = tf.constant(deviation, tf.float32)
+
+    def call(self, images):
+        """Normalizes a batch.
+
+        Args:
+            images: `pixels` [B, H, W, 3] uint8 or float32, 0...255, and `windows` [B, 4].
+
+        Returns:
+            [B, H, W, 3] in the compute dtype, 0 outside the windows.
+        """
+        pixels, windows = images["pixels"], images["windows"]
+        height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
+        x1, y1, x2, y2 = tf.unstack(windows[:, None, :], axis=-1)
+        rows = tf.range(height, dtype=tf.int32)[None]
+        columns = tf.range(width, dtype=tf.int32)[None]
+        rows = tf.cast(rows, tf.float32) + 0.5
+        columns = tf.cast(columns, tf.float32) + 0.5
+        inside = ((rows > y1) & (rows < y2))[:, :, None] & ((columns > x1) & (columns < x2))[:, None, :]
+        pixels = (tf.cast(pixels, tf.float32) - self.mean) / self.deviation
+        return tf.cast(pixels * tf.cast(inside[..., None], tf.float32), self.compute_dtype)

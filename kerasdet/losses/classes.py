@@ -1,0 +1,41 @@
+"""Losses of class logits."""
+
+import tensorflow as tf
+
+from kerasdet.losses import widen
+
+
+def focal(logits, targets, alpha=0.25, gamma=2.0):
+    """The focal loss of independent binary classifiers (Lin et al., ICCV 2017, equation 5).
+
+    FL = -alpha_t * (1 - p_t)^gamma * log(p_t), where p_t is the probability given to the true answer. It is computed
+    from z, the logit of the wrong answer: 1 - p_t = sigmoid(z) and -log(p_t) = softplus(z). The gradient is analytic:
+
+        dFL/dz = alpha_t * (1 - p_t)^gamma * (1 - p_t - gamma * p_t * log(p_t))
+
+    Args:
+        logits: [...] float.
+        targets: [...] 0 or 1 of the logits' shape; they get no gradient.
+        alpha: weight of the positives, 1 - alpha that of the negatives; no weights where None or negative.
+        gamma: focusing exponent, at least 0.
+
+    Returns:
+        [...] losses, at least 0, finite with finite gradients for all finite logits.
+    """
+    logits, targets = widen(logits, targets)
+    sign = 1 - 2 * targets
+
+    @tf.custom_gradient
+    def loss(logits):
+        z = sign * logits
+        cross_entropy, miss = tf.nn.softplus(z), tf.sigmoid(z)
+        weight = tf.pow(miss, gamma)
+        if alpha is not None and alpha >= 0:
+            weight *= (1 - alpha) + (2 * alpha - 1) * targets
+
+        def gradient(upstream):
+            return upstream * sign * weight * (miss + gamma * cross_entropy * (1 - miss))
+
+        return weight * cross_entropy, gradient
+
+    return loss(logits)

@@ -1,0 +1,1 @@
+"""Which anchor, cell or region learns which object."""
