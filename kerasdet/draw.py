@@ -18,7 +18,7 @@ def color(index):
         Red, green, blue, 0...255.
     """
     hue = (0.57 + 0.618034 * index) % 1
-    saturation, value = ((0.8, 0.95), (0.5, 1.0), (1.0, 0.65))[index % 3]
+    saturation, value = ((0.85, 0.95), (0.65, 1.0), (0.95, 0.72))[index // 7 % 3]
     return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
 
 

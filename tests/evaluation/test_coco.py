@@ -11,7 +11,6 @@ from pycocotools.cocoeval import COCOeval
 from kerasdet.data.dataset import Dataset, Record
 from kerasdet.evaluation import coco
 
-
 ONE = pytest.approx(1, abs=1e-12)
 
 
@@ -173,7 +172,7 @@ def test_nothing_to_find_is_minus_1():
 def test_curves():
     run = coco.evaluate(coco.ground_truth(EGGS), [one for one in listed(EGGS) if one["bbox"][0] != 5], image_ids=[0])
     assert list(coco.curves(run)) == ["egg"]
-    np.testing.assert_array_equal(coco.curves(run)["egg"], np.arange(101) <= 50)
+    np.testing.assert_allclose(coco.curves(run)["egg"], np.arange(101) <= 50, atol=1e-12)
 
 
 def test_masks_score_by_themselves():

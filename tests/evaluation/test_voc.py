@@ -42,9 +42,8 @@ TWO = [(FIRST, {}), (SECOND, {})]
 def test_perfect_detections_score_1():
     scores = voc.score(truth(*TWO), found(FIRST, SECOND))
     assert scores["AP2007"] == scores["AP2010"] == 1
-    assert scores["per_class"]["crack"] == {
-        "AP2007": -1, "AP2010": -1, "recall": -1, "positives": 0, "detections": 0
-    }  # fmt: skip
+    nothing = {"AP2007": -1, "AP2010": -1, "recall": -1, "positives": 0, "detections": 0}
+    assert scores["per_class"]["crack"] == nothing
 
 
 def test_right_wrong_right():

@@ -1,0 +1,350 @@
+"""Files to pixels, pixels to the size that a network sees, and boxes there and back.
+
+A resize rule is a plain tuple that a model saves with its other arguments:
+
+    ("shorter", min, max)         the shorter side becomes `min`, or the longer one `max` where it would pass that
+    ("stretch", height, width)    exactly this size; the aspect ratio changes
+    ("letterbox", height, width)  as large as this size holds, centered on zeros; the aspect ratio stays
+    ("keep",)                     no resizing
+
+Everything but `load` runs inside graphs and needs stock TensorFlow operators only; resizing and padding also convert to
+TFLite's builtin ones, which know no float64.
+"""
+
+import os
+
+import tensorflow as tf
+
+_KINDS = "JPEG, PNG, GIF, BMP or WebP"
+_HEAD = 2**16
+_ORIENTATION = 0x0112
+_SIZES = {"shorter": 2, "stretch": 2, "letterbox": 2, "keep": 0}
+
+
+def load(path):
+    """Reads an image file.
+
+    Args:
+        path: str or path-like; a JPEG, PNG, GIF (its first frame), BMP or WebP file, whatever its ending.
+
+    Returns:
+        NumPy array [H, W, 3] uint8, RGB 0...255, upright by its EXIF orientation.
+
+    Raises:
+        ValueError: one line that names the file and says why it gives no image.
+    """
+    try:
+        return read(os.fspath(path)).numpy()
+    except tf.errors.NotFoundError:
+        reason = "no such file"
+    except tf.errors.InvalidArgumentError as error:
+        reason = _fault(tf.io.read_file(os.fspath(path))).numpy().decode() or f"damaged or unusual: {_words(error)}"
+    except tf.errors.OpError as error:
+        reason = _words(error)
+    raise ValueError(f"{path}: cannot be decoded as an image ({reason})")
+
+
+def read(path):
+    """Reads an image file in a graph.
+
+    Args:
+        path: scalar string tensor.
+
+    Returns:
+        Tensor [H, W, 3] uint8, see `decode`.
+
+    Raises:
+        tf.errors.NotFoundError: no such file.
+        tf.errors.InvalidArgumentError: see `decode`.
+    """
+    return decode(tf.io.read_file(path), path)
+
+
+def decode(data, name="image"):
+    """Decodes the bytes of an image file: alpha dropped, gray to three channels, 16 bits to the high byte, JPEG upright.
+
+    Args:
+        data: scalar string tensor; JPEG, PNG, GIF (its first frame), BMP or WebP.
+        name: str or scalar string tensor that an error calls the image by.
+
+    Returns:
+        Tensor [H, W, 3] uint8, RGB 0...255.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run; with `name` for bytes of another kind, TensorFlow's own for damaged ones.
+    """
+    fault = _fault(data)
+    message = tf.strings.join([name, ": cannot be decoded as an image (", fault, ")"])
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [message])]):
+        pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
+    head = _head(data)
+    return _upright(_painted(pixels, head), _orientation(head))
+
+
+def check_rule(rule):
+    """Checks a resize rule, see the module's docstring.
+
+    Args:
+        rule: tuple, or list as a saved configuration gives it.
+
+    Returns:
+        The rule as a tuple.
+
+    Raises:
+        ValueError: one line that names the argument `resize` and its allowed forms.
+    """
+    name, *sizes = rule if isinstance(rule, (tuple, list)) and rule else (None,)
+    whole = all(isinstance(size, int) and size > 0 for size in sizes)
+    if not isinstance(name, str) or len(sizes) != _SIZES.get(name) or not whole:
+        raise ValueError(
+            "resize must be ('shorter', min, max), ('stretch', height, width), ('letterbox', height, width) or ('keep',) "
+            f"with sizes in whole pixels above 0, got {rule!r}."
+        )
+    return (name, *sizes)
+
+
+def preprocess(pixels, rule, multiple=1):
+    """Resizes and pads images of one size: what a detector sees of them.
+
+    Args:
+        pixels: [B, H, W, 3] or [H, W, 3], uint8 or float, 0...255.
+        rule: resize rule, see the module's docstring.
+        multiple: int; height and width of the result are multiples of it.
+
+    Returns:
+        dict of float32 tensors: `pixels` [B, H', W', 3], `windows` [B, 4], `frames` [B, 4] as in `contract`; without B
+        for one image.
+
+    Raises:
+        ValueError: see `check_rule`.
+    """
+    pixels, windows, frames = resize(pixels, rule)
+    return {"pixels": pad(pixels, multiple), "windows": windows, "frames": frames}
+
+
+def resize(pixels, rule):
+    """Resizes images bilinearly, without antialias, by the ratio of new to old size per axis; no side vanishes.
+
+    Args:
+        pixels: [B, H, W, 3] or [H, W, 3], uint8 or float, 0...255.
+        rule: resize rule, see the module's docstring.
+
+    Returns:
+        pixels: [B, H', W', 3] float32, 0...255; a letterbox with its margins.
+        windows: [B, 4] float32, the box of the image inside the margins.
+        frames: [B, 4] float32, scale x, scale y, offset x, offset y: new = old * scale + offset.
+        All without B for one image.
+
+    Raises:
+        ValueError: see `check_rule`.
+    """
+    name, *sizes = check_rule(rule)
+    pixels = tf.cast(pixels, tf.float32)
+    old = new = tf.shape(pixels)[-3:-1]
+    margins = tf.zeros([2], tf.int32)
+    if name == "shorter":
+        new = _shorter(old, *sizes)
+    elif name == "stretch":
+        new = tf.constant(sizes)
+    elif name == "letterbox":
+        new = _contained(old, sizes)
+        margins = sizes - new
+    if name != "keep":
+        pixels = tf.image.resize(pixels, new, "bilinear", antialias=False)
+    before = margins // 2
+    if name == "letterbox":
+        pixels = tf.ensure_shape(_surrounded(pixels, before, margins - before), [*pixels.shape[:-3], *sizes, 3])
+    corner, size = _xy(before), _xy(new)
+    windows = tf.concat([corner, corner + size], 0)
+    frames = tf.concat([size / _xy(old), corner], 0)
+    shape = tf.concat([tf.shape(pixels)[:-3], [4]], 0)
+    return pixels, tf.broadcast_to(windows, shape), tf.broadcast_to(frames, shape)
+
+
+def pad(pixels, multiple):
+    """Pads images with zeros at the bottom and the right.
+
+    Args:
+        pixels: [B, H, W, C] or [H, W, C].
+        multiple: int.
+
+    Returns:
+        The pixels, height and width rounded up to multiples of `multiple`.
+    """
+    if multiple == 1:
+        return pixels
+    shape = tf.shape(pixels)
+    sides = [shape[axis] if pixels.shape[axis] is None else pixels.shape[axis] for axis in (-3, -2)]
+    return _surrounded(pixels, (0, 0), [-side % multiple for side in sides])
+
+
+def to_frames(boxes, frames):
+    """Maps boxes from the original image to the network's.
+
+    Args:
+        boxes: [..., N, 4] float32, original pixels.
+        frames: [..., 4] float32, as in `contract`.
+
+    Returns:
+        [..., N, 4] float32, network pixels.
+    """
+    scales, offsets = _corners(frames)
+    return boxes * scales + offsets
+
+
+def from_frames(boxes, frames):
+    """Maps boxes from the network's image back to the original.
+
+    Args:
+        boxes: [..., N, 4] float32, network pixels.
+        frames: [..., 4] float32, as in `contract`.
+
+    Returns:
+        [..., N, 4] float32, original pixels.
+    """
+    scales, offsets = _corners(frames)
+    return (boxes - offsets) / scales
+
+
+def _head(data):
+    """The first bytes of a file as [65536] int64, zeros behind its end: all that tells a file's kind, turn and palette."""
+    return tf.cast(tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD), tf.int64)
+
+
+def _starts(head, magic, at=0):
+    return tf.reduce_all(head[at : at + len(magic)] == tuple(magic))
+
+
+def _fault(data):
+    """Why bytes are no image of a known kind, as a string tensor; empty for those that are."""
+    head = _head(data)
+    known = [_starts(head, magic) for magic in (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")]
+    known.append(_starts(head, b"RIFF") & _starts(head, b"WEBP", at=8))
+    unknown = tf.where(tf.strings.length(data) == 0, "the file is empty", f"it is no {_KINDS} file")
+    return tf.where(tf.reduce_any(known), "", unknown)
+
+
+def _words(error):
+    """What TensorFlow says, without the names of its nodes."""
+    return error.message.split("}} ")[-1].split(" [Op:")[0]
+
+
+def _number(data, at, size, little=True):
+    """The numbers of `size` bytes at the positions `at` of a byte vector, which zeros follow without end."""
+    data = tf.pad(data, [[0, 1]])
+    places = tf.minimum(at[..., None] + tf.range(size, dtype=tf.int64), tf.size(data, tf.int64) - 1)
+    weights = tf.constant([256**place for place in range(size)], tf.int64)
+    return tf.reduce_sum(tf.gather(data, places) * tf.where(little, weights, weights[::-1]), -1)
+
+
+def _exif(head):
+    """The TIFF structure of a JPEG's Exif segment; empty without one."""
+    marker = {0: 0xFF, 1: 0xE1} | dict(enumerate(b"Exif\0\0", start=4))
+    hits = tf.reduce_all([head[place : place + _HEAD - 10] == byte for place, byte in marker.items()], 0)
+    start = tf.argmax(tf.cast(hits, tf.int32))
+    end = start + 2 + _number(head, start + 2, 2, little=False)
+    found = tf.reduce_any(hits) & _starts(head, b"\xff\xd8\xff")
+    return head[start + 10 : tf.where(found, end, 0)]
+
+
+def _orientation(head):
+    """The EXIF orientation 1...8 of a JPEG; 1 for other files and where the tag is missing or makes no sense."""
+    exif = _exif(head)
+    little = _number(exif, tf.constant(0, tf.int64), 2) == int.from_bytes(b"II", "little")
+
+    def number(at, size):
+        return _number(exif, tf.convert_to_tensor(at, tf.int64), size, little)
+
+    directory = number(4, 4)
+    entries = directory + 2 + 12 * tf.range(number(directory, 2))
+    values = tf.boolean_mask(number(entries + 8, 2), number(entries, 2) == _ORIENTATION)
+    orientation = tf.concat([values, [1]], 0)[0]
+    sound = (number(2, 2) == 42) & (orientation >= 1) & (orientation <= 8)
+    return tf.where(sound, orientation, 1)
+
+
+def _upright(pixels, orientation):
+    """The picture that EXIF orientation 1...8 says `pixels` to be a turned or mirrored copy of."""
+
+    def transposed():
+        return tf.transpose(pixels, [1, 0, 2])
+
+    turns = [
+        lambda: pixels,
+        lambda: pixels[:, ::-1],
+        lambda: pixels[::-1, ::-1],
+        lambda: pixels[::-1],
+        transposed,
+        lambda: transposed()[:, ::-1],
+        lambda: transposed()[::-1, ::-1],
+        lambda: transposed()[::-1],
+    ]
+    return tf.switch_case(tf.cast(orientation - 1, tf.int32), turns)
+
+
+def _painted(pixels, head):
+    """The colors of a BMP with a palette, of which `decode_image` gives the indices."""
+    start = 14 + _number(head, tf.constant(14, tf.int64), 4)
+    indexed = _starts(head, b"BM") & (_number(head, tf.constant(28, tf.int64), 2) == 8)
+
+    def paint():
+        places = start + 4 * tf.cast(pixels[..., :1], tf.int64) + [2, 1, 0]
+        return tf.cast(tf.gather(head, tf.minimum(places, _HEAD - 1)), tf.uint8)
+
+    return tf.cond(indexed, paint, lambda: pixels)
+
+
+def _shorter(old, least, most):
+    """floor(side * min(least / shorter, most / longer)) of both sides, at least 1."""
+    shorter, longer = tf.reduce_min(old), tf.reduce_max(old)
+    fits = least * longer <= most * shorter
+    return tf.maximum(_floor_scaled(old, tf.where(fits, least, most), tf.where(fits, shorter, longer)), 1)
+
+
+def _contained(old, sizes):
+    """The largest size of the old aspect ratio within `sizes`, rounded down, at least 1."""
+    height, width = sizes
+    tall = height * old[1] <= width * old[0]
+    return tf.maximum(old * tf.where(tall, height, width) // tf.where(tall, old[0], old[1]), 1)
+
+
+def _floor_scaled(sides, size, side):
+    """floor(sides * (size / side)) as float64 rounds it, in int32.
+
+    The exact floor differs from it where the product is a whole number n and the quotient was rounded down by so much
+    that the product falls below n: 49 * (1 / 49) < 1. With `size / side` brought to the fraction above / below in [1, 2),
+    52 binary digits of it leave `rest / below`; the product drops if that is rounded down, yet is more than half of the
+    step from n to the next smaller float64.
+    """
+    floor = sides * size // side
+    below = _doubled(side, size)
+    above = _doubled(size, below)
+    rest = above % below
+    for _ in range(4):
+        rest = rest * 2**13 % below
+    whole = sides * size % side == 0
+    drops = (2 * rest < below) & (4 * floor * rest > above * _doubled(tf.ones_like(floor), floor))
+    return tf.where(whole & drops, floor - 1, floor)
+
+
+def _doubled(number, least):
+    """`number` doubled until it is `least` or more."""
+    powers = tf.constant([2**power for power in range(17)])
+    short = number[..., None] <= (least[..., None] - 1) // powers
+    return number * tf.gather(powers, tf.reduce_sum(tf.cast(short, tf.int32), -1))
+
+
+def _surrounded(pixels, before, after):
+    """Pixels with zeros: `before` rows above and columns to the left, `after` rows below and columns to the right."""
+    batch = [[0, 0]] * (pixels.shape.rank - 3)
+    return tf.pad(pixels, [*batch, [before[0], after[0]], [before[1], after[1]], [0, 0]])
+
+
+def _xy(rows_columns):
+    return tf.cast(tf.reverse(rows_columns, [0]), tf.float32)
+
+
+def _corners(frames):
+    """Frames as factors and terms for boxes: [..., 1, 4] each."""
+    scales, offsets = frames[..., None, :2], frames[..., None, 2:]
+    return tf.concat([scales, scales], -1), tf.concat([offsets, offsets], -1)
