@@ -2,9 +2,10 @@
 
 import keras
 
+from kerasdet.version import __version__ as __version__
+
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
-        f"kerasdet runs on Keras' TensorFlow backend, but '{keras.backend.backend()}' is chosen: set KERAS_BACKEND=tensorflow."
+        f"kerasdet runs on Keras' TensorFlow backend, but '{keras.backend.backend()}' is chosen: "
+        "set KERAS_BACKEND=tensorflow before importing keras."
     )
-
-__version__ = "0.1.0"

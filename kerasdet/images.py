@@ -61,7 +61,9 @@ def read(path):
 
 
 def decode(data, name="image"):
-    """Decodes the bytes of an image file: alpha dropped, gray to three channels, 16 bits to the high byte, JPEG upright.
+    """Decodes the bytes of an image file.
+
+    Alpha is dropped, gray becomes three channels, of 16 bits the high byte stays, a JPEG is turned upright.
 
     Args:
         data: scalar string tensor; JPEG, PNG, GIF (its first frame), BMP or WebP.
@@ -71,7 +73,7 @@ def decode(data, name="image"):
         Tensor [H, W, 3] uint8, RGB 0...255.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run; with `name` for bytes of another kind, TensorFlow's own for damaged ones.
+        tf.errors.InvalidArgumentError: for bytes of another kind, with `name`; TensorFlow's own for damaged ones.
     """
     fault = _fault(data)
     message = tf.strings.join([name, ": cannot be decoded as an image (", fault, ")"])
@@ -97,8 +99,8 @@ def check_rule(rule):
     whole = all(isinstance(size, int) and size > 0 for size in sizes)
     if not isinstance(name, str) or len(sizes) != _SIZES.get(name) or not whole:
         raise ValueError(
-            "resize must be ('shorter', min, max), ('stretch', height, width), ('letterbox', height, width) or ('keep',) "
-            f"with sizes in whole pixels above 0, got {rule!r}."
+            "resize must be ('shorter', min, max), ('stretch', height, width), ('letterbox', height, width) or "
+            f"('keep',), with sizes in whole pixels above 0; got {rule!r}."
         )
     return (name, *sizes)
 
@@ -153,7 +155,8 @@ def resize(pixels, rule):
         pixels = tf.image.resize(pixels, new, "bilinear", antialias=False)
     before = margins // 2
     if name == "letterbox":
-        pixels = tf.ensure_shape(_surrounded(pixels, before, margins - before), [*pixels.shape[:-3], *sizes, 3])
+        pixels = _surrounded(pixels, before, margins - before)
+        pixels = tf.reshape(pixels, [*tf.unstack(tf.shape(pixels)[:-3]), *sizes, 3])
     corner, size = _xy(before), _xy(new)
     windows = tf.concat([corner, corner + size], 0)
     frames = tf.concat([size / _xy(old), corner], 0)
@@ -207,7 +210,7 @@ def from_frames(boxes, frames):
 
 
 def _head(data):
-    """The first bytes of a file as [65536] int64, zeros behind its end: all that tells a file's kind, turn and palette."""
+    """The first bytes of a file as [65536] int64, zeros behind its end: what tells its kind, turn and palette."""
     return tf.cast(tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD), tf.int64)
 
 
@@ -312,9 +315,9 @@ def _floor_scaled(sides, size, side):
     """floor(sides * (size / side)) as float64 rounds it, in int32.
 
     The exact floor differs from it where the product is a whole number n and the quotient was rounded down by so much
-    that the product falls below n: 49 * (1 / 49) < 1. With `size / side` brought to the fraction above / below in [1, 2),
-    52 binary digits of it leave `rest / below`; the product drops if that is rounded down, yet is more than half of the
-    step from n to the next smaller float64.
+    that the product falls below n: 49 * (1 / 49) < 1. With `size / side` brought to the fraction above / below in
+    [1, 2), 52 binary digits of it leave `rest / below`; the product drops if that is rounded down, yet is more than
+    half of the step from n to the next smaller float64.
     """
     floor = sides * size // side
     below = _doubled(side, size)

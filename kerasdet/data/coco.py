@@ -24,8 +24,8 @@ def read(annotations, images, keypoints=()):
         keypoints: names of the P keypoints; by default those of the file's categories.
 
     Returns:
-        `Dataset`. Its records carry `segments`, as written in the file, if any annotation has one (an object without
-        has an empty list), and `keypoints` if they have names (an object without has zeros).
+        `Dataset`. Its records carry `segments`, as written in the file, if every annotation has one, and `keypoints`
+        if they have names (an object without has zeros).
 
     Raises:
         ValueError: one line that names the file and the annotation, image or category at fault.
@@ -49,25 +49,24 @@ def read(annotations, images, keypoints=()):
         records=[],
         category_ids=list(class_of),
         keypoints=keypoints,
+        notes=_left_out(content["annotations"], keypoints, annotations),
     )
-    if not keypoints and any(annotation.get("keypoints") for annotation in content["annotations"]):
-        dataset.notes.append(f"{annotations}: keypoints are left out, for no category names them: pass `keypoints`.")
-    masked = any(annotation.get("segmentation") for annotation in content["annotations"])
+    masked = all(annotation.get("segmentation") for annotation in content["annotations"])
     for image_id, path, size, said in zip(pictures, paths, sizes, stated, strict=True):
-        if said and said != size:
+        place = f"image {image_id} ({path})"
+        if said not in (None, size):
             dataset.notes.append(
-                f"{annotations}: image {image_id} ({path}) is stated as {said[1]} x {said[0]}, and is "
-                f"{size[1]} x {size[0]} after its EXIF rotation; its boxes are read as of the latter."
+                f"{annotations}: {place} is stated as {said[1]} x {said[0]}, and is {size[1]} x {size[0]} after its "
+                "EXIF rotation; its boxes are read as of the latter."
             )
-        boxes, kept = clip([_corners(annotation["bbox"]) for annotation in objects[image_id]], *size)
+        boxes, inside = clip([_corners(annotation["bbox"]) for annotation in objects[image_id]], *size)
         dataset.notes += [
-            f"{annotations}: annotation {annotation['id']} of image {image_id} ({path}) is dropped: "
-            f"bbox {annotation['bbox']} has no area inside {size[1]} x {size[0]} pixels."
-            for annotation, keep in zip(objects[image_id], kept, strict=True)
-            if not keep
+            f"{annotations}: annotation {objects[image_id][i]['id']} of {place} is dropped: "
+            f"bbox {objects[image_id][i]['bbox']} has no area inside {size[1]} x {size[0]} pixels."
+            for i in np.flatnonzero(~inside)
         ]
-        found = [annotation for annotation, keep in zip(objects[image_id], kept, strict=True) if keep]
-        dataset.records.append(_record(image_id, path, size, boxes[kept], found, class_of, masked, len(keypoints)))
+        kept = [objects[image_id][i] for i in np.flatnonzero(inside)]
+        dataset.records.append(_record(image_id, path, size, boxes[inside], kept, class_of, masked, len(keypoints)))
     return dataset
 
 
@@ -152,6 +151,20 @@ def _fault(annotation, pictures, class_of, points):
     return None
 
 
+def _left_out(annotations, keypoints, path):
+    """Notes on keypoints and masks that the file holds but the data set cannot."""
+    notes = []
+    if not keypoints and any(annotation.get("keypoints") for annotation in annotations):
+        notes.append(f"{path}: keypoints are left out, for no category names them: pass `keypoints`.")
+    bare = [annotation["id"] for annotation in annotations if not annotation.get("segmentation")]
+    if 0 < len(bare) < len(annotations):
+        notes.append(
+            f"{path}: masks are left out, for {len(bare)} of {len(annotations)} annotations have no segmentation, "
+            f"first annotation {bare[0]}."
+        )
+    return notes
+
+
 def _numbers(values, count):
     return (
         isinstance(values, list)
@@ -183,6 +196,6 @@ def _record(image_id, path, size, boxes, annotations, class_of, masked, points):
         classes=np.array([class_of[annotation["category_id"]] for annotation in annotations], np.int32),
         crowds=np.array([annotation.get("iscrowd", 0) for annotation in annotations], bool),
         areas=np.array([box if said is None else said for box, said in zip(areas, stated, strict=True)], np.float32),
-        segments=[annotation.get("segmentation") or [] for annotation in annotations] if masked else None,
+        segments=[annotation["segmentation"] for annotation in annotations] if masked else None,
         keypoints=np.array(poses, np.float32).reshape(-1, points, 3) if points else None,
     )

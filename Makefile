@@ -1,0 +1,29 @@
+# Each target does its own set-up: a virtual environment in .venv with the package and all it needs.
+PYTHON ?= python3
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: quickstart test slow lint clean
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+quickstart: .venv/installed
+	.venv/bin/python -m tools.train --config=configs/retinanet/r18_shapes.py --run=runs/quickstart
+	.venv/bin/python -m tools.evaluate --model=runs/quickstart --out=runs/quickstart --pictures=12
+
+test: .venv/installed
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m pytest --durations=10
+
+slow: .venv/installed
+	.venv/bin/python -m pytest -m slow -v
+
+lint: .venv/installed
+	.venv/bin/python -m ruff check --fix .
+	.venv/bin/python -m ruff format .
+
+clean:
+	rm -rf .venv runs build dist *.egg-info

@@ -1,0 +1,123 @@
+"""torchvision's detectors: the arguments that make ours equal to them, and their tensors by name."""
+
+import re
+
+import numpy as np
+
+from kerasdet.detectors import RetinaNet
+
+_RETINANET = {
+    "normalizer": "image",
+    "limit": 300,
+    "torchvision_anchors": True,
+}
+
+# Constructor and arguments of each of torchvision's builders. The first COCO weights were trained with an epsilon of 0.
+MODELS = {
+    "retinanet_resnet50_fpn": (
+        RetinaNet,
+        {**_RETINANET, "backbone": {"name": "resnet50", "epsilon": 0.0}, "norm": "frozen", "extra_from": "p", "beta": 0.0},
+    ),
+    "retinanet_resnet50_fpn_v2": (
+        RetinaNet,
+        {**_RETINANET, "backbone": "resnet50", "norm": "batch", "extra_from": "c", "head_norm": "group", "box_loss": "giou"},
+    ),
+}  # fmt: skip
+
+
+def build(name, classes, min_size=800, max_size=1333, **options):
+    """Makes the detector that torchvision's builder of this name makes.
+
+    Args:
+        name: a key of `MODELS`.
+        classes: names of the classes or their number; torchvision's slot 0, without a class, counts.
+        min_size, max_size: of the resized picture's sides, pixels.
+        options: further arguments of the class.
+
+    Returns:
+        A `Detector`.
+    """
+    make, arguments = MODELS[name]
+    return make(classes=classes, **{**arguments, "resize": ("shorter", min_size, max_size), **options})
+
+
+def load(model, tensors):
+    """Copies torchvision's tensors into a detector.
+
+    Args:
+        model: what `build` returned.
+        tensors: dict of name to array, in torch's layouts; names from before torchvision 0.13 are understood.
+
+    Raises:
+        ValueError: a tensor is missing, left over or of another shape; the line names it.
+    """
+    tensors = _renamed(tensors)
+    for variable, name in variables(model):
+        if name not in tensors:
+            raise ValueError(f"the weights have no tensor '{name}'.")
+        value = tensors.pop(name)
+        value = np.transpose(value, (2, 3, 1, 0)) if value.ndim == 4 else value
+        if value.shape != tuple(variable.shape):
+            raise ValueError(f"tensor '{name}' has shape {value.shape} in Keras' layout, the model's is {tuple(variable.shape)}.")
+        variable.assign(value)
+    left = [name for name in tensors if not name.endswith("num_batches_tracked")]
+    if left:
+        raise ValueError(f"the model has no place for the tensor '{left[0]}' and {len(left) - 1} others.")
+
+
+def variables(model):
+    """Pairs a RetinaNet's variables with torchvision's names.
+
+    Returns:
+        List of (variable, name).
+    """
+    pairs = []
+    for conv, name, norm in _retinanet(model):
+        pairs.append((conv.kernel, f"{name}.weight"))
+        if conv.norm is None:
+            pairs.append((conv.bias, f"{name}.bias"))
+            continue
+        pairs += [(conv.norm.gamma, f"{norm}.weight"), (conv.norm.beta, f"{norm}.bias")]
+        if hasattr(conv.norm, "moving_mean"):
+            pairs += [(conv.norm.moving_mean, f"{norm}.running_mean"), (conv.norm.moving_variance, f"{norm}.running_var")]
+    return pairs
+
+
+def _retinanet(model):
+    yield from _resnet(model.backbone)
+    for part, layers in (("inner", model.fpn.laterals), ("layer", model.fpn.outputs)):
+        for i, conv in enumerate(layers):
+            yield conv, f"backbone.fpn.{part}_blocks.{i}.0", None
+    for i, conv in enumerate(model.fpn.extras, start=6):
+        yield conv, f"backbone.fpn.extra_blocks.p{i}", None
+    for head, part, last in (
+        (model.class_head, "classification_head", "cls_logits"),
+        (model.box_head, "regression_head", "bbox_reg"),
+    ):
+        for i, conv in enumerate(head.tower):
+            yield conv, f"head.{part}.conv.{i}.0", f"head.{part}.conv.{i}.1"
+        yield head.predictor, f"head.{part}.{last}", None
+
+
+def _resnet(backbone):
+    yield backbone.stem, "backbone.body.conv1", "backbone.body.bn1"
+    for s, stage in enumerate(backbone.stages, start=1):
+        for b, block in enumerate(stage):
+            name = f"backbone.body.layer{s}.{b}"
+            for i, conv in enumerate((block.conv1, block.conv2, getattr(block, "conv3", None)), start=1):
+                if conv is not None:
+                    yield conv, f"{name}.conv{i}", f"{name}.bn{i}"
+            if block.shortcut is not None:
+                yield block.shortcut, f"{name}.downsample.0", f"{name}.downsample.1"
+
+
+def _renamed(tensors):
+    """Names of before torchvision 0.13 as they are today."""
+    if any(re.match(r"head\.\w+\.conv\.\d+\.0\.", name) for name in tensors):
+        return dict(tensors)
+
+    def today(name):
+        name = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", name)
+        return re.sub(r"(head\.\w+\.conv\.)(\d+)\.(weight|bias)$", lambda m: f"{m[1]}{int(m[2]) // 2}.0.{m[3]}", name)
+
+    return {today(name): value for name, value in tensors.items()}
