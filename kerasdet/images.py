@@ -16,6 +16,7 @@ import os
 import tensorflow as tf
 
 _KINDS = "JPEG, PNG, GIF, BMP or WebP"
+_JPEG = b"\xff\xd8\xff"
 _HEAD = 2**16
 _ORIENTATION = 0x0112
 _SIZES = {"shorter": 2, "stretch": 2, "letterbox": 2, "keep": 0}
@@ -210,8 +211,8 @@ def from_frames(boxes, frames):
 
 
 def _head(data):
-    """The first bytes of a file as [65536] int64, zeros behind its end: what tells its kind, turn and palette."""
-    return tf.cast(tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD), tf.int64)
+    """The first bytes of a file as [65536] uint8, zeros behind its end: what tells its kind, turn and palette."""
+    return tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD)
 
 
 def _starts(head, magic, at=0):
@@ -221,7 +222,7 @@ def _starts(head, magic, at=0):
 def _fault(data):
     """Why bytes are no image of a known kind, as a string tensor; empty for those that are."""
     head = _head(data)
-    known = [_starts(head, magic) for magic in (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")]
+    known = [_starts(head, magic) for magic in (_JPEG, b"\x89PNG", b"GIF8", b"BM")]
     known.append(_starts(head, b"RIFF") & _starts(head, b"WEBP", at=8))
     unknown = tf.where(tf.strings.length(data) == 0, "the file is empty", f"it is no {_KINDS} file")
     return tf.where(tf.reduce_any(known), "", unknown)
@@ -233,37 +234,38 @@ def _words(error):
 
 
 def _number(data, at, size, little=True):
-    """The numbers of `size` bytes at the positions `at` of a byte vector, which zeros follow without end."""
-    data = tf.pad(data, [[0, 1]])
-    places = tf.minimum(at[..., None] + tf.range(size, dtype=tf.int64), tf.size(data, tf.int64) - 1)
+    """The numbers of `size` bytes at the positions `at` of a byte vector, as int64; those that it does not hold are 0."""
+    at = tf.convert_to_tensor(at, tf.int64)
+    held = at + size <= tf.size(data, tf.int64)
+    places = tf.where(held, at, 0)[..., None] + tf.range(size, dtype=tf.int64)
     weights = tf.constant([256**place for place in range(size)], tf.int64)
-    return tf.reduce_sum(tf.gather(data, places) * tf.where(little, weights, weights[::-1]), -1)
-
-
-def _exif(head):
-    """The TIFF structure of a JPEG's Exif segment; empty without one."""
-    marker = {0: 0xFF, 1: 0xE1} | dict(enumerate(b"Exif\0\0", start=4))
-    hits = tf.reduce_all([head[place : place + _HEAD - 10] == byte for place, byte in marker.items()], 0)
-    start = tf.argmax(tf.cast(hits, tf.int32))
-    end = start + 2 + _number(head, start + 2, 2, little=False)
-    found = tf.reduce_any(hits) & _starts(head, b"\xff\xd8\xff")
-    return head[start + 10 : tf.where(found, end, 0)]
+    digits = tf.cast(tf.gather(data, places), tf.int64)
+    return tf.where(held, tf.reduce_sum(digits * tf.where(little, weights, weights[::-1]), -1), 0)
 
 
 def _orientation(head):
     """The EXIF orientation 1...8 of a JPEG; 1 for other files and where the tag is missing or makes no sense."""
-    exif = _exif(head)
-    little = _number(exif, tf.constant(0, tf.int64), 2) == int.from_bytes(b"II", "little")
+    segment = {0: 0xFF, 1: 0xE1} | dict(enumerate(b"Exif\0\0", start=4))
+    hits = tf.reduce_all([head[place : place + _HEAD - 10] == byte for place, byte in segment.items()], 0)
 
-    def number(at, size):
-        return _number(exif, tf.convert_to_tensor(at, tf.int64), size, little)
+    def tag():
+        start = tf.argmax(hits)
+        return _tag(head[start + 10 : start + 2 + _number(head, start + 2, 2, little=False)])
 
-    directory = number(4, 4)
-    entries = directory + 2 + 12 * tf.range(number(directory, 2))
-    values = tf.boolean_mask(number(entries + 8, 2), number(entries, 2) == _ORIENTATION)
-    orientation = tf.concat([values, [1]], 0)[0]
-    sound = (number(2, 2) == 42) & (orientation >= 1) & (orientation <= 8)
-    return tf.where(sound, orientation, 1)
+    found = _starts(head, _JPEG) & tf.reduce_any(hits)
+    orientation = tf.cond(found, tag, lambda: tf.constant(1, tf.int64))
+    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
+
+
+def _tag(exif):
+    """The value of the orientation tag in the first directory of a TIFF structure; 1 without."""
+    exif = tf.pad(exif, [[0, 4]])
+    little = _number(exif, 0, 2) == int.from_bytes(b"II", "little")
+    directory = _number(exif, 4, 4, little)
+    entries = directory + 2 + 12 * tf.range(_number(exif, directory, 2, little))
+    values = tf.boolean_mask(_number(exif, entries + 8, 2, little), _number(exif, entries, 2, little) == _ORIENTATION)
+    sound = _number(exif, 2, 2, little) == 42
+    return tf.where(sound, tf.concat([values, [1]], 0)[0], 1)
 
 
 def _upright(pixels, orientation):
@@ -287,8 +289,8 @@ def _upright(pixels, orientation):
 
 def _painted(pixels, head):
     """The colors of a BMP with a palette, of which `decode_image` gives the indices."""
-    start = 14 + _number(head, tf.constant(14, tf.int64), 4)
-    indexed = _starts(head, b"BM") & (_number(head, tf.constant(28, tf.int64), 2) == 8)
+    start = 14 + _number(head, 14, 4)
+    indexed = _starts(head, b"BM") & (_number(head, 28, 2) == 8)
 
     def paint():
         places = start + 4 * tf.cast(pixels[..., :1], tf.int64) + [2, 1, 0]

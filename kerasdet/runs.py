@@ -15,7 +15,7 @@ def build(config, classes):
     """Makes the detector that a config describes.
 
     Args:
-        config: the config's `model`: the `name` of a detector and its arguments.
+        config: the `model` part of a config: the `name` of a detector and its arguments.
         classes: names of the classes.
 
     Returns:
@@ -24,7 +24,7 @@ def build(config, classes):
     Raises:
         ValueError: the name is unknown.
     """
-    arguments = dict(config)
+    arguments = config.to_dict()
     name = arguments.pop("name")
     if name not in detectors.DETECTORS:
         raise ValueError(f"model.name must be one of {sorted(detectors.DETECTORS)}, got {name!r}.")
