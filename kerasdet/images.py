@@ -17,7 +17,7 @@ import tensorflow as tf
 
 _KINDS = "JPEG, PNG, GIF, BMP or WebP"
 _JPEG = b"\xff\xd8\xff"
-_HEAD = 2**16
+_HEAD = 2**11
 _ORIENTATION = 0x0112
 _SIZES = {"shorter": 2, "stretch": 2, "letterbox": 2, "keep": 0}
 
@@ -80,8 +80,7 @@ def decode(data, name="image"):
     message = tf.strings.join([name, ": cannot be decoded as an image (", fault, ")"])
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [message])]):
         pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
-    head = _head(data)
-    return _upright(_painted(pixels, head), _orientation(head))
+    return _upright(_painted(pixels, _head(data)), _orientation(data))
 
 
 def check_rule(rule):
@@ -211,7 +210,7 @@ def from_frames(boxes, frames):
 
 
 def _head(data):
-    """The first bytes of a file as [65536] uint8, zeros behind its end: what tells its kind, turn and palette."""
+    """The first bytes of a file as [2048] uint8, zeros behind its end: what tells its kind and holds a BMP's palette."""
     return tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD)
 
 
@@ -234,7 +233,7 @@ def _words(error):
 
 
 def _number(data, at, size, little=True):
-    """The numbers of `size` bytes at the positions `at` of a byte vector, as int64; those that it does not hold are 0."""
+    """The numbers of `size` bytes at the positions `at` of a byte vector, int64; 0 where it ends before."""
     at = tf.convert_to_tensor(at, tf.int64)
     held = at + size <= tf.size(data, tf.int64)
     places = tf.where(held, at, 0)[..., None] + tf.range(size, dtype=tf.int64)
@@ -243,17 +242,14 @@ def _number(data, at, size, little=True):
     return tf.where(held, tf.reduce_sum(digits * tf.where(little, weights, weights[::-1]), -1), 0)
 
 
-def _orientation(head):
+def _orientation(data):
     """The EXIF orientation 1...8 of a JPEG; 1 for other files and where the tag is missing or makes no sense."""
-    segment = {0: 0xFF, 1: 0xE1} | dict(enumerate(b"Exif\0\0", start=4))
-    hits = tf.reduce_all([head[place : place + _HEAD - 10] == byte for place, byte in segment.items()], 0)
-
-    def tag():
-        start = tf.argmax(hits)
-        return _tag(head[start + 10 : start + 2 + _number(head, start + 2, 2, little=False)])
-
-    found = _starts(head, _JPEG) & tf.reduce_any(hits)
-    orientation = tf.cond(found, tag, lambda: tf.constant(1, tf.int64))
+    parts = tf.strings.split(tf.strings.substr(data, 0, 2**16), b"Exif\0\0", maxsplit=1)
+    marker = tf.io.decode_raw(tf.strings.substr(tf.strings.join([b"\0" * 4, parts[0]]), -4, 4), tf.uint8)
+    size = tf.maximum(_number(marker, 2, 2, little=False) - 8, 0)
+    found = (tf.size(parts) == 2) & _starts(_head(data), _JPEG) & _starts(marker, b"\xff\xe1")
+    exif = tf.io.decode_raw(parts[-1], tf.uint8)[:size]
+    orientation = tf.cond(found, lambda: _tag(exif), lambda: tf.constant(1, tf.int64))
     return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
 
 

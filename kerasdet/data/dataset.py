@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from kerasdet import images
+
 
 @dataclasses.dataclass
 class Record:
@@ -31,6 +33,10 @@ class Record:
     areas: np.ndarray
     segments: list | None = None
     keypoints: np.ndarray | None = None
+
+    def pixels(self):
+        """The picture itself, [H, W, 3] uint8."""
+        return images.load(self.image) if isinstance(self.image, str) else self.image
 
 
 @dataclasses.dataclass

@@ -1,0 +1,234 @@
+"""COCO reader: values of small files written here, every refusal, and the real cut of val2017 where it is at hand."""
+
+import copy
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasdet.data import coco, files
+
+RLE = {"size": [40, 60], "counts": [0, 2400]}
+CONTENT = {
+    "categories": [{"id": 7, "name": "crack"}, {"id": 3, "name": "egg"}],
+    "images": [
+        {"id": 12, "file_name": "b.png", "width": 60, "height": 40},
+        {"id": 5, "file_name": "a.png", "width": 50, "height": 30},
+    ],
+    "annotations": [
+        {
+            "id": 1,
+            "image_id": 12,
+            "category_id": 7,
+            "bbox": [10, 5, 20, 15],
+            "area": 150.5,
+            "segmentation": [[10, 5, 30, 5, 30, 20]],
+        },
+        {"id": 2, "image_id": 12, "category_id": 3, "bbox": [-4, 30, 10.5, 20], "iscrowd": 1, "segmentation": RLE},
+    ],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes the images and a changed copy of CONTENT; returns the two paths that `coco.read` takes."""
+    Image.new("RGB", (60, 40)).save(tmp_path / "b.png")
+    Image.new("RGB", (50, 30)).save(tmp_path / "a.png")
+
+    def write(change=lambda content: None):
+        content = copy.deepcopy(CONTENT)
+        change(content)
+        path = tmp_path / "labels.json"
+        path.write_text(json.dumps(content))
+        return str(path), str(tmp_path)
+
+    return write
+
+
+def test_values(write):
+    dataset = coco.read(*write())
+    first, second = dataset.records
+    assert (dataset.name, dataset.classes, dataset.category_ids) == ("labels", ("egg", "crack"), (3, 7))
+    assert (first.id, first.height, first.width, os.path.basename(first.image)) == (12, 40, 60, "b.png")
+    np.testing.assert_array_equal(first.boxes, np.float32([[10, 5, 30, 20], [0, 30, 6.5, 40]]))
+    np.testing.assert_array_equal(first.classes, [1, 0])
+    np.testing.assert_array_equal(first.crowds, [False, True])
+    np.testing.assert_array_equal(first.areas, np.float32([150.5, 65]))
+    assert first.segments == [[[10, 5, 30, 5, 30, 20]], RLE]
+    assert first.boxes.dtype == first.areas.dtype == np.float32 and first.classes.dtype == np.int32
+    assert first.keypoints is None and dataset.keypoints == () and dataset.notes == []
+
+
+def test_image_without_annotations_is_background(write):
+    record = coco.read(*write()).records[1]
+    assert (record.id, record.height, record.width) == (5, 30, 50)
+    assert record.boxes.shape == (0, 4) and record.classes.shape == record.crowds.shape == record.areas.shape == (0,)
+    assert record.segments == []
+
+
+def test_no_annotations_at_all(write):
+    dataset = coco.read(*write(lambda content: content.update(annotations=[])))
+    assert [len(record.boxes) for record in dataset.records] == [0, 0]
+
+
+@pytest.mark.parametrize("bbox", [[60, 5, 10, 10], [10, -8, 10, 8], [10, 5, 0, 10], [10, 5, 10, -3], [20, 10, 1e-9, 5]])
+def test_boxes_without_area_are_dropped_and_noted(write, bbox):
+    paths = write(lambda content: content["annotations"][0].update(bbox=bbox))
+    dataset = coco.read(*paths)
+    np.testing.assert_array_equal(dataset.records[0].boxes, np.float32([[0, 30, 6.5, 40]]))
+    np.testing.assert_array_equal(dataset.records[0].classes, [0])
+    assert dataset.records[0].segments == [RLE]
+    (note,) = dataset.notes
+    assert paths[0] in note and "annotation 1 of image 12" in note and "b.png" in note
+
+
+def test_masks_need_every_segmentation(write):
+    dataset = coco.read(*write(lambda content: content["annotations"][1].pop("segmentation")))
+    assert dataset.records[0].segments is None
+    assert "1 of 2 annotations" in dataset.notes[0] and "first annotation 2" in dataset.notes[0]
+
+
+def _posed(content):
+    content["categories"][1]["keypoints"] = ["nose", "tail"]
+    content["annotations"][0]["keypoints"] = [12, 6.5, 2, 28, 19, 1]
+
+
+def test_keypoints(write):
+    dataset = coco.read(*write(_posed))
+    assert dataset.keypoints == ("nose", "tail")
+    np.testing.assert_array_equal(
+        dataset.records[0].keypoints, np.float32([[[12, 6.5, 2], [28, 19, 1]], np.zeros([2, 3])])
+    )
+    assert dataset.records[1].keypoints.shape == (0, 2, 3)
+
+
+def test_keypoints_are_named_by_the_caller_or_left_out(write):
+    paths = write(lambda content: content["annotations"][0].update(keypoints=[12, 6.5, 2]))
+    assert coco.read(*paths, keypoints=["nose"]).records[0].keypoints[0].tolist() == [[12, 6.5, 2]]
+    unnamed = coco.read(*paths)
+    assert unnamed.records[0].keypoints is None and "keypoints are left out" in unnamed.notes[0]
+
+
+def _photo(path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (60, 40)).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("stated", [True, False])
+def test_size_is_that_of_the_upright_picture(write, tmp_path, orientation, stated):
+    _photo(tmp_path / "photo.jpg", orientation)
+
+    def change(content):
+        content["images"][0]["file_name"] = "photo.jpg"
+        if not stated:
+            del content["images"][0]["width"], content["images"][0]["height"]
+
+    dataset = coco.read(*write(change))
+    sideways = orientation >= 5
+    assert (dataset.records[0].height, dataset.records[0].width) == ((60, 40) if sideways else (40, 60))
+    assert any("EXIF" in note and "image 12" in note for note in dataset.notes) == (sideways and stated)
+
+
+def test_size_stated_upright_is_kept(write, tmp_path):
+    _photo(tmp_path / "photo.jpg", 6)
+    upright = {"file_name": "photo.jpg", "width": 40, "height": 60}
+    dataset = coco.read(*write(lambda content: content["images"][0].update(upright)))
+    assert (dataset.records[0].height, dataset.records[0].width) == (60, 40) and dataset.notes == []
+
+
+def test_stated_sizes_cost_no_decoding(write, monkeypatch):
+    monkeypatch.setattr(files.Image, "open", lambda path: pytest.fail(f"{path} was opened"))
+    assert len(coco.read(*write())) == 2
+
+
+REFUSED = {
+    "unknown category": (lambda c: c["annotations"][1].update(category_id=4), "annotation 2 .*category_id 4"),
+    "unknown image": (lambda c: c["annotations"][1].update(image_id=99), "annotation 2 .*image 99"),
+    "same annotation id": (lambda c: c["annotations"][1].update(id=1), "annotation 1 occurs twice"),
+    "same image id": (lambda c: c["images"][1].update(id=12), "id 12.*b.png and a.png"),
+    "same category id": (lambda c: c["categories"][1].update(id=7), "id 7"),
+    "same category name": (lambda c: c["categories"][1].update(name="crack"), "name 'crack'"),
+    "image id in words": (lambda c: c["images"][1].update(id="five"), "image id 'five' of a.png"),
+    "negative image id": (lambda c: c["images"][1].update(id=-1), "image id -1 of a.png"),
+    "no annotation id": (lambda c: c["annotations"][1].pop("id"), "annotation number 1.*'id'"),
+    "no image_id": (lambda c: c["annotations"][1].pop("image_id"), "annotation 2 has no 'image_id'"),
+    "no category_id": (lambda c: c["annotations"][1].pop("category_id"), "annotation 2 has no 'category_id'"),
+    "no bbox": (lambda c: c["annotations"][1].pop("bbox"), "annotation 2 has no 'bbox'"),
+    "no file_name": (lambda c: c["images"][1].pop("file_name"), "image number 1.*'file_name'"),
+    "no category name": (lambda c: c["categories"][1].pop("name"), "category number 1.*'name'"),
+    "nan": (lambda c: c["annotations"][1].update(bbox=[0, 0, float("nan"), 5]), "annotation 2 has bbox"),
+    "infinity": (lambda c: c["annotations"][1].update(bbox=[0, float("-inf"), 5, 5]), "annotation 2 has bbox"),
+    "short bbox": (lambda c: c["annotations"][1].update(bbox=[0, 0, 5]), "annotation 2 has bbox"),
+    "bbox in words": (lambda c: c["annotations"][1].update(bbox=["0", "0", "5", "5"]), "annotation 2 has bbox"),
+    "bbox null": (lambda c: c["annotations"][1].update(bbox=None), "annotation 2 has bbox None"),
+    "nan area": (lambda c: c["annotations"][1].update(area=float("nan")), "annotation 2 has area"),
+    "short keypoints": (lambda c: (_posed(c), c["annotations"][0]["keypoints"].pop()), "annotation 1 has keypoints"),
+    "two lists of keypoints": (lambda c: (_posed(c), c["categories"][0].update(keypoints=["tip"])), "keypoints"),
+    "no images": (lambda c: c.update(images=[]), "no images"),
+    "no categories": (lambda c: c.update(categories=[]), "no categories"),
+    "no list of annotations": (lambda c: c.pop("annotations"), "'annotations'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_line(write, name):
+    change, words = REFUSED[name]
+    path, images = write(change)
+    with pytest.raises(ValueError, match=words) as error:
+        coco.read(path, images)
+    assert path in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "<annotation/>", "[]", '{"images": 3}', '{"images": [{"id": 1'])
+def test_what_is_no_coco_file_is_refused(write, text):
+    path, images = write()
+    with open(path, "w") as file:
+        file.write(text)
+    with pytest.raises(ValueError, match=re.escape(path)) as error:
+        coco.read(path, images)
+    assert "\n" not in str(error.value)
+
+
+def test_byte_order_mark(write):
+    path, images = write()
+    with open(path, "w", encoding="utf-8-sig") as file:
+        json.dump(CONTENT, file)
+    assert len(coco.read(path, images)) == 2
+
+
+def test_missing_image_files(write, tmp_path):
+    paths = write()
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"labels\.json: 1 of 2 files are missing, first .*a\.png") as error:
+        coco.read(*paths)
+    assert "\n" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match="2 of 2"):
+        coco.read(paths[0], str(tmp_path / "nowhere"))
+
+
+def test_images_in_subfolders(write, tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "deep" / "a.png")
+    dataset = coco.read(*write(lambda content: content["images"][1].update(file_name="deep/a.png")))
+    assert os.path.exists(dataset.records[1].image)
+
+
+@pytest.mark.skipif("KERASDET_DATA" not in os.environ, reason="KERASDET_DATA names no folder of real data")
+def test_real_coco():
+    folder = os.path.join(os.environ["KERASDET_DATA"], "coco")
+    dataset = coco.read(f"{folder}/annotations/instances_val2017.json", f"{folder}/val2017")
+    records = dataset.records
+    assert (len(dataset), len(dataset.classes), sum(len(record.boxes) for record in records)) == (158, 80, 1424)
+    assert sum(record.crowds.sum() for record in records) == 16 and dataset.notes == []
+    assert dataset.classes[0] == "person" and dataset.classes[79] == "toothbrush" and dataset.category_ids[79] == 90
+    areas = np.concatenate([record.areas[~record.crowds] for record in records])
+    assert np.histogram(areas, [0, 32**2, 96**2, np.inf])[0].tolist() == [607, 458, 343]
+    people = coco.read(f"{folder}/annotations/person_keypoints_val2017.json", f"{folder}/val2017")
+    assert len(people.keypoints) == 17 and sum(not len(record.boxes) for record in people.records) == 40
+    posed = sum((record.keypoints[..., 2] > 0).any(1).sum() for record in people.records)
+    assert posed == 68

@@ -1,0 +1,99 @@
+"""The one door: each format is recognized by what lies at the path, and what is not is refused with advice."""
+
+import json
+import os
+
+import pytest
+from PIL import Image
+
+from kerasdet.data import read, shapes
+
+BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
+XML = """
+<annotation><object>
+    <name>egg</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox>
+</object></annotation>
+""".strip()
+
+
+def _coco(path, count=1):
+    os.makedirs(path.parent, exist_ok=True)
+    images = [{"id": i, "file_name": f"{i}.png", "width": 9, "height": 9} for i in range(1, count + 1)]
+    path.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "egg"}], "annotations": [BOX]}))
+
+
+def _pictures(folder, count=1):
+    os.makedirs(folder)
+    for i in range(1, count + 1):
+        Image.new("RGB", (9, 9)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_shapes(monkeypatch):
+    monkeypatch.setitem(shapes.COUNTS, "val", 2)
+    assert read("shapes", "val", seed=3).records[1].boxes.tolist() == shapes.picture("val", 1, 3).boxes.tolist()
+
+
+def test_json_file(tmp_path):
+    _coco(tmp_path / "labels.json")
+    dataset = read(tmp_path / "labels.json", images=_pictures(tmp_path / "photos"), keypoints=["tip"])
+    assert dataset.records[0].boxes.tolist() == [[1, 2, 4, 6]] and dataset.keypoints == ("tip",)
+
+
+@pytest.mark.parametrize("place", ["val2017", "images/val2017", "images"])
+def test_coco_folder(tmp_path, place):
+    _coco(tmp_path / "annotations/instances_val2017.json", 2)
+    _coco(tmp_path / "annotations/instances_train2017.json")
+    _pictures(tmp_path / place, 2)
+    for split in ("val", "val2017"):
+        dataset = read(tmp_path, split)
+        assert len(dataset) == 2 and dataset.name == "instances_val2017"
+        assert dataset.records[1].image == str(tmp_path / place / "2.png")
+
+
+def test_coco_folder_with_images_elsewhere(tmp_path):
+    _coco(tmp_path / "set/annotations/instances_all.json")
+    photos = _pictures(tmp_path / "photos")
+    assert read(tmp_path / "set", images=photos).records[0].image == str(photos / "1.png")
+    with pytest.raises(FileNotFoundError, match="no image folder for all"):
+        read(tmp_path / "set")
+
+
+@pytest.mark.parametrize("split", [None, "v", "test"])
+def test_coco_split_must_be_one(tmp_path, split):
+    for name in ("val2014", "val2017"):
+        _coco(tmp_path / f"annotations/instances_{name}.json")
+    with pytest.raises(ValueError, match=r"\['val2014', 'val2017'\].*does not choose one"):
+        read(tmp_path, split)
+
+
+@pytest.mark.parametrize("inner", ["Annotations", "."])
+def test_voc_folder(tmp_path, inner):
+    (tmp_path / inner).mkdir(exist_ok=True)
+    (tmp_path / inner / "1.xml").write_text(XML)
+    Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
+    (tmp_path / "val.txt").write_text("1\n")
+    dataset = read(tmp_path, "val", classes=["crack", "egg"])
+    assert dataset.records[0].boxes.tolist() == [[0, 0, 4, 4]] and dataset.records[0].classes.tolist() == [1]
+
+
+def test_what_is_not_understood_is_refused_with_advice(tmp_path):
+    with pytest.raises(ValueError, match="shapes.*COCO.*VOC") as error:
+        read(tmp_path)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        read(tmp_path / "nowhere")
+
+
+def test_json_file_needs_its_images_and_no_split(tmp_path):
+    _coco(tmp_path / "labels.json")
+    photos = _pictures(tmp_path / "photos")
+    with pytest.raises(ValueError, match=r"labels\.json.*images=FOLDER"):
+        read(tmp_path / "labels.json")
+    with pytest.raises(ValueError, match="no split"):
+        read(tmp_path / "labels.json", "train", images=photos)
+
+
+def test_foreign_options_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="images"):
+        read("shapes", "val", images="photos")

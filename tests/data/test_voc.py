@@ -1,0 +1,165 @@
+"""Pascal VOC reader: values of small folders written here, every refusal, and real folders where they are at hand."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasdet.data import voc
+
+SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
+
+
+def _object(name, box, more=""):
+    corners = "".join(
+        f"<{tag}>{value}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
+    return f"<object><name>{name}</name>{more}<bndbox>{corners}</bndbox></object>"
+
+
+PAGES = {
+    "first": SIZE + _object("egg", (11, 6, 30, 20)) + _object("crack", (1, 1, 60, 40), "<difficult>1</difficult>"),
+    "second": SIZE,
+    "third": SIZE + _object("aphid", (2.5, 3, 10, 12), "<difficult>0</difficult>"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The standard layout; `train` lists second and first, `val` third."""
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, page in PAGES.items():
+        _write(tmp_path, name, page)
+        Image.new("RGB", (60, 40)).save(tmp_path / "JPEGImages" / f"{name}.jpg")
+    (tmp_path / "ImageSets/Main/train.txt").write_text("second\nfirst \n\n")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("third\n")
+    return tmp_path
+
+
+def _write(folder, name, page):
+    (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{page}</annotation>")
+
+
+def test_values(folder):
+    dataset = voc.read(folder, "train")
+    background, record = dataset.records
+    assert dataset.name == f"{folder.name} train" and dataset.classes == ("aphid", "crack", "egg")
+    assert dataset.category_ids == (1, 2, 3) and dataset.notes == []
+    assert (record.id, record.height, record.width) == (1, 40, 60)
+    assert record.image == str(folder / "JPEGImages" / "first.jpg")
+    np.testing.assert_array_equal(record.boxes, np.float32([[10, 5, 30, 20], [0, 0, 60, 40]]))
+    np.testing.assert_array_equal(record.classes, [2, 1])
+    np.testing.assert_array_equal(record.crowds, [False, True])
+    np.testing.assert_array_equal(record.areas, [300, 2400])
+    assert background.id == 0 and background.boxes.shape == (0, 4) and background.crowds.dtype == bool
+
+
+def test_every_split_has_the_same_classes(folder):
+    assert voc.read(folder, "train").classes == voc.read(folder, "val").classes == voc.read(folder).classes
+    assert len(voc.read(folder)) == 3
+
+
+def test_given_classes_keep_their_order(folder):
+    dataset = voc.read(folder, "train", classes=["egg", "crack"])
+    assert dataset.classes == ("egg", "crack") and dataset.records[1].classes.tolist() == [0, 1]
+
+
+def test_unknown_class_is_refused(folder):
+    with pytest.raises(ValueError, match=r"first\.xml: object 2 \(crack\).*\('egg',\)") as error:
+        voc.read(folder, "train", classes=["egg"])
+    assert "\n" not in str(error.value)
+
+
+def test_list_in_the_folder_itself(folder):
+    (folder / "mine.txt").write_text("third\n")
+    (record,) = voc.read(folder, "mine").records
+    np.testing.assert_array_equal(record.boxes, np.float32([[1.5, 2, 10, 12]]))
+
+
+def test_everything_in_one_folder(tmp_path):
+    (tmp_path / "photo 1.xml").write_text(f"<annotation>{PAGES['third']}</annotation>")
+    Image.new("RGB", (60, 40)).save(tmp_path / "photo 1.png")
+    (record,) = voc.read(tmp_path).records
+    assert record.image == str(tmp_path / "photo 1.png") and len(record.boxes) == 1
+
+
+@pytest.mark.parametrize("box", [(30, 20, 30, 20), (30, 20, 30, 25), (30, 20, 20, 25), (61, 1, 70, 9), (-9, 1, 0, 9)])
+def test_boxes_without_area_are_dropped_and_noted(folder, box):
+    _write(folder, "first", SIZE + _object("egg", box) + _object("crack", (1, 1, 2, 2)))
+    dataset = voc.read(folder, "train")
+    np.testing.assert_array_equal(dataset.records[1].boxes, np.float32([[0, 0, 2, 2]]))
+    assert dataset.records[1].classes.tolist() == [1] and dataset.records[1].areas.tolist() == [4]
+    (note,) = dataset.notes
+    assert "first.xml: object 1 (egg)" in note
+
+
+def test_boxes_are_clipped(folder):
+    _write(folder, "first", SIZE + _object("egg", (0, 0, 99, 99)))
+    np.testing.assert_array_equal(voc.read(folder, "train").records[1].boxes, np.float32([[0, 0, 60, 40]]))
+
+
+@pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_size_comes_from_the_image_where_the_page_has_none(folder, size, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (60, 40)).save(folder / "JPEGImages" / "first.jpg", exif=exif)
+    _write(folder, "first", size)
+    record = voc.read(folder, "train").records[1]
+    assert (record.height, record.width) == ((60, 40) if orientation == 6 else (40, 60))
+
+
+def test_parts_of_an_object_are_not_objects(folder):
+    part = "<part><name>yolk</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
+    _write(folder, "first", SIZE + _object("egg", (11, 6, 30, 20), part))
+    dataset = voc.read(folder, "train")
+    assert "yolk" not in dataset.classes
+    np.testing.assert_array_equal(dataset.records[1].boxes, np.float32([[10, 5, 30, 20]]))
+
+
+REFUSED = {
+    "broken": ("<object>", r"first\.xml is not readable XML"),
+    "no name": (SIZE + "<object><bndbox/></object>", r"first\.xml: object 1 \(\)"),
+    "no box": (SIZE + "<object><name>egg</name></object>", r"first\.xml: object 1 \(egg\).*<xmin>"),
+    "words": (SIZE + _object("egg", (1, 2, "wide", 4)), r"first\.xml: object 1 \(egg\).*<xmax>.*'wide'"),
+    "nan": (SIZE + _object("egg", (1, 2, 3, "nan")), r"first\.xml: object 1 \(egg\).*<ymax>.*'nan'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_line(folder, name):
+    page, words = REFUSED[name]
+    _write(folder, "first", page)
+    with pytest.raises(ValueError, match=words) as error:
+        voc.read(folder, "train")
+    assert "\n" not in str(error.value)
+
+
+def test_missing_files(folder):
+    with pytest.raises(FileNotFoundError, match="no split 'test'"):
+        voc.read(folder, "test")
+    (folder / "JPEGImages" / "first.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 files are missing, first .*first\.jpg"):
+        voc.read(folder, "train")
+    (folder / "Annotations" / "second.xml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 files are missing, first .*second\.xml"):
+        voc.read(folder, "train")
+
+
+@pytest.mark.skipif("KERASDET_DATA" not in os.environ, reason="KERASDET_DATA names no folder of real data")
+def test_real_folders():
+    folder = os.path.join(os.environ["KERASDET_DATA"], "bccd")
+    counts = {}
+    for split in ("train", "val", "test"):
+        dataset = voc.read(folder, split)
+        assert dataset.classes == ("Platelets", "RBC", "WBC")
+        numbers = np.concatenate([record.classes for record in dataset.records])
+        counts[split] = (len(dataset), *np.bincount(numbers).tolist(), len(dataset.notes))
+    assert counts == {"train": (205, 209, 2381, 214, 1), "val": (87, 83, 967, 87, 1), "test": (72, 69, 805, 71, 0)}
+    raccoon = voc.read(os.path.join(os.environ["KERASDET_DATA"], "raccoon"), "train")
+    assert len(raccoon) == 39 and raccoon.classes == ("raccoon",)
+    for record in raccoon.records:
+        with Image.open(record.image) as image:
+            assert image.size == (record.width, record.height)
