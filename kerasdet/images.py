@@ -79,8 +79,7 @@ def decode(data, name="image"):
     fault = _fault(data)
     message = tf.strings.join([name, ": cannot be decoded as an image (", fault, ")"])
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [message])]):
-        pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
-    return _upright(_painted(pixels, _head(data)), _orientation(data))
+        return tf.cond(_starts(_head(data), _JPEG), lambda: _jpeg(data), lambda: _other(data))
 
 
 def check_rule(rule):
@@ -120,7 +119,7 @@ def preprocess(pixels, rule, multiple=1):
     Raises:
         ValueError: see `check_rule`.
     """
-    pixels, windows, frames = resize(pixels, rule)
+    pixels, frames, windows = resize(pixels, rule)
     return {"pixels": pad(pixels, multiple), "windows": windows, "frames": frames}
 
 
@@ -133,8 +132,8 @@ def resize(pixels, rule):
 
     Returns:
         pixels: [B, H', W', 3] float32, 0...255; a letterbox with its margins.
-        windows: [B, 4] float32, the box of the image inside the margins.
         frames: [B, 4] float32, scale x, scale y, offset x, offset y: new = old * scale + offset.
+        windows: [B, 4] float32, the box of the image inside the margins.
         All without B for one image.
 
     Raises:
@@ -142,7 +141,7 @@ def resize(pixels, rule):
     """
     name, *sizes = check_rule(rule)
     pixels = tf.cast(pixels, tf.float32)
-    old = new = tf.shape(pixels)[-3:-1]
+    old = new = tf.stack(_sides(pixels))
     margins = tf.zeros([2], tf.int32)
     if name == "shorter":
         new = _shorter(old, *sizes)
@@ -158,10 +157,10 @@ def resize(pixels, rule):
         pixels = _surrounded(pixels, before, margins - before)
         pixels = tf.reshape(pixels, [*tf.unstack(tf.shape(pixels)[:-3]), *sizes, 3])
     corner, size = _xy(before), _xy(new)
-    windows = tf.concat([corner, corner + size], 0)
     frames = tf.concat([size / _xy(old), corner], 0)
+    windows = tf.concat([corner, corner + size], 0)
     shape = tf.concat([tf.shape(pixels)[:-3], [4]], 0)
-    return pixels, tf.broadcast_to(windows, shape), tf.broadcast_to(frames, shape)
+    return pixels, tf.broadcast_to(frames, shape), tf.broadcast_to(windows, shape)
 
 
 def pad(pixels, multiple):
@@ -176,9 +175,7 @@ def pad(pixels, multiple):
     """
     if multiple == 1:
         return pixels
-    shape = tf.shape(pixels)
-    sides = [shape[axis] if pixels.shape[axis] is None else pixels.shape[axis] for axis in (-3, -2)]
-    return _surrounded(pixels, (0, 0), [-side % multiple for side in sides])
+    return _surrounded(pixels, (0, 0), [-side % multiple for side in _sides(pixels)])
 
 
 def to_frames(boxes, frames):
@@ -210,7 +207,7 @@ def from_frames(boxes, frames):
 
 
 def _head(data):
-    """The first bytes of a file as [2048] uint8, zeros behind its end: what tells its kind and holds a BMP's palette."""
+    """The first bytes of a file as [2048] uint8, zeros behind its end; they hold a BMP's palette."""
     return tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD)
 
 
@@ -232,22 +229,53 @@ def _words(error):
     return error.message.split("}} ")[-1].split(" [Op:")[0]
 
 
+def _jpeg(data):
+    """A JPEG, upright, by libjpeg's own default method: TensorFlow's is less exact and no faster."""
+    pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    return _upright(pixels, _orientation(data))
+
+
+def _other(data):
+    """A PNG, GIF, BMP or WebP; `decode_image` gives the indices of a BMP with a palette, not its colors."""
+
+    def decoded(channels):
+        return tf.io.decode_image(data, channels=channels, expand_animations=False)[..., :3]
+
+    head = _head(data)
+    pixels = tf.cond(_translucent(head), lambda: decoded(4), lambda: decoded(3))
+    indexed = _starts(head, b"BM") & (_number(head, 28, 2) == 8)
+    return tf.cond(indexed, lambda: _painted(pixels, head), lambda: pixels)
+
+
+def _translucent(head):
+    """Whether a WebP has an alpha channel: `decode_image` drops none, and its own guess overruns memory in animations."""
+    flags = tf.bitwise.bitwise_and(head, 0x10) > 0
+    return (_starts(head, b"WEBPVP8X", at=8) & flags[20]) | (_starts(head, b"WEBPVP8L", at=8) & flags[24])
+
+
+def _painted(pixels, head):
+    """The colors of the indices `pixels` in a BMP's palette."""
+    start = 14 + _number(head, 14, 4)
+    places = start + 4 * tf.cast(pixels[..., :1], tf.int64) + [2, 1, 0]
+    return tf.gather(head, tf.minimum(places, _HEAD - 1))
+
+
 def _number(data, at, size, little=True):
     """The numbers of `size` bytes at the positions `at` of a byte vector, int64; 0 where it ends before."""
     at = tf.convert_to_tensor(at, tf.int64)
     held = at + size <= tf.size(data, tf.int64)
     places = tf.where(held, at, 0)[..., None] + tf.range(size, dtype=tf.int64)
-    weights = tf.constant([256**place for place in range(size)], tf.int64)
-    digits = tf.cast(tf.gather(data, places), tf.int64)
-    return tf.where(held, tf.reduce_sum(digits * tf.where(little, weights, weights[::-1]), -1), 0)
+    weights = [256**place for place in range(size)]
+    weights = tf.where(little, tf.constant(weights, tf.int64), tf.constant(weights[::-1], tf.int64))
+    return tf.where(held, tf.reduce_sum(tf.cast(tf.gather(data, places), tf.int64) * weights, -1), 0)
 
 
 def _orientation(data):
-    """The EXIF orientation 1...8 of a JPEG; 1 for other files and where the tag is missing or makes no sense."""
+    """The EXIF orientation 1...8 of a JPEG; 1 where the tag is missing or makes no sense."""
     parts = tf.strings.split(tf.strings.substr(data, 0, 2**16), b"Exif\0\0", maxsplit=1)
     marker = tf.io.decode_raw(tf.strings.substr(tf.strings.join([b"\0" * 4, parts[0]]), -4, 4), tf.uint8)
     size = tf.maximum(_number(marker, 2, 2, little=False) - 8, 0)
-    found = (tf.size(parts) == 2) & _starts(_head(data), _JPEG) & _starts(marker, b"\xff\xe1")
+    found = (tf.size(parts) == 2) & _starts(marker, b"\xff\xe1")
     exif = tf.io.decode_raw(parts[-1], tf.uint8)[:size]
     orientation = tf.cond(found, lambda: _tag(exif), lambda: tf.constant(1, tf.int64))
     return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
@@ -256,12 +284,11 @@ def _orientation(data):
 def _tag(exif):
     """The value of the orientation tag in the first directory of a TIFF structure; 1 without."""
     exif = tf.pad(exif, [[0, 4]])
-    little = _number(exif, 0, 2) == int.from_bytes(b"II", "little")
+    little = _starts(exif, b"II*\0")
     directory = _number(exif, 4, 4, little)
     entries = directory + 2 + 12 * tf.range(_number(exif, directory, 2, little))
     values = tf.boolean_mask(_number(exif, entries + 8, 2, little), _number(exif, entries, 2, little) == _ORIENTATION)
-    sound = _number(exif, 2, 2, little) == 42
-    return tf.where(sound, tf.concat([values, [1]], 0)[0], 1)
+    return tf.where(little | _starts(exif, b"MM\0*"), tf.concat([values, [1]], 0)[0], 1)
 
 
 def _upright(pixels, orientation):
@@ -283,16 +310,10 @@ def _upright(pixels, orientation):
     return tf.switch_case(tf.cast(orientation - 1, tf.int32), turns)
 
 
-def _painted(pixels, head):
-    """The colors of a BMP with a palette, of which `decode_image` gives the indices."""
-    start = 14 + _number(head, 14, 4)
-    indexed = _starts(head, b"BM") & (_number(head, 28, 2) == 8)
-
-    def paint():
-        places = start + 4 * tf.cast(pixels[..., :1], tf.int64) + [2, 1, 0]
-        return tf.cast(tf.gather(head, tf.minimum(places, _HEAD - 1)), tf.uint8)
-
-    return tf.cond(indexed, paint, lambda: pixels)
+def _sides(pixels):
+    """Height and width, as ints where the graph knows them."""
+    shape = tf.shape(pixels)
+    return [shape[axis] if pixels.shape[axis] is None else pixels.shape[axis] for axis in (-3, -2)]
 
 
 def _shorter(old, least, most):
@@ -337,7 +358,7 @@ def _doubled(number, least):
 
 def _surrounded(pixels, before, after):
     """Pixels with zeros: `before` rows above and columns to the left, `after` rows below and columns to the right."""
-    batch = [[0, 0]] * (pixels.shape.rank - 3)
+    batch = [[0, 0]] * (len(pixels.shape) - 3)
     return tf.pad(pixels, [*batch, [before[0], after[0]], [before[1], after[1]], [0, 0]])
 
 

@@ -6,7 +6,7 @@ from kerasdet import boxes as box
 
 
 def per_class(boxes, scores, classes, num_classes, iou, above, limit):
-    """Greedy suppression class by class, by `tf.image.combined_non_max_suppression`.
+    """Greedy suppression class by class, by `tf.image.combined_non_max_suppression`; equal scores go to the lower index.
 
     Args:
         boxes: [B, N, 4] float32, pixels.
@@ -20,15 +20,19 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit):
     Returns:
         The detections dict.
     """
-    spread = tf.one_hot(classes, num_classes) * scores[..., None]
+    count = tf.shape(scores)[1]
+    order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
+    # Places from the end instead of scores: whole numbers, no two alike, since the operator picks any of equal scores.
+    place = tf.where(scores > above, count - tf.argsort(order, axis=1), 0)
     found = tf.image.combined_non_max_suppression(
-        boxes[:, :, None], spread, max_output_size_per_class=limit, max_total_size=limit,
-        iou_threshold=iou, score_threshold=above, clip_boxes=False,
+        boxes[:, :, None], tf.one_hot(classes, num_classes) * tf.cast(place, tf.float32)[..., None],
+        max_output_size_per_class=limit, max_total_size=limit, iou_threshold=iou, score_threshold=0.5, clip_boxes=False,
     )  # fmt: skip
     real = tf.range(limit)[None] < found.valid_detections[:, None]
+    ranked = tf.pad(tf.gather(scores, order, batch_dims=1), [[0, 0], [0, 1]])
     return {
         "boxes": found.nmsed_boxes,
-        "scores": found.nmsed_scores,
+        "scores": tf.where(real, tf.gather(ranked, count - tf.cast(found.nmsed_scores, tf.int32), batch_dims=1), 0.0),
         "classes": tf.where(real, tf.cast(found.nmsed_classes, tf.int32), -1),
         "counts": found.valid_detections,
     }

@@ -151,7 +151,7 @@ class Detector(keras.Model, metaclass=_Complete):
     def _detect_one(self, pixels, above):
         if pixels.ndim != 3 or pixels.shape[-1] != 3:
             raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
-        found = {k: v[0].numpy() for k, v in self._detect_graph(tf.constant(pixels)[None]).items()}
+        found = {k: v[0].numpy() for k, v in self._detect_graph(np.float32(pixels[None])).items()}
         keep = np.arange(found.pop("counts"))
         keep = keep[found["scores"][keep] >= above]
         found = {k: v[keep] for k, v in found.items()}
@@ -160,7 +160,8 @@ class Detector(keras.Model, metaclass=_Complete):
     @property
     def _detect_graph(self):
         if "graph" not in self.__dict__:
-            self.__dict__["graph"] = tf.function(lambda pixels: self(pixels), reduce_retracing=True)
+            pixels = tf.TensorSpec([None, None, None, 3], tf.float32)
+            self.__dict__["graph"] = tf.function(lambda pixels: self(pixels), input_signature=[pixels])
         return self.__dict__["graph"]
 
     def example(self):
@@ -204,16 +205,20 @@ class Detector(keras.Model, metaclass=_Complete):
             return
         strategy = self.distribute_strategy
 
-        @tf.function(reduce_retracing=True)
         def step(data):
             logs = strategy.run(self.train_step, args=(data,))
             return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
+        traced = {}
+
         def train_function(iterator):
+            # The stream's own signature: one trace, whatever the sizes of the batches.
+            if not traced:
+                traced["step"] = tf.function(step, input_signature=[iterator.element_spec])
             begin = time.perf_counter()
             data = next(iterator)
             self.waited += time.perf_counter() - begin
-            return step(data)
+            return traced["step"](data)
 
         self.waited = 0.0
         self.train_function = train_function

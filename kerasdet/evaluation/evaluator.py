@@ -29,7 +29,7 @@ class Evaluator:
         self.truth = coco.ground_truth(dataset)
         self.results = []
         self.evaluation = None
-        self._step = tf.function(self._one_batch, reduce_retracing=True)
+        self._step = tf.function(self._one_batch, input_signature=self.batches.element_spec)
 
     def __call__(self):
         """Runs once over the data.

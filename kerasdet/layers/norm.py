@@ -76,9 +76,8 @@ class BatchNorm(keras.layers.Layer):
             return x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
         if self.synchronized:
             x32 = tf.cast(x, tf.float32)
-            moments = tf.stack([tf.reduce_mean(x32, [0, 1, 2]), tf.reduce_mean(tf.square(x32), [0, 1, 2])])
-            mean, square = tf.unstack(tf.distribute.get_replica_context().all_reduce("MEAN", moments))
-            variance = square - tf.square(mean)
+            mean = self._over_all(x32)
+            variance = self._over_all(tf.square(x32 - mean))
             scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
             y = tf.cast((x32 - mean) * scale + self.beta, x.dtype)
         else:
@@ -88,6 +87,9 @@ class BatchNorm(keras.layers.Layer):
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             running.assign(self.momentum * running + (1.0 - self.momentum) * tf.stop_gradient(batch))
         return y
+
+    def _over_all(self, x):
+        return tf.distribute.get_replica_context().all_reduce("MEAN", tf.reduce_mean(x, [0, 1, 2]))
 
     def get_config(self):
         config = {k: getattr(self, k) for k in ("epsilon", "momentum", "synchronized", "frozen")}

@@ -94,15 +94,23 @@ def test_shapes_fill_their_circles_as_their_names_say(objects):
         "cross": (8 * arm - 4 * arm**2) / (1 + arm**2),
     }
     for name, ratio in expected.items():
+        assert len(ratios[name]) > 30
         np.testing.assert_allclose(ratios[name], ratio, rtol=0.06, err_msg=name)
 
 
-def test_keypoints_lie_on_their_shapes(objects):
+def test_the_tip_is_the_topmost_of_the_points_farthest_from_the_center(objects):
     for record, i, mask in objects:
-        (center_x, center_y, _), (tip_x, tip_y, _) = record.keypoints[i]
-        assert mask[int(center_y), int(center_x)]
-        rows, columns = np.nonzero(mask)
-        assert np.hypot(columns + 0.5 - tip_x, rows + 0.5 - tip_y).min() < 3
+        center, tip = record.keypoints[i, :, :2]
+        assert mask[int(center[1]), int(center[0])]
+        points = np.argwhere(mask)[:, ::-1] + 0.5
+        assert np.hypot(*(points - tip).T).min() < 3
+        distance, reach = np.hypot(*(points - center).T), np.hypot(*(tip - center))
+        assert abs(distance.max() - reach) < 3
+        assert points[distance > distance.max() - 1, 1].min() > tip[1] - max(3, 0.2 * reach)
+
+
+def test_smaller_objects_lie_in_front(dataset):
+    assert all((np.diff(record.areas) <= 0).all() for record in dataset.records)
 
 
 def test_every_object_stands_out_from_its_surroundings(dataset):

@@ -1,0 +1,37 @@
+"""Small batches for the contract suite."""
+
+import numpy as np
+import tensorflow as tf
+
+SIDE = 96
+
+
+def batch(*pictures, ids=None):
+    """Noise pictures with given objects, as (images, objects).
+
+    Args:
+        pictures: for each image a list of (x1, y1, x2, y2, class) or (..., class, True) for a crowd.
+        ids: image ids; 0, 1 ... by default.
+    """
+    count, most = len(pictures), max([len(p) for p in pictures] + [1])
+    boxes = np.zeros([count, most, 4], np.float32)
+    classes = np.full([count, most], -1, np.int32)
+    crowds = np.zeros([count, most], bool)
+    pixels = np.random.default_rng(0).integers(60, 90, [count, SIDE, SIDE, 3]).astype(np.float32)
+    for i, objects in enumerate(pictures):
+        for j, (x1, y1, x2, y2, kind, *crowd) in enumerate(objects):
+            boxes[i, j], classes[i, j], crowds[i, j] = (x1, y1, x2, y2), kind, bool(crowd)
+            pixels[i, int(y1) : int(y2), int(x1) : int(x2)] = (230, 40, 60) if kind else (40, 90, 230)
+    images = {
+        "pixels": tf.constant(pixels),
+        "windows": tf.constant([[0, 0, SIDE, SIDE]] * count, tf.float32),
+        "frames": tf.constant([[1, 1, 0, 0]] * count, tf.float32),
+        "ids": tf.constant(range(count) if ids is None else ids, tf.int64),
+    }
+    return images, {"boxes": tf.constant(boxes), "classes": tf.constant(classes), "crowds": tf.constant(crowds)}
+
+
+def total(model, images, objects, training=False):
+    """The loss of a batch, a float."""
+    terms = model.loss_terms(model.network(images, training=training), objects, images)
+    return float(tf.add_n(list(terms.values())))

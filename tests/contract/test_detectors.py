@@ -1,0 +1,183 @@
+"""What every detector keeps: the suite runs over all of `DETECTORS`, on its `tiny()` arguments."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdet import contract
+from kerasdet.detectors import DETECTORS
+from tests.contract import scenes
+
+BOX = (20, 30, 70, 75, 1)
+
+
+@pytest.fixture(scope="module", params=sorted(DETECTORS))
+def make(request):
+    kind = DETECTORS[request.param]
+    return lambda **changes: kind(**{**kind.tiny(), **changes})
+
+
+@pytest.fixture(scope="module")
+def model(make):
+    keras.utils.set_random_seed(1)
+    return make()
+
+
+def test_is_built_when_constructed(model):
+    assert model.built
+    assert model.count_params() == sum(int(np.prod(v.shape)) for v in model.variables)
+
+
+def test_config_holds_every_argument(model):
+    config = model.get_config()
+    names = set(inspect.signature(type(model).__init__).parameters) | {"resize", "multiple"}
+    assert names - {"self", "kwargs"} <= set(config) | {"resize", "multiple"}
+    json.dumps(config)
+    again = type(model).from_config(config)
+    assert again.get_config() == config
+    assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+
+
+def test_detections_keep_the_contract(model):
+    images, _ = scenes.batch([BOX], [BOX, (5, 5, 30, 40, 0)])
+    contract.check(images)
+    found = model(images)
+    scores, counts = found["scores"].numpy(), found["counts"].numpy()
+    limit = scores.shape[1]
+    assert found["boxes"].shape == (2, limit, 4) and found["boxes"].dtype == tf.float32
+    assert found["classes"].dtype == tf.int32
+    for i in range(2):
+        assert (np.diff(scores[i]) <= 0).all() and scores[i].max() <= 1
+        assert (found["classes"][i, counts[i] :].numpy() == -1).all() and (scores[i, counts[i] :] == 0).all()
+        assert (found["classes"][i, : counts[i]].numpy() >= 0).all()
+
+
+def test_a_permuted_batch_gives_permuted_outputs(model):
+    images, _ = scenes.batch([BOX], [(5, 5, 30, 40, 0)])
+    turned = {name: tf.reverse(value, [0]) for name, value in images.items()}
+    for name, value in model.network(images).items():
+        np.testing.assert_allclose(model.network(turned)[name][::-1], value, atol=1e-5)
+
+
+def test_padding_changes_nothing(model):
+    images, _ = scenes.batch([BOX])
+    pixels = tf.pad(images["pixels"], [[0, 0], [0, 0], [0, 64], [0, 0]], constant_values=200.0)
+    clean = tf.pad(images["pixels"], [[0, 0], [0, 0], [0, 64], [0, 0]])
+    for name, value in model.network({**images, "pixels": pixels}).items():
+        np.testing.assert_array_equal(value, model.network({**images, "pixels": clean})[name])
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [[], [(10, 10, 11, 11, 0)], [(i % 17 * 5, i // 17 * 5, i % 17 * 5 + 8, i // 17 * 5 + 6, i % 2) for i in range(300)]],
+    ids=["no object", "one pixel", "300 objects"],
+)
+def test_loss_is_finite_and_not_zero(model, objects):
+    images, targets = scenes.batch(objects)
+    outputs = model.network(images)
+    terms = model.loss_terms(outputs, targets, images)
+    assert set(terms) == set(model.terms)
+    assert all(np.isfinite(float(value)) for value in terms.values())
+    assert float(tf.add_n(list(terms.values()))) > 0
+
+
+def test_images_that_fill_the_batch_count_nothing(model):
+    images, targets = scenes.batch([BOX])
+    two, two_targets = scenes.batch([BOX], [(5, 5, 30, 40, 0)], ids=[0, -1])
+    two["pixels"] = tf.concat([images["pixels"], two["pixels"][1:]], axis=0)
+    assert scenes.total(model, two, two_targets) == pytest.approx(scenes.total(model, images, targets), rel=1e-5)
+    assert int(model(two)["counts"][1]) == 0
+
+
+def test_objects_under_a_crowd_give_no_gradient(model):
+    """A crowd over everything hides an image's background: only anchors with an object are left."""
+    images, free = scenes.batch([])
+    _, hidden = scenes.batch([(0, 0, scenes.SIDE, scenes.SIDE, 0, True)])
+    outputs = {name: tf.constant(value) for name, value in model.network(images).items()}
+
+    def gradient(objects):
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            loss = tf.add_n(list(model.loss_terms(outputs, objects, images).values()))
+        found = tape.gradient(loss, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return sum(float(tf.reduce_sum(tf.abs(value))) for value in found.values())
+
+    assert gradient(free) > 0
+    assert gradient(hidden) < 0.2 * gradient(free)  # anchors that reach far over the border are not under the crowd
+
+
+def test_overfits_one_image(make):
+    keras.utils.set_random_seed(2)
+    model = make()
+    images, objects = scenes.batch([(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)])
+    model.compile(keras.optimizers.Adam(3e-3), clip_norm=10.0)
+    data = tf.data.Dataset.from_tensors((images, objects)).repeat()
+    first = scenes.total(model, images, objects)
+    model.fit(data, steps_per_epoch=60, epochs=1, verbose=0)
+    outputs = model.network(images, training=True)
+    assert float(tf.add_n(list(model.loss_terms(outputs, objects, images).values()))) < 0.15 * first
+    found = model.detections(outputs, images)
+    for box, kind in zip(objects["boxes"][0].numpy(), objects["classes"][0].numpy(), strict=True):
+        near = [
+            score
+            for other, score, label in zip(found["boxes"][0].numpy(), found["scores"][0].numpy(), found["classes"][0], strict=True)
+            if label == kind and np.abs(other - box).max() < 6
+        ]
+        assert near and max(near) > 0.3
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(make, dtype):
+    model = make(dtype=dtype)
+    images, objects = scenes.batch([BOX])
+    outputs = model.network(images, training=True)
+    terms = model.loss_terms(outputs, objects, images)
+    assert all(value.dtype == tf.float32 for value in (*outputs.values(), *terms.values()))
+    assert model.detections(outputs, images)["boxes"].dtype == tf.float32
+    assert all(v.dtype == "float32" for v in model.trainable_variables)
+    model.compile(keras.optimizers.SGD(0.01), clip_norm=10.0)
+    before = [v.numpy() for v in model.trainable_variables]
+    model.fit(tf.data.Dataset.from_tensors((images, objects)), verbose=0)
+    moved = [np.abs(v.numpy() - b).max() for v, b in zip(model.trainable_variables, before, strict=True)]
+    assert np.isfinite(moved).all() and max(moved) > 0
+
+
+def test_saved_model_detects_the_same_in_a_fresh_process(model, tmp_path):
+    """Once as `.keras` after `import kerasdet`, once as a SavedModel in a process that never saw kerasdet."""
+    pixels = np.random.default_rng(3).integers(0, 255, [1, 90, 70, 3]).astype(np.uint8)
+    images, objects = scenes.batch([BOX])
+    model.compile(keras.optimizers.SGD(0.01))
+    model.fit(tf.data.Dataset.from_tensors((images, objects)), verbose=0)
+    found = model(pixels)
+    np.savez(tmp_path / "expected.npz", pixels=pixels, **found)
+    model.save(tmp_path / "model.keras")
+    model.export(tmp_path / "export", verbose=False)
+    check = """
+import sys, numpy as np
+expected = np.load(sys.argv[1] + "/expected.npz")
+if sys.argv[2] == "keras":
+    import keras, kerasdet.detectors
+    found = keras.saving.load_model(sys.argv[1] + "/model.keras")(expected["pixels"])
+else:
+    import tensorflow as tf
+    found = tf.saved_model.load(sys.argv[1] + "/export").signatures["serving_default"](tf.constant(expected["pixels"]))
+    assert "kerasdet" not in sys.modules
+for name in ("boxes", "scores", "classes", "counts"):
+    tolerance = 0 if sys.argv[2] == "keras" else 1e-5 if name == "scores" else 1e-3
+    np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance)
+"""
+    for form in ("keras", "export"):
+        subprocess.run([sys.executable, "-c", check, str(tmp_path), form], check=True, capture_output=form == "keras")
+
+
+def test_two_replicas_train_like_one():
+    """Replicas need logical devices, which a process makes once: hence one of their own."""
+    done = subprocess.run([sys.executable, "-m", "tests.contract.replicas"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(json.loads(done.stdout.splitlines()[-1])) == sorted(DETECTORS)

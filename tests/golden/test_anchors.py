@@ -1,0 +1,82 @@
+"""Anchors against the reference values.
+
+These cases of the file await their detector: ssd300, ssd300_voc, ssd512_voc, ssdlite320, efficientdet, fcos_points*,
+yolov2_*, yolov3, yolov3_tiny, yolov4, and the +1 convention of old weights: classic_table, classic_plus1.
+"""
+
+import numpy as np
+import pytest
+
+from kerasdet import anchors
+from tests.golden import goldens
+
+ANCHORS = goldens.load("anchors")
+RATIOS = (0.5, 1.0, 2.0)
+TORCHVISION = {"offset": 0.0, "rounded": True}
+
+
+def retinanet(golden, **options):
+    """torchvision's RetinaNet: three sizes an octave, cut to whole pixels."""
+    levels = (3, 7)
+    sizes = [[int(size + 1e-6) for size in level] for level in anchors.octaves(levels)]
+    return anchors.Pyramid(levels, sizes, RATIOS, **TORCHVISION, **options)
+
+
+def frcnn_fpn(golden, **options):
+    """torchvision's Faster R-CNN: one size a level."""
+    return anchors.Pyramid((2, 6), [(32,), (64,), (128,), (256,), (512,)], RATIOS, **TORCHVISION, **options)
+
+
+def classic(golden, **options):
+    """Faster R-CNN on one map of stride 16; the scales are those of the stored first cell."""
+    x1, y1, x2, y2 = golden["cell"][: len(golden["cell"]) // len(RATIOS)].T
+    return anchors.Pyramid((4, 4), [np.sqrt((x2 - x1) * (y2 - y1))], RATIOS, offset=0.5, **options)
+
+
+MAKERS = {"retinanet_": retinanet, "frcnn_fpn_": frcnn_fpn, "classic_exact": classic}
+
+
+def build(case):
+    """The anchors of a case: strides 2**level in those called nominal, else fitted to the grid."""
+    maker = next(maker for prefix, maker in MAKERS.items() if case.startswith(prefix))
+    fitted = maker is not classic and not case.endswith("_nominal")
+    return maker(ANCHORS[case], fitted=fitted)
+
+
+CASES = [case for prefix in MAKERS for case in goldens.cases("anchors", prefix)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_grids_and_counts(case):
+    golden, pyramid = ANCHORS[case], build(case)
+    size = golden["image_size"].tolist()
+    np.testing.assert_array_equal(pyramid.grids(size), golden["grids"])
+    np.testing.assert_array_equal(pyramid.counts(size), golden["level_count"])
+    assert len(pyramid(size)) == golden["count"].item()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_boxes(case):
+    golden = ANCHORS[case]
+    boxes = build(case)(golden["image_size"].tolist()).numpy()
+    for rows, field in ((slice(len(golden["first"])), "first"), (slice(-len(golden["last"]), None), "last")):
+        np.testing.assert_allclose(boxes[rows], golden[field], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(boxes[golden["probe_index"]], golden["probe"], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sums(case):
+    golden = ANCHORS[case]
+    boxes = build(case)(golden["image_size"].tolist()).numpy().astype(np.float64)
+    np.testing.assert_allclose(boxes.sum(axis=0), golden["sum64"], rtol=1e-5)
+    np.testing.assert_allclose(np.square(boxes).sum(axis=0), golden["sumsq64"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "cell" in ANCHORS[case]])
+def test_first_cells(case):
+    golden, pyramid = ANCHORS[case], build(case)
+    assert [len(cell) for cell in pyramid.cells] == golden["cell_count"].tolist()
+    cells = np.concatenate(pyramid.cells)
+    if case.startswith("classic"):
+        cells = cells + golden["strides"].mean() / 2
+    np.testing.assert_allclose(cells, golden["cell"], rtol=0, atol=1e-3)

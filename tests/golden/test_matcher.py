@@ -1,0 +1,48 @@
+"""The matching rule against the reference values.
+
+These cases of the file await their detector: ssd_* (greedy one-to-one matching), atss, sampler_*.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdet.targets import assign
+from tests.golden import goldens
+
+MATCHER = goldens.load("matcher")
+CASES = [case for case in goldens.cases("matcher") if case.endswith(("_lq", "_plain"))]
+BOXES = [case for case in CASES if "gt" in MATCHER[case]]
+
+
+def settings(golden):
+    """The decimal thresholds that float32 numbers stand for, and whether every object gets an anchor."""
+    return *(float(f"{golden[name]:.7g}") for name in ("high", "low")), bool(golden["low_quality"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_match(case):
+    golden = MATCHER[case]
+    matches = assign.match(tf.constant(golden["quality"]), *settings(golden))
+    np.testing.assert_array_equal(matches, golden["matches"])
+
+
+@pytest.mark.parametrize("case", BOXES)
+def test_by_iou(case):
+    golden = MATCHER[case]
+    count = len(golden["gt"])
+    objects = {
+        "boxes": tf.constant(golden["gt"][None]),
+        "classes": tf.range(count)[None],
+        "crowds": tf.zeros([1, count], tf.bool),
+    }
+    found = assign.by_iou(tf.constant(golden["anchors"]), objects, *settings(golden))
+    matches = golden["matches"]
+    np.testing.assert_array_equal(found.indices[0], matches)
+    np.testing.assert_array_equal(found.classes[0], np.maximum(matches, -1))
+    boxes = np.where(matches[:, None] >= 0, golden["gt"][np.maximum(matches, 0)], golden["anchors"])
+    np.testing.assert_array_equal(found.boxes[0], boxes)
+
+
+def test_some_cases_hold_boxes():
+    assert BOXES

@@ -1,0 +1,59 @@
+"""Greedy suppression against the reference values.
+
+These cases of the file await their detector: soft_*, softer_*, iou_guided*.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdet.decoding import suppress
+from tests.golden import goldens
+
+NMS = goldens.load("nms")
+CASES = [(case, True) for case in goldens.cases("nms", "batched_")]
+CASES += [(case, False) for case in goldens.cases("nms", "nms_")]
+
+hard = tf.function(suppress.hard, reduce_retracing=True)
+
+
+def inputs(case):
+    """Boxes, scores and classes of a case, or of the nms_ case of another threshold that it shares them with."""
+    if "boxes" not in NMS[case]:
+        shared = "nms_" + case.split("_", 1)[1].rsplit("_", 1)[0] + "_"
+        case = next(other for other in sorted(NMS) if other.startswith(shared) and "boxes" in NMS[other])
+    return NMS[case]["boxes"], NMS[case]["scores"], NMS[case]["classes"]
+
+
+def settings(case, count):
+    golden = NMS[case]
+    limit = golden["max_output"].item() if "max_output" in golden else max(count, 1)
+    return {"iou": float(f"{golden['iou_threshold']:.7g}"), "above": 0.0, "limit": limit}
+
+
+@pytest.mark.parametrize("case, split", CASES, ids=[case for case, _ in CASES])
+def test_hard(case, split):
+    boxes, scores, classes = inputs(case)
+    classes = classes if split else np.zeros_like(classes)
+    indices, picked, valid = hard(boxes[None], scores[None], classes[None], **settings(case, len(boxes)))
+    keep = NMS[case]["keep"]
+    np.testing.assert_array_equal(indices[0][valid[0]], keep)
+    np.testing.assert_array_equal(picked[0][valid[0]], scores[keep])
+    assert not np.any(indices[0][len(keep) :]) and not np.any(picked[0][len(keep) :])
+
+
+@pytest.mark.parametrize("case, split", CASES, ids=[case for case, _ in CASES])
+def test_per_class(case, split):
+    boxes, scores, classes = inputs(case)
+    classes = classes if split else np.zeros_like(classes)
+    found = suppress.per_class(
+        boxes[None], scores[None], classes[None], num_classes=int(np.max(classes, initial=0)) + 1,
+        **settings(case, len(boxes)),
+    )  # fmt: skip
+    keep = NMS[case]["keep"]
+    assert found["counts"][0] == len(keep)
+    np.testing.assert_array_equal(found["boxes"][0][: len(keep)], boxes[keep])
+    np.testing.assert_array_equal(found["scores"][0][: len(keep)], scores[keep])
+    np.testing.assert_array_equal(found["classes"][0][: len(keep)], classes[keep])
+    np.testing.assert_array_equal(found["classes"][0][len(keep) :], -1)
+    assert not np.any(found["boxes"][0][len(keep) :]) and not np.any(found["scores"][0][len(keep) :])

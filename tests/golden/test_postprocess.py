@@ -1,0 +1,63 @@
+"""From raw outputs to detections against the reference values.
+
+These cases of the file await their detector: ssd*, roi_heads*, rpn*.
+"""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdet.detectors import RetinaNet
+from tests.golden import goldens
+
+POSTPROCESS = goldens.load("postprocess")
+
+
+class Anchors:
+    """The stored anchors in the place of a model's own."""
+
+    def __init__(self, golden):
+        self.golden = golden
+
+    def __call__(self, size):
+        return tf.constant(self.golden["anchors"])
+
+    def counts(self, size):
+        return self.golden["level_count"].tolist()
+
+
+def detect(golden):
+    """What RetinaNet makes of the stored outputs."""
+    model = types.SimpleNamespace(
+        anchors=Anchors(golden),
+        num_classes=golden["cls_logits"].shape[-1],
+        per_level=golden["topk"].item(),
+        above=float(f"{golden['score_threshold']:.7g}"),
+        suppression=float(f"{golden['nms_threshold']:.7g}"),
+        limit=golden["detections"].item(),
+    )
+    sizes = golden["image_sizes"].astype(np.float32)
+    count, (height, width) = len(sizes), golden["image_sizes"].max(axis=0)
+    images = {
+        "pixels": tf.zeros([count, height, width, 3]),
+        "windows": tf.constant(np.column_stack([np.zeros_like(sizes), sizes[:, ::-1]])),
+        "ids": tf.range(count, dtype=tf.int64),
+    }
+    outputs = {"logits": tf.constant(golden["cls_logits"]), "deltas": tf.constant(golden["deltas"])}
+    return RetinaNet.detections(model, outputs, images)
+
+
+@pytest.mark.parametrize("case", goldens.cases("postprocess", "retinanet"))
+def test_retinanet(case):
+    golden = POSTPROCESS[case]
+    np.testing.assert_array_equal(golden["weights"], 1)  # the coder's, which RetinaNet leaves at 1
+    found = {key: value.numpy() for key, value in detect(golden).items()}
+    np.testing.assert_array_equal(found["counts"], golden["count"])
+    real = np.arange(found["scores"].shape[1]) < found["counts"][:, None]
+    np.testing.assert_array_equal(found["classes"][real], golden["labels"])
+    np.testing.assert_allclose(found["scores"][real], golden["scores"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found["boxes"][real], golden["boxes"], rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(found["classes"][~real], -1)
+    assert not found["scores"][~real].any() and not found["boxes"][~real].any()

@@ -1,0 +1,215 @@
+"""Convolution and norms: values, folding, statistics."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdet.layers import Conv, norm
+
+
+def oracle(x, kernel, stride, dilation, groups):
+    """A convolution in loops, padded alike on all sides so that stride 1 keeps the size."""
+    size, _, per_group, filters = kernel.shape
+    pad = (size - 1) * dilation // 2
+    x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    reach = (size - 1) * dilation + 1
+    rows, columns = range(0, x.shape[1] - reach + 1, stride), range(0, x.shape[2] - reach + 1, stride)
+    y = np.zeros((len(x), len(rows), len(columns), filters))
+    for f in range(filters):
+        group = f // (filters // groups)
+        channels = slice(group * per_group, (group + 1) * per_group)
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                window = x[:, row : row + reach : dilation, column : column + reach : dilation, channels]
+                y[:, i, j, f] = (window * kernel[None, :, :, :, f]).sum(axis=(1, 2, 3))
+    return y
+
+
+def randomize(layer, seed=0):
+    """Draws all weights, variances positive."""
+    rng = np.random.default_rng(seed)
+    for variable in layer.variables:
+        low = 0.5 if "variance" in variable.path or "gamma" in variable.path else -0.5
+        variable.assign(rng.uniform(low, low + 1, variable.shape))
+
+
+def draw(*shape, seed=1):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("size, stride, dilation, groups", [
+    (1, 1, 1, 1), (3, 1, 1, 1), (3, 2, 1, 1), (7, 2, 1, 1), (1, 2, 1, 1), (3, 1, 2, 1), (3, 1, 4, 1), (3, 1, 1, 2), (3, 2, 1, 4),
+])  # fmt: skip
+@pytest.mark.parametrize("sides", [(8, 8), (9, 6)])
+def test_convolution_is_the_sum(size, stride, dilation, groups, sides):
+    layer = Conv(8, size, stride, dilation=dilation, groups=groups)
+    x = draw(2, *sides, 4)
+    layer.build(x.shape)
+    randomize(layer)
+    assert layer.kernel.shape == (size, size, 4 // groups, 8)
+    expected = oracle(x.astype(np.float64), layer.kernel.numpy().astype(np.float64), stride, dilation, groups)
+    np.testing.assert_allclose(layer(x), expected + layer.bias.numpy(), atol=1e-4)
+
+
+def test_grouped_convolution_has_gradients():
+    layer = Conv(8, 3, groups=4)
+    x = tf.constant(draw(2, 5, 5, 8))
+    layer.build(x.shape)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(x) ** 2) / 2
+    gradient = tape.gradient(loss, layer.kernel.value)
+    y, step = layer(x), 1e-2
+    moved = layer.kernel.numpy()
+    moved[1, 1, 0, 5] += step
+    layer.kernel.assign(moved)
+    change = np.sum(np.square(layer(x)) - np.square(y)) / 2
+    np.testing.assert_allclose(change / step, gradient[1, 1, 0, 5], rtol=0.05)
+
+
+def test_activation_comes_last():
+    layer = Conv(4, 3, norm="batch", activation="relu")
+    x = draw(1, 6, 6, 3)
+    layer.build(x.shape)
+    randomize(layer)
+    y = layer(x).numpy()
+    assert (y == 0).any() and (y > 0).any() and (y >= 0).all()
+
+
+@pytest.mark.parametrize("kind", ["batch", "sync", "frozen"])
+def test_folding_is_convolving_then_normalizing(kind):
+    layer = Conv(6, 3, 2, norm=kind, epsilon=1e-3)
+    x = draw(2, 8, 8, 3)
+    layer.build(x.shape)
+    randomize(layer)
+    y = oracle(x, layer.kernel.numpy(), 2, 1, 1)
+    n = layer.norm
+    scaled = (y - n.moving_mean.numpy()) / np.sqrt(n.moving_variance.numpy() + 1e-3)
+    np.testing.assert_allclose(layer(x), scaled * n.gamma.numpy() + n.beta.numpy(), atol=1e-4)
+
+
+def test_frozen_is_batch_at_inference():
+    x = draw(2, 8, 8, 3)
+    results = []
+    for kind in ("batch", "sync", "frozen"):
+        layer = Conv(6, 3, norm=kind)
+        layer.build(x.shape)
+        randomize(layer)
+        results.append(layer(x).numpy())
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_frozen_does_not_learn():
+    layer = Conv(6, 3, norm="frozen")
+    x = draw(2, 8, 8, 3)
+    layer.build(x.shape)
+    randomize(layer)
+    before = [variable.numpy() for variable in layer.norm.variables]
+    np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
+    assert [variable.name for variable in layer.trainable_variables] == ["kernel"]
+    assert len(layer.norm.variables) == 4
+    for variable, value in zip(layer.norm.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+@pytest.mark.parametrize("kind", ["batch", "sync"])
+def test_training_uses_the_batch(kind):
+    layer = norm.build(kind, epsilon=1e-3)
+    x = draw(3, 4, 5, 6) * 3 + 2
+    layer.build(x.shape)
+    randomize(layer)
+    gamma, beta, mean, variance = (variable.numpy() for variable in layer.variables)
+    y = layer(x, training=True)
+    flat = x.astype(np.float64).reshape(-1, 6)
+    expected = (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-3) * gamma + beta
+    np.testing.assert_allclose(y, expected.reshape(x.shape), atol=1e-4)
+    np.testing.assert_allclose(layer.moving_mean, 0.9 * mean + 0.1 * flat.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, 0.9 * variance + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+    layer(x, training=False)
+    np.testing.assert_allclose(layer.moving_mean, 0.9 * mean + 0.1 * flat.mean(0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["batch", "sync"])
+def test_training_keeps_digits_of_a_far_mean(kind):
+    """Activations of mean 1,000 and deviation 1: E[x^2] - E[x]^2 alone would lose the variance in float32."""
+    layer = norm.build(kind)
+    x = draw(4, 8, 8, 2) + 1000
+    layer.build(x.shape)
+    flat = x.astype(np.float64).reshape(-1, 2)
+    expected = ((flat - flat.mean(0)) / flat.std(0)).reshape(x.shape)
+    np.testing.assert_allclose(layer(x, training=True), expected, atol=1e-2)
+
+
+def test_batch_gradient_flows_through_the_statistics():
+    """The sum of a normalized batch does not depend on it."""
+    layer = norm.build("batch")
+    x = tf.constant(draw(2, 3, 3, 4))
+    layer.build(x.shape)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+        total, cubes = tf.reduce_sum(y), tf.reduce_sum(y**3)
+    np.testing.assert_allclose(tape.gradient(total, x), np.zeros(x.shape), atol=1e-5)
+    assert np.abs(tape.gradient(cubes, x)).max() > 0.1
+    gradients = tape.gradient(total, [layer.gamma.value, layer.beta.value])
+    np.testing.assert_allclose(gradients[0], np.zeros(4), atol=1e-4)
+    np.testing.assert_allclose(gradients[1], np.full(4, 18), rtol=1e-5)
+
+
+def group_norm(x, groups, gamma, beta, epsilon=1e-5):
+    """Wu & He, equation 1, for each image and group of channels."""
+    x = x.astype(np.float64)
+    parts = np.split(x, groups, axis=-1)
+    normal = [(p - p.mean((1, 2, 3), keepdims=True)) / np.sqrt(p.var((1, 2, 3), keepdims=True) + epsilon) for p in parts]
+    return np.concatenate(normal, axis=-1) * gamma + beta
+
+
+@pytest.mark.parametrize("channels, groups", [(64, 32), (32, 32), (48, 16), (20, 4), (7, 1)])
+def test_group_norm(channels, groups):
+    layer = norm.build("group")
+    x = draw(2, 4, 5, channels) * 2 + 1
+    layer.build(x.shape)
+    randomize(layer)
+    expected = group_norm(x, groups, layer.gamma.numpy(), layer.beta.numpy())
+    np.testing.assert_allclose(layer(x, training=True), expected, atol=1e-4)
+    np.testing.assert_array_equal(layer(x, training=True), layer(x))
+
+
+def test_group_norm_is_float32_in_mixed_precision():
+    """Channels of mean 100: bfloat16 has 3 digits, which would be all that is left of them."""
+    layer = Conv(32, 1, norm="group", dtype="mixed_bfloat16")
+    layer.build((1, 8, 8, 4))
+    x = tf.cast(draw(1, 8, 8, 32) + 100, tf.bfloat16)
+    y = layer.norm(x)
+    assert y.dtype == tf.float32 and {v.dtype for v in layer.norm.variables} == {"float32"}
+    np.testing.assert_allclose(y, group_norm(tf.cast(x, tf.float32).numpy(), 32, 1, 0), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [None, "batch", "frozen", "group"])
+@pytest.mark.parametrize("training", [False, True])
+def test_mixed_precision_is_near_float32(kind, training):
+    x = draw(2, 8, 8, 16)
+    results = []
+    for policy in ("float32", "mixed_bfloat16"):
+        layer = Conv(32, 3, norm=kind, activation="relu", dtype=policy)
+        layer.build(x.shape)
+        randomize(layer)
+        assert {variable.dtype for variable in layer.variables} == {"float32"}
+        y = layer(x, training=training)
+        assert y.dtype == layer.compute_dtype
+        results.append(tf.cast(y, tf.float32).numpy())
+    np.testing.assert_allclose(results[1], results[0], rtol=0.05, atol=0.02 * results[0].max())
+
+
+def test_unknown_norm():
+    with pytest.raises(ValueError, match="norm must be one of .*'layer'"):
+        Conv(4, 3, norm="layer")
+
+
+def test_setting_trainable_freezes_a_batch_norm():
+    layer = keras.Sequential([Conv(4, 3, norm="batch")])
+    x = draw(1, 6, 6, 3)
+    layer.build(x.shape)
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))

@@ -1,0 +1,54 @@
+"""`fit` on a handful of generated pictures: log, run folder, average, resume and the guard."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kerasdet import data, runs, training
+from kerasdet.detectors import RetinaNet
+
+SETTINGS = {"batch_size": 2, "learning_rate": 0.01, "warmup": 2, "evaluate_every": 3, "ema": 0.9}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    shapes = data.read("shapes", "val")
+    return data.Dataset("few shapes", shapes.classes, shapes.records[:4], keypoints=shapes.keypoints)
+
+
+def make(dataset):
+    keras.utils.set_random_seed(0)
+    return RetinaNet(**{**RetinaNet.tiny(), "classes": list(dataset.classes), "resize": ("stretch", 64, 64)})
+
+
+def test_run_folder_is_the_model_and_resume_equals_one_run(dataset, tmp_path):
+    whole = make(dataset)
+    metrics = training.fit(whole, dataset, dataset, tmp_path / "whole", steps=6, **SETTINGS)
+    assert {"loss", "class", "box", "AP", "AP50"} <= set(metrics)
+
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log if "val_AP" in row] == [3, 6]
+    saved = runs.load(tmp_path / "whole")
+    average = [v.numpy() for v in saved.trainable_variables]
+    differ = [np.abs(a - v.numpy()).max() for a, v in zip(average, whole.trainable_variables, strict=True)]
+    assert max(differ) > 1e-5  # what is saved is the average, what goes on training is not
+
+
+def test_resume_goes_on_where_the_run_was_cut(dataset, tmp_path):
+    """Constant rate, so that a run of 3 steps is the first half of a run of 6."""
+    settings = {**SETTINGS, "warmup": 0, "drops": (100,)}
+    whole, cut, resumed = make(dataset), make(dataset), make(dataset)
+    training.fit(whole, dataset, None, tmp_path / "whole", steps=6, **settings)
+    training.fit(cut, dataset, None, tmp_path / "cut", steps=3, **settings)
+    training.fit(resumed, dataset, None, tmp_path / "cut", steps=6, resume=True, **settings)
+    for a, b in zip(whole.variables, resumed.variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
+    model = make(dataset)
+    model.trainable_variables[0].assign(model.trainable_variables[0] * np.nan)
+    with pytest.raises(FloatingPointError, match="loss term '.*' is nan at step 1"):
+        training.fit(model, dataset, None, tmp_path, steps=3, **SETTINGS)

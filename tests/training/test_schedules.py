@@ -1,0 +1,30 @@
+"""Learning rates against the arithmetic."""
+
+import math
+
+import pytest
+
+from kerasdet.training.schedules import Schedule
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 0.01 * 0.001), (250, 0.01 * (0.001 + 0.999 * 0.5)), (500, 0.01), (59_999, 0.01), (60_000, 0.001), (80_000, 1e-4)],
+)
+def test_steps_with_warmup(step, rate):
+    """RetinaNet, section 4: 0.01, divided by 10 at 60k and again at 80k."""
+    schedule = Schedule(0.01, 90_000, warmup=500, drops=(60_000, 80_000))
+    assert float(schedule(step)) == pytest.approx(rate, rel=1e-5)
+
+
+@pytest.mark.parametrize("step", [100, 300, 550, 1000])
+def test_cosine(step):
+    schedule = Schedule(0.2, 1000, warmup=100)
+    expected = 0.2 * 0.5 * (1 + math.cos(math.pi * (step - 100) / 900))
+    assert float(schedule(step)) == pytest.approx(expected, abs=1e-7)
+
+
+def test_config_makes_the_same_schedule():
+    schedule = Schedule(0.01, 90_000, 500, 0.1, (60_000,), 0.5)
+    again = Schedule.from_config(schedule.get_config())
+    assert [float(again(s)) for s in (0, 100, 70_000)] == [float(schedule(s)) for s in (0, 100, 70_000)]
