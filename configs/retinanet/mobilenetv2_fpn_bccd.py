@@ -26,16 +26,16 @@ def get_config():
         },
         "data": {"folder": "data/bccd"},
         "train": {
-            "steps": 2400,
+            "steps": 3000,
             "batch_size": 4,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
             "weight_decay": 0.05,
             "warmup": 200,
             "clip_norm": 10.0,
-            "ema": 0.995,
-            "evaluate_every": 800,
-            "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.6), ("color", 0.1, 0.2, 0.2, 0.02)),
+            "ema": 0.998,
+            "evaluate_every": 1000,
+            "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4), ("color", 0.1, 0.2, 0.2, 0.02)),
         },
     })  # fmt: skip
     folder = config.data.get_ref("folder")
