@@ -80,6 +80,9 @@ class BatchNorm(keras.layers.Layer):
             variance = self._over_all(tf.square(x32 - mean))
             scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
             y = tf.cast((x32 - mean) * scale + self.beta, x.dtype)
+            replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+            count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]) * replicas, tf.float32)
+            variance *= count / tf.maximum(count - 1.0, 1.0)  # unbiased, as FusedBatchNorm's and torch's running ones
         else:
             y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=x, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True

@@ -106,7 +106,7 @@ def test_the_tip_is_the_topmost_of_the_points_farthest_from_the_center(objects):
         assert np.hypot(*(points - tip).T).min() < 3
         distance, reach = np.hypot(*(points - center).T), np.hypot(*(tip - center))
         assert abs(distance.max() - reach) < 3
-        assert points[distance > distance.max() - 1, 1].min() > tip[1] - max(3, 0.2 * reach)
+        assert points[distance > distance.max() - 1, 1].min() > tip[1] - 3 - 0.2 * reach
 
 
 def test_smaller_objects_lie_in_front(dataset):

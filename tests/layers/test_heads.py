@@ -72,7 +72,7 @@ def test_levels_share_weights_and_do_not_touch(norm):
     counts = np.cumsum([2 * height * width for height, width in SIZES])
     for x, rows in zip(features, np.split(together, counts[:-1], axis=1), strict=True):
         np.testing.assert_allclose(head([x]), rows, atol=1e-6)
-    assert len(head.variables) == (6 if norm is None else 10)
+    assert len(head.variables) == (6 if norm is None else 8)
 
 
 def test_tower():

@@ -63,5 +63,6 @@ def test_half_precision_is_cast_once_at_the_end():
     assert half.dtype == tf.bfloat16
     np.testing.assert_array_equal(half, tf.cast(Pixels("torch")(images), tf.bfloat16))
     windows = np.float32([[0, 0, 1025, 1]])  # bfloat16 has no 1,025
-    wide = Pixels("unit", dtype="mixed_bfloat16")({"pixels": np.full([1, 1, 1030, 3], 255, np.uint8), "windows": windows})
+    white = np.full([1, 1, 1030, 3], 255, np.uint8)
+    wide = Pixels("unit", dtype="mixed_bfloat16")({"pixels": white, "windows": windows})
     assert np.count_nonzero(wide) == 3 * 1025
