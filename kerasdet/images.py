@@ -248,7 +248,7 @@ def _other(data):
 
 
 def _translucent(head):
-    """Whether a WebP has an alpha channel: `decode_image` drops none, and its own guess overruns memory in animations."""
+    """Whether a WebP has an alpha channel: `decode_image` drops none, and guesses so ill that animations crash."""
     flags = tf.bitwise.bitwise_and(head, 0x10) > 0
     return (_starts(head, b"WEBPVP8X", at=8) & flags[20]) | (_starts(head, b"WEBPVP8L", at=8) & flags[24])
 

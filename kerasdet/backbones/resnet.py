@@ -57,7 +57,7 @@ class ResNet(keras.layers.Layer):
                     inner = channels * group_width // 64 * groups
                     stage.append(Bottleneck(inner, 4 * channels, stride_in=stride_in, groups=groups, **shape, **conv))
             self.stages.append(stage)
-        if weights is not None:
+        if weights:
             load_keras(self, weights)
 
     def call(self, x, training=False):
