@@ -5,6 +5,8 @@ augmented with seeds made of the picture's number and its place in the stream. A
 batches that it would have seen.
 """
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 from pycocotools import mask as rle
@@ -54,6 +56,25 @@ def load(dataset, preprocess, batch_size, training=False, transforms=(), masks=F
     if not training:
         batches = batches.map(lambda images, objects: _filled(images, objects, batch_size))
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+@contextlib.contextmanager
+def named(*datasets):
+    """Inside, a picture that TensorFlow cannot decode becomes one line that names its file.
+
+    Args:
+        datasets: the `Dataset`s that are being read.
+
+    Raises:
+        ValueError: the line.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError:
+        for dataset in datasets:
+            for record in dataset.records:
+                record.pixels()
+        raise
 
 
 def _shuffled(place, count, seed):

@@ -38,6 +38,13 @@ class Evaluator:
             Dict of the mean of every loss term, "loss" and the numbers of `coco.score`. `results` then holds COCO's result
             dicts, `evaluation` the COCOeval.
         """
+        with pipeline.named(self.dataset):
+            terms = self._run()
+        self.evaluation = coco.evaluate(self.truth, self.results)
+        return {"loss": sum(terms.values()), **terms, **coco.summary(self.evaluation)}
+
+    def _run(self):
+        """Fills `results`; returns the mean of every loss term."""
         self.results = []
         sums, count = {}, 0
         progress = keras.utils.Progbar(len(self.batches), unit_name="batch")
@@ -50,9 +57,7 @@ class Evaluator:
             found = {name: values.numpy() for name, values in found.items()}
             self.results += coco.results(images["ids"].numpy(), found, self.dataset)
             progress.add(1)
-        terms = {name: value / count for name, value in sums.items()}
-        self.evaluation = coco.evaluate(self.truth, self.results)
-        return {"loss": sum(terms.values()), **terms, **coco.summary(self.evaluation)}
+        return {name: value / count for name, value in sums.items()}
 
     def _one_batch(self, images, objects):
         outputs = self.model.network(images, training=False)

@@ -36,6 +36,7 @@ def fit(
         The metrics of the last validation, a dict.
 
     Raises:
+        ValueError: a picture cannot be decoded; the line names its file.
         FloatingPointError: a loss term is not finite; the line names the term and the step.
     """
     run = pathlib.Path(run)
@@ -53,8 +54,10 @@ def fit(
     stream = pipeline.load(train, model.preprocess, batch_size, training=True, transforms=transforms, seed=seed, start=start)
     evaluator = Evaluator(model, validation, batch_size) if validation else None
     validate = Validate(evaluator, run, checkpoints, start)
-    model.fit(
-        stream, epochs=rounds, initial_epoch=start // evaluate_every, steps_per_epoch=evaluate_every,
-        callbacks=[Guard(start), Log(run, batch_size, schedule, rounds * evaluate_every, start), validate],
-    )  # fmt: skip
+    log = Log(run, batch_size, schedule, rounds * evaluate_every, start)
+    with pipeline.named(train):
+        model.fit(
+            stream, epochs=rounds, initial_epoch=start // evaluate_every, steps_per_epoch=evaluate_every,
+            callbacks=[Guard(start), log, validate],
+        )  # fmt: skip
     return validate.metrics

@@ -1,13 +1,14 @@
 """ResNets: published sizes, Keras' weights and values, dilation, levels."""
 
 import functools
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet import anchors, backbones
+from kerasdet import backbones
 from kerasdet.backbones.resnet import ResNet, load_keras
 from kerasdet.detectors import RetinaNet
 from kerasdet.layers import FPN, ConvHead, Pixels
@@ -44,13 +45,160 @@ def weights(variables):
 
 @functools.cache
 def count(name):
-    """Weights of a backbone in all, and trainable ones."""
-    with keras.StatelessScope(initialize_variables=False):  # shapes without values
+    """Weights of a backbone in all, and trainable ones; all 0, which is drawn faster."""
+    with mock.patch.object(keras.initializers, "get", lambda _: keras.initializers.Zeros()):
         backbone = backbones.build(name, levels=(3, 5))
         backbone(tf.zeros([1, 32, 32, 3]))
-        return weights(backbone.variables), weights(backbone.trainable_variables)
+    return weights(backbone.variables), weights(backbone.trainable_variables)
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_published_sizes(name):
     assert count(name) == SIZES[name]
+
+
+@pytest.mark.parametrize("name, extra_from", RETINANETS)
+def test_published_sizes_of_retinanet(name, extra_from):
+    """Backbone, pyramid and heads, part by part."""
+    shapes = [(None, 32 // 2**i, 32 // 2**i, 512 * 2**i) for i in range(3)]
+    fpn = FPN(256, (3, 7), extra_from)
+    fpn.build(shapes)
+    for classes, expected in zip(CLASSES, RETINANETS[name, extra_from], strict=True):
+        heads = [ConvHead(4, 256, 9, outputs) for outputs in (classes, 4)]
+        for head in heads:
+            head.build([(None, 32, 32, 256)])
+        assert count(name)[0] + sum(weights(part.variables) for part in (fpn, *heads)) == expected
+
+
+def test_published_size_of_a_whole_retinanet():
+    """With frozen norms all but their weights train."""
+    model = RetinaNet(classes=91, backbone="resnet50", extra_from="p", resize=("keep",))
+    assert model.count_params() == RETINANETS["resnet50", "p"][CLASSES.index(91)]
+    norms = 4 * 26_560  # the weights of all norms of ResNet-50
+    assert model.count_params() - weights(model.trainable_variables) == norms
+
+
+def randomize(layer, seed=0):
+    """Draws all weights; variances and scales around 1."""
+    rng = np.random.default_rng(seed)
+    for variable in layer.variables:
+        if "kernel" in variable.path:
+            scale = np.sqrt(2 / np.prod(variable.shape[:3]))
+            variable.assign(rng.normal(size=variable.shape, scale=scale))
+        else:
+            center = 1 if "variance" in variable.path or "gamma" in variable.path else 0
+            variable.assign(center + rng.uniform(-0.5, 0.5, variable.shape))
+
+
+def draw(*shape, seed=1):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def close(got, expected):
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.fixture(scope="module")
+def keras_resnet(tmp_path_factory):
+    """Keras' own network with random weights, and the file of them."""
+    network = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, 3))
+    randomize(network)
+    path = tmp_path_factory.mktemp("weights") / "resnet50.weights.h5"
+    network.save_weights(path)
+    taps = ("conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
+    return keras.Model(network.input, [network.get_layer(tap).output for tap in taps]), str(path)
+
+
+def test_keras_weights_give_the_values_of_keras(keras_resnet):
+    network, path = keras_resnet
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 64, 96, 3)).astype(np.float32)
+    expected = network(keras.applications.resnet.preprocess_input(pixels.copy()))
+    ours = backbones.build("resnet50_keras", levels=(3, 5), norm="frozen", weights=path)
+    images = {"pixels": pixels, "windows": np.float32([[0, 0, 96, 64]] * 2)}
+    for got, tap in zip(ours(Pixels(ours.normalization)(images)), expected, strict=True):
+        close(got, tap)
+
+
+def test_keras_weights_of_fewer_levels(keras_resnet):
+    network, path = keras_resnet
+    x = draw(1, 64, 64, 3) * 50
+    (got,) = backbones.build("resnet50_keras", levels=(4, 4), weights=path)(x)
+    close(got, network(x[..., ::-1])[1])
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet18"])
+def test_keras_weights_of_another_form(name, keras_resnet):
+    with pytest.raises(ValueError, match="Keras' ImageNet weights fit the backbones resnet50_keras"):
+        backbones.build(name, levels=(3, 5), weights=keras_resnet[1])
+
+
+def test_keras_weights_change_nothing_in_another_form():
+    with pytest.raises(ValueError, match="resnet50_keras"):
+        load_keras(ResNet(50, stride_in="1x1"), "nowhere.weights.h5")  # but Caffe's pixels
+
+
+FORMS = {
+    "basic": {"depth": 18, "width": 16},
+    "3x3": {"depth": 50, "width": 8},
+    "1x1": {"depth": 50, "width": 8, "stride_in": "1x1"},
+    "groups": {"depth": 50, "width": 16, "groups": 4, "group_width": 16},
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("size", [(64, 96), (75, 41)])
+def test_dilation_keeps_what_strides_drop(form, size):
+    """With the same weights a denser map holds, at every second or fourth place, the values of the strided one."""
+    strided, x = ResNet(**form, norm="frozen"), draw(1, *size, 3)
+    maps = strided(x)
+    randomize(strided)
+    maps = [feature.numpy() for feature in strided(x)]
+    assert [feature.shape[1:3] for feature in maps] == [tuple(-(-s // 2**i) for s in size) for i in (2, 3, 4, 5)]
+    for output_stride in (16, 8):
+        dense = ResNet(**form, norm="frozen", output_stride=output_stride)
+        dense(x)
+        dense.set_weights(strided.get_weights())
+        for level, (got, expected) in enumerate(zip(dense(x), maps, strict=True), start=2):
+            step = max(1, 2**level // output_stride)
+            assert got.shape[1:3] == tuple(-(-s // min(2**level, output_stride)) for s in size)
+            close(got[:, ::step, ::step], expected)
+
+
+def test_forms_differ_in_where_they_stride():
+    """The same weights, shapes and sizes, other values."""
+    x = draw(1, 64, 64, 3)
+    outputs = []
+    for stride_in in ("1x1", "3x3"):
+        network = ResNet(50, width=8, stride_in=stride_in, norm="frozen")
+        network(x)
+        randomize(network)
+        outputs.append([feature.numpy() for feature in network(x)])
+    close(outputs[0][0], outputs[1][0])  # conv2_x has no stride
+    for one, other in zip(outputs[0][1:], outputs[1][1:], strict=True):
+        assert one.shape == other.shape and np.abs(one - other).max() > 0.1 * np.abs(one).max()
+
+
+@pytest.mark.parametrize("levels", [(2, 5), (3, 5), (2, 3), (4, 4)])
+@pytest.mark.parametrize("depth, channels", [(18, 8), (50, 32)])
+def test_levels(depth, channels, levels):
+    features = ResNet(depth, width=8, levels=levels)(draw(2, 64, 96, 3))
+    expected = [(2, 64 // 2**i, 96 // 2**i, channels * 2 ** (i - 2)) for i in range(levels[0], levels[1] + 1)]
+    assert [tuple(feature.shape) for feature in features] == expected
+
+
+def test_frozen_norms():
+    network, x = ResNet(18, width=8, norm="frozen"), draw(1, 64, 64, 3)
+    network(x)
+    randomize(network)
+    for got, expected in zip(network(x, training=True), network(x, training=False), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert all("kernel" in variable.path for variable in network.trainable_variables)
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="stride_in must be '1x1' or '3x3', got '5x5'"):
+        ResNet(50, stride_in="5x5")
+    with pytest.raises(ValueError, match="output_stride must be 8, 16 or 32, got 4"):
+        ResNet(50, output_stride=4)
+    with pytest.raises(ValueError, match="backbone must be one of .*'resnet34'.*, got 'resnet35'"):
+        backbones.build("resnet35", levels=(3, 5))

@@ -1,5 +1,6 @@
 """`fit` on a handful of generated pictures: log, run folder, resume and the guard."""
 
+import dataclasses
 import json
 
 import keras
@@ -51,3 +52,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
     model.trainable_variables[0].assign(model.trainable_variables[0] * np.nan)
     with pytest.raises(FloatingPointError, match="loss term '.*' is nan at step 1"):
         training.fit(model, dataset, None, tmp_path, steps=3, **SETTINGS)
+
+
+def test_a_broken_picture_is_named(dataset, tmp_path):
+    """Cut off in its middle, so that only decoding finds out."""
+    whole = tmp_path / "whole.jpg"
+    keras.utils.save_img(whole, dataset.records[0].image)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(whole.read_bytes()[:2000])
+    record = dataset.records[0]
+    records = [dataclasses.replace(record, id=i, image=str(path)) for i, path in enumerate((whole, broken))]
+    photos = data.Dataset("photos", dataset.classes, records, keypoints=dataset.keypoints)
+    with pytest.raises(ValueError, match="broken.jpg: cannot be decoded as an image") as error:
+        training.fit(make(dataset), photos, None, tmp_path / "run", steps=3, **SETTINGS)
+    assert "\n" not in str(error.value)
