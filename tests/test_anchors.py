@@ -28,7 +28,7 @@ def test_octaves():
 
 
 def test_places_sizes_and_order():
-    """Level, row, column, ratio, size; ratios are heights over widths, areas are sizes squared, centers half a cell in."""
+    """Level, row, column, ratio, size; ratios are heights over widths, areas sizes squared, centers half a cell in."""
     sizes, ratios = ((8, 12), (16, 24)), (0.5, 1.0, 2.0)
     pyramid = anchors.Pyramid((3, 4), sizes, ratios)
     expected = []

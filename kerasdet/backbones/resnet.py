@@ -50,7 +50,7 @@ class ResNet(keras.layers.Layer):
             for b in range(blocks):
                 shape = {"stride": stride if b == 0 else 1, "dilation": dilation, "project": b == 0 and (i > 0 or depth >= 50)}
                 if b == 0 and dilation > 1 and (depth < 50 or stride_in == "3x3"):
-                    shape["dilation"] = dilation // 2  # the convolution that gave up its stride sees the denser grid after itself
+                    shape["dilation"] = dilation // 2  # it gave up its stride: only what follows sees a denser map
                 if depth < 50:
                     stage.append(Basic(channels, **shape, **conv))
                 else:

@@ -104,7 +104,7 @@ def _sampler(dataset, masks):
     else:
 
         def pixels(index):
-            return tf.ensure_shape(tf.numpy_function(lambda i: records[i].image, [index], tf.uint8), [None, None, 3])
+            return tf.ensure_shape(tf.numpy_function(lambda i: records[i].pixels(), [index], tf.uint8), [None, None, 3])
 
     def sample(index):
         objects = {name: values[splits[index] : splits[index + 1]] for name, values in columns.items()}

@@ -56,7 +56,7 @@ def zoom(sample, seed, low, high, fill=114.0):
         fill: gray value outside the picture, 0...255.
     """
     uniform = tf.random.stateless_uniform([3], seed)
-    scale = tf.exp(tf.math.log(low) + uniform[0] * (tf.math.log(high) - tf.math.log(low)))
+    scale = low * (high / low) ** uniform[0]
     size = tf.cast(tf.shape(sample["pixels"])[:2], tf.float32)
     window = tf.maximum(tf.round(size / scale), 1.0)
     start = tf.cast(tf.round((size - window) * uniform[1:]), tf.int32)
@@ -72,13 +72,11 @@ def color(sample, seed, brightness=0.125, contrast=0.5, saturation=0.5, hue=0.05
         contrast, saturation: factors are drawn from 1 - x ... 1 + x.
         hue: greatest shift, as a share of the circle.
     """
-    seeds = tf.unstack(tf.random.split(seed, 4))
-    pixels = tf.cast(sample["pixels"], tf.float32) / 255.0
-    pixels = tf.image.stateless_random_brightness(pixels, brightness, seeds[0])
-    pixels = tf.image.stateless_random_contrast(pixels, 1 - contrast, 1 + contrast, seeds[1])
-    pixels = tf.clip_by_value(pixels, 0.0, 1.0)
-    pixels = tf.image.stateless_random_saturation(pixels, 1 - saturation, 1 + saturation, seeds[2])
-    pixels = tf.image.stateless_random_hue(pixels, hue, seeds[3])
+    shares = tf.unstack(tf.random.stateless_uniform([4], seed, -1.0, 1.0))
+    pixels = tf.cast(sample["pixels"], tf.float32) / 255.0 + brightness * shares[0]
+    pixels = tf.clip_by_value(tf.image.adjust_contrast(pixels, 1 + contrast * shares[1]), 0.0, 1.0)
+    pixels = tf.image.adjust_saturation(pixels, 1 + saturation * shares[2])
+    pixels = tf.image.adjust_hue(pixels, hue * shares[3])
     return {**sample, "pixels": tf.clip_by_value(pixels, 0.0, 1.0) * 255.0}
 
 

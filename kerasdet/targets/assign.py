@@ -138,6 +138,6 @@ def positives(match, images):
 
 
 def over_replicas(value):
-    """Sum of a tensor over all replicas; outside a replica the tensor itself."""
+    """Sum of a tensor [...] over all replicas; outside a replica the tensor itself."""
     context = tf.distribute.get_replica_context()
     return value if context is None else context.all_reduce("SUM", value)

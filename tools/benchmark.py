@@ -1,0 +1,64 @@
+"""Measures speed beside the machine's own matrix multiplication.
+
+    python -m tools.benchmark models --rounds=9 --out=benchmark.json
+
+`models` times RetinaNet R50-FPN: one picture from uint8 pixels to detections, with every level's full number of
+candidates, and training steps with frozen and with training BatchNorm, each in float32 and in bfloat16, and the parts of
+each; torchvision and KerasHub beside it where they are installed. `floor_ms` is the time that the network's multiply-adds
+take at the median rate of the 2048^3 float32 matrix multiplication in the same rounds, `ratio` the median over it.
+"""
+
+import json
+import resource
+
+from absl import flags
+
+from kerasdet import benchmark, runs
+from kerasdet.weights import torchvision
+
+MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
+CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes.")
+SIZE = flags.DEFINE_integer("size", 640, "Side of the picture at inference, pixels.")
+TRAIN_SIZE = flags.DEFINE_integer("train_size", 512, "Side of the pictures in training, pixels.")
+BATCH = flags.DEFINE_integer("batch_size", 2, "Pictures a training step.")
+ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each case is timed.")
+PEERS = flags.DEFINE_bool("peers", True, "Also torchvision's and KerasHub's RetinaNet, where installed.")
+OUT = flags.DEFINE_string("out", None, "File for the numbers, json.")
+
+COLUMNS = ("median_ms", "best_ms", "floor_ms", "ratio", "best_ratio", "images_s", "gflop", "peak_mib")
+
+
+def models():
+    def make(dtype, norm, size):
+        options = {"min_size": size, "max_size": size, "dtype": dtype, "norm": norm}
+        return torchvision.build(MODEL.value, CLASSES.value, **options)
+
+    return benchmark.models(make, SIZE.value, TRAIN_SIZE.value, BATCH.value, ROUNDS.value, PEERS.value)
+
+
+def show(title, report):
+    """Prints a report as a table."""
+    speed = report["machine"]
+    rates = [speed[key] for key in ("matmul_gflops", "best_matmul_gflops", "copy_gbs")]
+    print("\n{}: matmul {:.0f} GFLOP/s (best {:.0f}), copy {:.1f} GB/s".format(title, *rates))
+    print(" " * 56 + "".join(f"{column:>11s}" for column in COLUMNS))
+    for line in report["cases"]:
+        print(f"{line['name']:56s}" + "".join(f"{line[c]:11.2f}" if c in line else " " * 11 for c in COLUMNS))
+
+
+def main(arguments):
+    kinds = {"models": models}
+    if arguments[1:2] != arguments[1:] or not set(arguments[1:]) & set(kinds):
+        raise ValueError(f"say what to measure: {' or '.join(kinds)}.")
+    reports = kinds[arguments[1]]()
+    for title, report in reports.items():
+        show(title, report)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\nmost memory of the whole process: {peak:.0f} MiB")
+    if OUT.value:
+        with open(OUT.value, "w", encoding="utf-8") as file:
+            json.dump({**reports, "process_peak_mib": peak}, file, indent=2)
+
+
+if __name__ == "__main__":
+    runs.script(main)
