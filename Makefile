@@ -1,6 +1,6 @@
 # Each target does its own set-up: a virtual environment in .venv with the package and all it needs.
 PYTHON ?= python3
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: quickstart test slow lint clean
 

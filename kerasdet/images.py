@@ -294,18 +294,18 @@ def _tag(exif):
 def _upright(pixels, orientation):
     """The picture that EXIF orientation 1...8 says `pixels` to be a turned or mirrored copy of."""
 
-    def transposed():
-        return tf.transpose(pixels, [1, 0, 2])
+    def turned(*axes, transposed=False):
+        return tf.reverse(tf.transpose(pixels, [1, 0, 2]) if transposed else pixels, axes)
 
     turns = [
         lambda: pixels,
-        lambda: pixels[:, ::-1],
-        lambda: pixels[::-1, ::-1],
-        lambda: pixels[::-1],
-        transposed,
-        lambda: transposed()[:, ::-1],
-        lambda: transposed()[::-1, ::-1],
-        lambda: transposed()[::-1],
+        lambda: turned(1),
+        lambda: turned(0, 1),
+        lambda: turned(0),
+        lambda: turned(transposed=True),
+        lambda: turned(1, transposed=True),
+        lambda: turned(0, 1, transposed=True),
+        lambda: turned(0, transposed=True),
     ]
     return tf.switch_case(tf.cast(orientation - 1, tf.int32), turns)
 

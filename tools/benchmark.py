@@ -3,11 +3,13 @@
     python -m tools.benchmark models --rounds=9 --out=benchmark.json
 
 `models` times RetinaNet R50-FPN: one picture from uint8 pixels to detections, with every level's full number of
-candidates, and training steps with frozen and with training BatchNorm, each in float32 and in bfloat16, and the parts of
-each; torchvision and KerasHub beside it where they are installed. `floor_ms` is the time that the network's multiply-adds
-take at the median rate of the 2048^3 float32 matrix multiplication in the same rounds, `ratio` the median over it.
+candidates, and training steps with frozen and with training BatchNorm, each in float32 and in bfloat16, and the parts
+of each; torchvision and KerasHub beside it where they are installed. `floor_ms` is the time that the network's
+multiply-adds take at the median rate of a 2048^3 float32 matrix multiplication in the same rounds, `ratio` the median
+over it, `best_ratio` the best round over the floor at the best rate.
 """
 
+import importlib.util
 import json
 import resource
 
@@ -47,12 +49,15 @@ def show(title, report):
 
 
 def main(arguments):
-    kinds = {"models": models}
-    if arguments[1:2] != arguments[1:] or not set(arguments[1:]) & set(kinds):
-        raise ValueError(f"say what to measure: {' or '.join(kinds)}.")
-    reports = kinds[arguments[1]]()
+    kinds, kind = {"models": models}, " ".join(arguments[1:])
+    if kind not in kinds:
+        raise ValueError(f"say what to measure, {' or '.join(kinds)}, got {kind!r}.")
+    reports = kinds[kind]()
     for title, report in reports.items():
         show(title, report)
+    for peer in ("torchvision", "keras_hub") if PEERS.value else ():
+        if importlib.util.find_spec(peer) is None:
+            print(f"{peer} is not installed")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nmost memory of the whole process: {peak:.0f} MiB")
     if OUT.value:
