@@ -561,8 +561,7 @@ def models(make, size, train_size, count, rounds, peers=True):
             title = f"training {count}x{train_size} {dtype} norm {norm}"
             cases[title], parts[title] = training(functools.partial(make, dtype, norm), train_size, count)
     if peers:
-        operations = [
-            next(case.operations for name, case in cases.items() if name.startswith(kind)) for kind in ("infer", "train")
-        ]
+        kinds = ("inference", "training")
+        operations = [next(case.operations for name, case in cases.items() if name.startswith(kind)) for kind in kinds]
         cases |= torchvision_cases(size, train_size, count, operations) | keras_hub_cases(size, operations[0])
     return {title: measure(some, rounds) for title, some in {"whole": cases, **parts}.items()}

@@ -22,7 +22,12 @@ detections
     counts      [B] int32           how many of the D are real
 """
 
-_IMAGES = {"pixels": (4, {"uint8", "float32"}), "windows": (2, {"float32"}), "frames": (2, {"float32"}), "ids": (1, {"int64"})}
+_IMAGES = {
+    "pixels": (4, {"uint8", "float32"}),
+    "windows": (2, {"float32"}),
+    "frames": (2, {"float32"}),
+    "ids": (1, {"int64"}),
+}
 _OBJECTS = {"boxes": (3, {"float32"}), "classes": (2, {"int32"}), "crowds": (2, {"bool"})}
 _OPTIONAL = {
     "proposals": (3, {"float32"}),

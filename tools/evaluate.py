@@ -3,8 +3,8 @@
     python -m tools.evaluate --model=runs/quickstart --pictures=8
     python -m tools.evaluate --model=runs/bccd --split=test --out=runs/bccd/test
 
-Without --config the data is that of the run's own config. Writes metrics.json, results.json (which bare pycocotools scores
-to the same numbers), pr_curves.png, confusion.png and the asked pictures.
+Without --config the data is that of the run's own config. Writes metrics.json, results.json (which bare pycocotools
+scores to the same numbers), pr_curves.png, confusion.png and the asked pictures.
 """
 
 import json
@@ -51,7 +51,8 @@ def main(_):
             ("ground truth", "detections"),
         )
         pair.save(os.path.join(out, f"{record.id:06d}.png"))
-    print(f"\n{dataset.name}, {len(dataset)} images: AP {metrics['AP']:.3f}  AP50 {metrics['AP50']:.3f}  AP75 {metrics['AP75']:.3f}")
+    numbers = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
+    print(f"\n{dataset.name}, {len(dataset)} images: {numbers}")
     for name, value in metrics["per_class"].items():
         print(f"  {name:24s} AP {value:.3f}  AP50 {metrics['per_class_AP50'][name]:.3f}")
     print(f"written to {out}")

@@ -41,7 +41,8 @@ def main(_):
         reached += (best[real] >= model.positive).tolist()
         if number == 0:
             match = assign.by_iou(anchors, objects, model.positive, model.negative)
-            _draw(images, objects, anchors.numpy(), match.positive.numpy(), real & (best < model.positive), dataset.classes)
+            missed = real & (best < model.positive)
+            _draw(images, objects, anchors.numpy(), match.positive.numpy(), missed, dataset.classes)
     for note in dataset.notes:
         print(note)
     print(f"{dataset.name}: {len(kinds)} objects in {BATCHES.value} batches")
@@ -49,8 +50,8 @@ def main(_):
         print(f"  {name:24s} {kinds.count(kind)}")
     if sizes:
         marks = np.percentile(sizes, (0, 10, 50, 90, 100))
-        print("square root of area, network pixels: least {:.0f}, 10 % {:.0f}, median {:.0f}, 90 % {:.0f}, most {:.0f}".format(*marks))
-        print(f"objects that an anchor overlaps by {model.positive}: {np.mean(reached):.3f}; the others take their best anchor")
+        print("square root of area, network pixels (0, 10, 50, 90, 100 %): " + ", ".join(f"{m:.0f}" for m in marks))
+        print(f"share of objects that an anchor overlaps by {model.positive}: {np.mean(reached):.3f}")
     print(f"pictures written to {OUT.value}")
 
 

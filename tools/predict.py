@@ -1,7 +1,7 @@
 """Detects in pictures: annotated copies and a COCO results file.
 
-    python -m tools.predict --model=runs/quickstart --images=photos --out=seen
-    python -m tools.predict --model=runs/quickstart --images='photos/*.jpg'
+python -m tools.predict --model=runs/quickstart --images=photos --out=seen
+python -m tools.predict --model=runs/quickstart --images='photos/*.jpg'
 """
 
 import glob
@@ -29,10 +29,15 @@ def main(_):
         found = model.detect(pixels, above=ABOVE.value)
         drawn = draw.boxes(pixels, found["boxes"], found["classes"], model.classes, found["scores"])
         drawn.save(os.path.join(OUT.value, f"{os.path.splitext(os.path.basename(path))[0]}.png"))
-        for (x1, y1, x2, y2), score, kind in zip(found["boxes"].tolist(), found["scores"], found["classes"], strict=True):
+        for (x1, y1, x2, y2), score, kind in zip(
+            found["boxes"].tolist(), found["scores"], found["classes"], strict=True
+        ):
             box = [x1, y1, x2 - x1, y2 - y1]
             results.append({"image_id": number, "category_id": int(kind) + 1, "bbox": box, "score": float(score)})
-        print(f"{path}: " + (", ".join(f"{n} {s:.2f}" for n, s in zip(found["names"], found["scores"], strict=True)) or "nothing"))
+        print(
+            f"{path}: "
+            + (", ".join(f"{n} {s:.2f}" for n, s in zip(found["names"], found["scores"], strict=True)) or "nothing")
+        )
     names = {number: path for number, path in enumerate(paths)}
     with open(os.path.join(OUT.value, "results.json"), "w", encoding="utf-8") as file:
         json.dump({"images": names, "categories": dict(enumerate(model.classes, start=1)), "results": results}, file)

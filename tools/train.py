@@ -1,6 +1,6 @@
 """Trains the detector of a config.
 
-    python -m tools.train --config=configs/retinanet/r18_shapes.py --run=runs/shapes --config.train.steps=500
+python -m tools.train --config=configs/retinanet/r18_shapes.py --run=runs/shapes --config.train.steps=500
 """
 
 import os

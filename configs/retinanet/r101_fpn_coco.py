@@ -1,6 +1,6 @@
 """RetinaNet R101-FPN on COCO, the recipe behind 39.1: scale jitter and 1.5 times as long (table 2 of the paper).
 
-Published: AP 39.1 on test-dev (paper, table 2). Not run here.
+Published: AP 39.1 on test-dev (the paper's table 2). Not run here.
 
 python -m tools.train --config=configs/retinanet/r101_fpn_coco.py --config.data.folder=coco
 """

@@ -1,6 +1,6 @@
 """RetinaNet R50-FPN on COCO, the paper's recipe: 90k steps of 16 images at side 800.
 
-Published: AP 35.7 on val (paper, table 1e; Detectron 35.7). Not run here: about 1.4 million images through 150 GFLOP each.
+Published: AP 35.7 (the paper's table 1e, and Detectron). Not run here.
 
 python -m tools.train --config=configs/retinanet/r50_fpn_coco.py --config.data.folder=coco
 """

@@ -1,4 +1,4 @@
-"""MobileNet V1 (arXiv:1704.04861) and V2 (arXiv:1801.04381) of `keras.applications`, tapped at the strides a pyramid needs."""
+"""MobileNet V1 (arXiv:1704.04861) and V2 (arXiv:1801.04381) of `keras.applications`, tapped at a pyramid's strides."""
 
 import keras
 
@@ -29,7 +29,9 @@ class MobileNet(keras.layers.Layer):
         super().__init__(**kwargs)
         if norm not in ("frozen", "batch"):
             raise ValueError(f"norm of a MobileNet must be 'frozen' or 'batch', got {norm!r}.")
-        network = NETWORKS[version](input_shape=(None, None, 3), alpha=alpha, include_top=False, weights=weights or None)
+        network = NETWORKS[version](
+            input_shape=(None, None, 3), alpha=alpha, include_top=False, weights=weights or None
+        )
         taps = [network.get_layer(name).output for name in TAPS[version][levels[0] - 1 : levels[1]]]
         self.network = keras.Model(network.input, taps)
         if norm == "frozen":

@@ -18,7 +18,7 @@ class ResNet(keras.layers.Layer):
         levels: first and last level to return, 2...5; level l has stride 2**l.
         norm: kind of `layers.norm`.
         epsilon: of the norms.
-        stride_in: "3x3" (torchvision's and NVIDIA's form) or "1x1" (the paper's and Keras'), where a bottleneck strides.
+        stride_in: "3x3" (torchvision's and NVIDIA's form) or "1x1" (the paper's and Keras'): who strides.
         groups, group_width: ResNeXt's cardinality and bottleneck width: 32 and 4 for 32x4d.
         width: channels of the stem and unit of all others; 64 in the paper.
         output_stride: 32, or 16 or 8, which trades the stride of the last stages for dilation.
@@ -48,7 +48,11 @@ class ResNet(keras.layers.Layer):
                 dilation, stride = 2 ** (i + 2) // output_stride, 1
             stage = []
             for b in range(blocks):
-                shape = {"stride": stride if b == 0 else 1, "dilation": dilation, "project": b == 0 and (i > 0 or depth >= 50)}
+                shape = {
+                    "stride": stride if b == 0 else 1,
+                    "dilation": dilation,
+                    "project": b == 0 and (i > 0 or depth >= 50),
+                }
                 if b == 0 and dilation > 1 and (depth < 50 or stride_in == "3x3"):
                     shape["dilation"] = dilation // 2  # it gave up its stride: only what follows sees a denser map
                 if depth < 50:
@@ -119,7 +123,8 @@ class Bottleneck(keras.layers.Layer):
 def load_keras(resnet, weights):
     """Loads the ImageNet weights of `keras.applications` into a `ResNet` of their form.
 
-    Keras' convolutions have a bias before the norm: the norm's mean takes it. Keras feeds BGR: the first kernel is turned.
+    Keras' convolutions have a bias before the norm: the norm's mean takes it. Keras feeds BGR: the first kernel is
+    turned.
 
     Args:
         resnet: a `ResNet` of depth 50, 101 or 152 with `backbones.KERAS_RESNET`.
@@ -130,7 +135,9 @@ def load_keras(resnet, weights):
     """
     networks = {50: keras.applications.ResNet50, 101: keras.applications.ResNet101, 152: keras.applications.ResNet152}
     if resnet.depth not in networks or resnet.stride_in != "1x1" or resnet.normalization != "caffe":
-        raise ValueError("Keras' ImageNet weights fit the backbones resnet50_keras, resnet101_keras and resnet152_keras only.")
+        raise ValueError(
+            "Keras' ImageNet weights fit the backbones resnet50_keras, resnet101_keras and resnet152_keras only."
+        )
     source = networks[resnet.depth](include_top=False, weights=weights, input_shape=(None, None, 3))
     resnet(tf.zeros([1, 32, 32, 3]))
 

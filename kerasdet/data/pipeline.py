@@ -80,7 +80,9 @@ def named(*datasets):
 def _shuffled(place, count, seed):
     """The picture at a place of the endless stream: pass p over the data is the p-th stateless shuffle."""
     order = tf.stack([tf.constant(seed, tf.int64), place // count])
-    return tf.random.experimental.index_shuffle(place % count, tf.cast(order, tf.int32), tf.constant(count - 1, tf.int64))
+    return tf.random.experimental.index_shuffle(
+        place % count, tf.cast(order, tf.int32), tf.constant(count - 1, tf.int64)
+    )
 
 
 def _sampler(dataset, masks):

@@ -1,7 +1,8 @@
 """Augmentations of one picture and its objects.
 
 A sample is a dict of `pixels` [H, W, 3] uint8 or float32 and of the unbatched entries of the objects dict. A transform
-takes the sample, a seed [2] int32 and its settings, and returns the changed sample; the same seed gives the same change.
+takes the sample, a seed [2] int32 and its settings, and returns the changed sample; the same seed gives the same
+change.
 A pipeline names its transforms as tuples: `("flip", 0.5)` calls `flip(sample, seed, 0.5)`.
 """
 
@@ -47,8 +48,8 @@ def flip_vertical(sample, seed, probability=0.5):
 def zoom(sample, seed, low, high, fill=114.0):
     """Scale jitter and crop: cuts a random window whose sides are 1 / s of the picture's, s log-uniform in low...high.
 
-    With s below 1 the window is larger than the picture and is filled up. The model's resize then brings the window to the
-    network's size, so that pixels are resampled once.
+    With s below 1 the window is larger than the picture and is filled up. The model's resize then brings the window to
+    the network's size, so that pixels are resampled once.
 
     Args:
         sample, seed: see the module.
@@ -86,7 +87,8 @@ TRANSFORMS = {"flip": flip, "flip_vertical": flip_vertical, "zoom": zoom, "color
 def crop(sample, start, size, fill=114.0):
     """Cuts a window, which may reach over the picture's border.
 
-    Objects are clipped to the window. Of those that lose more than 1 - `VISIBLE` of their area, what is left is ignored.
+    Objects are clipped to the window. Of those that lose more than 1 - `VISIBLE` of their area, what is left is
+    ignored.
 
     Args:
         sample: the sample dict.

@@ -6,7 +6,7 @@ from kerasdet import boxes as box
 
 
 def per_class(boxes, scores, classes, num_classes, iou, above, limit):
-    """Greedy suppression class by class, by `tf.image.combined_non_max_suppression`; equal scores go to the lower index.
+    """Greedy suppression class by class, by `tf.image.combined_non_max_suppression`.
 
     Args:
         boxes: [B, N, 4] float32, pixels.
@@ -44,7 +44,8 @@ def hard(boxes, scores, classes, iou, above, limit):
     Args:
         boxes: [B, N, 4] float32, pixels.
         scores: [B, N] float32.
-        classes: [B, N] int32: boxes of different classes do not suppress each other; all alike suppresses across classes.
+        classes: [B, N] int32: boxes of different classes do not suppress each other; all alike suppresses across
+            classes.
         iou, above, limit: as in `per_class`.
 
     Returns:
@@ -54,7 +55,9 @@ def hard(boxes, scores, classes, iou, above, limit):
     indices = tf.zeros([batch, 0], tf.int32)
     picked = tf.zeros([batch, 0], scores.dtype)
     boxes, classes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1)
-    alive = tf.pad(tf.where(scores > above, scores, scores.dtype.min), [[0, 0], [0, 1]], constant_values=scores.dtype.min)
+    alive = tf.pad(
+        tf.where(scores > above, scores, scores.dtype.min), [[0, 0], [0, 1]], constant_values=scores.dtype.min
+    )
 
     def pick(alive, indices, picked):
         best = tf.argmax(alive, axis=1, output_type=tf.int32)[:, None]

@@ -12,7 +12,7 @@ from kerasdet.targets.assign import over_replicas
 
 
 class _Complete(type(keras.Model)):
-    """Makes a detector's layers under its own dtype policy, keeps its arguments, and builds it: ready when constructed."""
+    """Makes a detector under its own dtype policy, keeps its arguments and builds it: ready when constructed."""
 
     def __call__(cls, *args, **kwargs):
         before = keras.config.dtype_policy()
@@ -40,8 +40,8 @@ class Detector(keras.Model, metaclass=_Complete):
         resize: rule of `images.preprocess`: ("shorter", 800, 1333), ("stretch", 300, 300), ("letterbox", 416, 416) or
             ("keep",).
         multiple: network images are padded to a multiple of this, pixels.
-        name, dtype: of the Keras model; dtype "mixed_bfloat16" and "mixed_float16" train and run in mixed precision, with
-            boxes, losses and suppression in float32.
+        name, dtype: of the Keras model; dtype "mixed_bfloat16" and "mixed_float16" train and run in mixed precision,
+            with boxes, losses and suppression in float32.
     """
 
     terms = ()
@@ -146,7 +146,10 @@ class Detector(keras.Model, metaclass=_Complete):
         """
         if not isinstance(pictures, (list, tuple)):
             return self.detect([pictures], above)[0]
-        return [self._detect_one(image.load(p) if isinstance(p, str) else np.asarray(p), above) for p in map(_path, pictures)]
+        return [
+            self._detect_one(image.load(p) if isinstance(p, str) else np.asarray(p), above)
+            for p in map(_path, pictures)
+        ]
 
     def _detect_one(self, pixels, above):
         if pixels.ndim != 3 or pixels.shape[-1] != 3:
@@ -239,7 +242,7 @@ class Detector(keras.Model, metaclass=_Complete):
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Keras would build with the mean over replicas of each entry; the model is built, only the optimizer is not."""
+        """Builds the optimizer; Keras would also build the model, with the mean over replicas of each entry."""
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)

@@ -28,7 +28,8 @@ class RetinaNet(Detector):
         width: channels of the pyramid and the heads.
         depth: convolutions in each head's tower.
         head_norm: None or "group".
-        octaves, ratios, scale: anchors a cell: sizes an octave, heights over widths, smallest size in strides (section 4).
+        octaves, ratios, scale: anchors a cell: sizes an octave, heights over widths, smallest size in strides
+            (section 4).
         alpha, gamma: of the focal loss (section 3.2, equation 5).
         prior: initial score of every class (section 4.1).
         positive, negative: IoU of positive and of background anchors (section 4).
@@ -114,9 +115,7 @@ class RetinaNet(Detector):
         decoded = coders.decode(tf.gather(self.anchors(size), rows), deltas)
         decoded = boxes.clip(decoded, images["windows"])
         scores = tf.where((images["ids"] >= 0)[:, None], tf.sigmoid(logits), 0.0)
-        return suppress.per_class(
-            decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit
-        )
+        return suppress.per_class(decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit)
 
     def get_config(self):
         return {**super().get_config(), "backbone_weights": None}
@@ -125,9 +124,16 @@ class RetinaNet(Detector):
     def tiny(cls):
         """Arguments of a small instance for tests."""
         return {
-            "classes": ["square", "disc"], "backbone": {"name": "resnet18", "width": 16}, "norm": "batch", "levels": (3, 6),
-            "width": 32, "depth": 1, "octaves": 2, "ratios": (1.0,), "resize": ("keep",),
-        }  # fmt: skip
+            "classes": ["square", "disc"],
+            "backbone": {"name": "resnet18", "width": 16},
+            "norm": "batch",
+            "levels": (3, 6),
+            "width": 32,
+            "depth": 1,
+            "octaves": 2,
+            "ratios": (1.0,),
+            "resize": ("keep",),
+        }
 
 
 def _size(images):

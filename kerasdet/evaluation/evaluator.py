@@ -22,7 +22,9 @@ class Evaluator:
 
     def __init__(self, model, dataset, batch_size=4):
         if tuple(dataset.classes) != tuple(model.classes):
-            raise ValueError(f"the model knows the classes {model.classes}, but {dataset.name} has {tuple(dataset.classes)}.")
+            raise ValueError(
+                f"the model knows the classes {model.classes}, but {dataset.name} has {tuple(dataset.classes)}."
+            )
         self.model = model
         self.dataset = dataset
         self.batches = pipeline.load(dataset, model.preprocess, batch_size)
@@ -35,8 +37,8 @@ class Evaluator:
         """Runs once over the data.
 
         Returns:
-            Dict of the mean of every loss term, "loss" and the numbers of `coco.score`. `results` then holds COCO's result
-            dicts, `evaluation` the COCOeval.
+            Dict of the mean of every loss term, "loss" and the numbers of `coco.score`. `results` then holds COCO's
+            result dicts, `evaluation` the COCOeval.
         """
         with pipeline.named(self.dataset):
             terms = self._run()

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-# RGB means and deviations in 0...255. "torch": torchvision's ImageNet statistics; "caffe": the means that Keras' ResNets
-# subtract; "tf": -1...1, Keras' MobileNets; "unit": 0...1.
+# RGB means and deviations in 0...255. "torch": torchvision's ImageNet statistics; "caffe": the means that Keras'
+# ResNets subtract; "tf": -1...1, Keras' MobileNets; "unit": 0...1.
 STATISTICS = {
     "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "caffe": ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),

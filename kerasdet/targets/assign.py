@@ -58,7 +58,9 @@ def by_iou(anchors, objects, positive, negative, low_quality=True):
         fn_output_signature=tf.TensorSpec([None], tf.int32),
     )
     taken = tf.maximum(indices, 0)
-    padded = {k: tf.pad(objects[k], [[0, 0], [0, 1]] + [[0, 0]] * (len(objects[k].shape) - 2)) for k in ("boxes", "classes")}
+    padded = {
+        k: tf.pad(objects[k], [[0, 0], [0, 1]] + [[0, 0]] * (len(objects[k].shape) - 2)) for k in ("boxes", "classes")
+    }
     matched = tf.gather(padded["boxes"], taken, batch_dims=1)
     classes = tf.gather(padded["classes"], taken, batch_dims=1)
     found = indices >= 0

@@ -19,7 +19,9 @@ class Checkpoints:
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # An explicit dict: `tf.train.Checkpoint(model=...)` misses the states of Keras' seed generators.
         parts = (("model", model), ("optimizer", model.optimizer))
-        values = {f"{part}:{v.path}:{i}".replace("/", "|"): v.value for part, o in parts for i, v in enumerate(o.variables)}
+        values = {
+            f"{part}:{v.path}:{i}".replace("/", "|"): v.value for part, o in parts for i, v in enumerate(o.variables)
+        }
         checkpoint = tf.train.Checkpoint(step=self.step, **values)
         self.manager = tf.train.CheckpointManager(checkpoint, str(pathlib.Path(folder)), max_to_keep=keep)
 

@@ -51,7 +51,9 @@ def fit(
         model.optimizer.build(model.trainable_variables)
     checkpoints = Checkpoints(model, run / "checkpoints")
     start = checkpoints.restore() if resume else 0
-    stream = pipeline.load(train, model.preprocess, batch_size, training=True, transforms=transforms, seed=seed, start=start)
+    stream = pipeline.load(
+        train, model.preprocess, batch_size, training=True, transforms=transforms, seed=seed, start=start
+    )
     evaluator = Evaluator(model, validation, batch_size) if validation else None
     validate = Validate(evaluator, run, checkpoints, start)
     log = Log(run, batch_size, schedule, rounds * evaluate_every, start)

@@ -22,8 +22,8 @@ class Guard(keras.callbacks.Callback):
         for name, value in logs.items():
             if not math.isfinite(float(value)):
                 raise FloatingPointError(
-                    f"the loss term '{name}' is {float(value)} at step {self.step}: lower the learning rate, lengthen the "
-                    "warm-up or check the annotations."
+                    f"the loss term '{name}' is {float(value)} at step {self.step}: lower the learning rate, "
+                    "lengthen the warm-up or check the annotations."
                 )
 
 

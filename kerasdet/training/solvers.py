@@ -11,8 +11,8 @@ def build(name, rate, weight_decay=0.0, momentum=0.9, ema=None):
     Args:
         name: one of `OPTIMIZERS`.
         rate: learning rate, a number or a schedule.
-        weight_decay: of kernels. For "sgd" it is the papers' L2 penalty: Keras decouples the decay from the momentum, so it
-            is divided by 1 - momentum, which shrinks weights as much.
+        weight_decay: of kernels. For "sgd" it is the papers' L2 penalty: Keras decouples the decay from the momentum,
+            so it is divided by 1 - momentum, which shrinks weights as much.
         momentum: of "sgd".
         ema: None, or the momentum of an average of the weights, which is what is evaluated and saved.
 

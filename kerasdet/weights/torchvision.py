@@ -16,13 +16,26 @@ _RETINANET = {
 MODELS = {
     "retinanet_resnet50_fpn": (
         RetinaNet,
-        {**_RETINANET, "backbone": {"name": "resnet50", "epsilon": 0.0}, "norm": "frozen", "extra_from": "p", "beta": 0.0},
+        {
+            **_RETINANET,
+            "backbone": {"name": "resnet50", "epsilon": 0.0},
+            "norm": "frozen",
+            "extra_from": "p",
+            "beta": 0.0,
+        },
     ),
     "retinanet_resnet50_fpn_v2": (
         RetinaNet,
-        {**_RETINANET, "backbone": "resnet50", "norm": "batch", "extra_from": "c", "head_norm": "group", "box_loss": "giou"},
+        {
+            **_RETINANET,
+            "backbone": "resnet50",
+            "norm": "batch",
+            "extra_from": "c",
+            "head_norm": "group",
+            "box_loss": "giou",
+        },
     ),
-}  # fmt: skip
+}
 
 
 def build(name, classes, min_size=800, max_size=1333, **options):
@@ -58,7 +71,9 @@ def load(model, tensors):
         value = tensors.pop(name)
         value = np.transpose(value, (2, 3, 1, 0)) if value.ndim == 4 else value
         if value.shape != tuple(variable.shape):
-            raise ValueError(f"tensor '{name}' has shape {value.shape} in Keras' layout, the model's is {tuple(variable.shape)}.")
+            raise ValueError(
+                f"tensor '{name}' has shape {value.shape} in Keras' layout, the model's is {tuple(variable.shape)}."
+            )
         variable.assign(value)
     left = [name for name in tensors if not name.endswith("num_batches_tracked")]
     if left:
@@ -79,7 +94,10 @@ def variables(model):
             continue
         pairs += [(conv.norm.gamma, f"{norm}.weight"), (conv.norm.beta, f"{norm}.bias")]
         if hasattr(conv.norm, "moving_mean"):
-            pairs += [(conv.norm.moving_mean, f"{norm}.running_mean"), (conv.norm.moving_variance, f"{norm}.running_var")]
+            pairs += [
+                (conv.norm.moving_mean, f"{norm}.running_mean"),
+                (conv.norm.moving_variance, f"{norm}.running_var"),
+            ]
     return pairs
 
 

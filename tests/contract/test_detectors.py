@@ -75,7 +75,7 @@ def test_padding_changes_nothing(model):
 
 @pytest.mark.parametrize(
     "objects",
-    [[], [(10, 10, 11, 11, 0)], [(i % 17 * 5, i // 17 * 5, i % 17 * 5 + 8, i // 17 * 5 + 6, i % 2) for i in range(300)]],
+    [[], [(10, 10, 11, 11, 0)], [(i % 17 * 5, i // 17 * 5, i % 17 * 5 + 8, i // 17 * 5 + 6, 1) for i in range(300)]],
     ids=["no object", "one pixel", "300 objects"],
 )
 def test_loss_is_finite_and_not_zero(model, objects):
@@ -124,12 +124,21 @@ def test_overfits_one_image(make):
     assert float(tf.add_n(list(model.loss_terms(outputs, objects, images).values()))) < 0.15 * first
     found = model.detections(outputs, images)
     for box, kind in zip(objects["boxes"][0].numpy(), objects["classes"][0].numpy(), strict=True):
-        near = [
-            score
-            for other, score, label in zip(found["boxes"][0].numpy(), found["scores"][0].numpy(), found["classes"][0], strict=True)
-            if label == kind and np.abs(other - box).max() < 6
-        ]
-        assert near and max(near) > 0.3
+        near = (found["classes"][0] == kind) & (np.abs(found["boxes"][0] - box).max(axis=1) < 6)
+        assert found["scores"][0].numpy()[near].max(initial=0) > 0.3
+
+
+def test_detects_in_pictures_of_any_size(make, tmp_path):
+    """Files and arrays; boxes come back in the pictures' own pixels."""
+    model = make(resize=("shorter", 64, 96), above=0.0)
+    keras.utils.save_img(tmp_path / "photo.png", np.full([40, 60, 3], 90))
+    for picture in (np.zeros([1, 1, 3], np.uint8), np.zeros([2000, 3, 3], np.uint8), tmp_path / "photo.png"):
+        found = model.detect(picture, above=0.0)
+        height, width = (40, 60) if not isinstance(picture, np.ndarray) else picture.shape[:2]
+        assert len(found["boxes"]) == len(found["scores"]) == len(found["names"]) > 0
+        assert (found["boxes"] >= 0).all() and (found["boxes"] <= np.array([width, height] * 2) * (1 + 1e-5)).all()
+    with pytest.raises(ValueError, match=r"\[height, width, 3\] of RGB pixels, got shape \(4, 4\)"):
+        model.detect(np.zeros([4, 4], np.uint8))
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])

@@ -124,7 +124,8 @@ def test_losses_and_gradients(golden):
         expected = variant["losses"]
         np.testing.assert_allclose(terms["class"], expected["classification"], rtol=1e-4)
         np.testing.assert_allclose(terms["box"], expected["bbox_regression"], rtol=1e-4)
-        norms = {names[v.path]: float(tf.norm(g)) for v, g in zip(golden.model.trainable_variables, gradients, strict=True)}
+        paired = zip(golden.model.trainable_variables, gradients, strict=True)
+        norms = {names[v.path]: float(tf.norm(g)) for v, g in paired}
         assert len(norms) == variant["grad"]["tensors"]
         total = np.sqrt(sum(norm**2 for norm in norms.values()))
         np.testing.assert_allclose(total, variant["grad"]["global_norm"], rtol=1e-3)

@@ -17,8 +17,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 # What makes the documented runs short; nothing else is changed.
 SHORT = {
     "tools.train": (
-        "--config.model.backbone_weights= --config.model.width=32 --config.train.steps=4 --config.train.evaluate_every=2 "
-        "--config.train.batch_size=2 --config.model.resize=('shorter',96,128)"
+        "--config.model.backbone_weights= --config.model.width=32 --config.train.steps=4 "
+        "--config.train.evaluate_every=2 --config.train.batch_size=2 --config.model.resize=('shorter',96,128)"
     ),
     "tools.inspect": "--config.model.backbone_weights= --config.model.width=32 --batches=2",
 }
@@ -50,7 +50,12 @@ def folder(tmp_path_factory):
 
 def test_the_documented_commands_run(folder):
     lines = commands()
-    assert [shlex.split(line)[2] for line in lines] == ["tools.inspect", "tools.train", "tools.evaluate", "tools.predict"]
+    assert [shlex.split(line)[2] for line in lines] == [
+        "tools.inspect",
+        "tools.train",
+        "tools.evaluate",
+        "tools.predict",
+    ]
     for line in lines:
         _, _, module, *arguments = shlex.split(line)
         short = SHORT.get(module, "").split()
@@ -68,7 +73,7 @@ def test_the_documented_commands_run(folder):
 
 def test_a_misspelled_key_names_the_right_one(folder):
     done = subprocess.run(
-        [sys.executable, "-m", "tools.train", f"--config={ROOT}/configs/retinanet/own_data.py", "--config.train.step=5"],
+        [sys.executable, "-m", "tools.train", "--config=configs/retinanet/own_data.py", "--config.train.step=5"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode != 0

@@ -9,7 +9,7 @@ from kerasdet.training.schedules import Schedule
 
 @pytest.mark.parametrize(
     ("step", "rate"),
-    [(0, 0.01 * 0.001), (250, 0.01 * (0.001 + 0.999 * 0.5)), (500, 0.01), (59_999, 0.01), (60_000, 0.001), (80_000, 1e-4)],
+    [(0, 1e-5), (250, 0.01 * (0.001 + 0.999 * 0.5)), (500, 0.01), (59_999, 0.01), (60_000, 1e-3), (80_000, 1e-4)],
 )
 def test_steps_with_warmup(step, rate):
     """RetinaNet, section 4: 0.01, divided by 10 at 60k and again at 80k."""
