@@ -539,11 +539,12 @@ def keras_hub_cases(size, operations):
     return {f"keras_hub {keras_hub.__version__} inference": Case(lambda: decoded(pixels), operations, 1)}
 
 
-def models(make, size, train_size, count, rounds, peers=True):
-    """Measures a detector in float32 and bfloat16: inference, training with frozen and with training BatchNorm, parts.
+def models(make, dtypes, size, train_size, count, rounds, peers=True):
+    """Measures a detector: inference, training with frozen and with training BatchNorm, and the parts of each.
 
     Args:
         make: a function of a dtype policy, a kind of `layers.norm` and a size in pixels that makes the detector.
+        dtypes: the dtype policies.
         size: side of the picture at inference, pixels.
         train_size, count: side of the pictures of a training step, pixels, and their number.
         rounds: of every case.
@@ -553,7 +554,7 @@ def models(make, size, train_size, count, rounds, peers=True):
         Dict of title to what `measure` returns: "whole" for all whole calls, then one for the parts of each.
     """
     cases, parts = {}, {}
-    for dtype in ("float32", "mixed_bfloat16"):
+    for dtype in dtypes:
         title = f"inference 1x{size} {dtype}"
         made, parts[title] = inference(functools.partial(make, dtype, "frozen"), size)
         cases |= {f"{title} {way}": case for way, case in made.items()}

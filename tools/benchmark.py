@@ -23,6 +23,7 @@ CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes.")
 SIZE = flags.DEFINE_integer("size", 640, "Side of the picture at inference, pixels.")
 TRAIN_SIZE = flags.DEFINE_integer("train_size", 512, "Side of the pictures in training, pixels.")
 BATCH = flags.DEFINE_integer("batch_size", 2, "Pictures a training step.")
+DTYPES = flags.DEFINE_list("dtypes", ["float32", "mixed_bfloat16"], "Dtype policies to measure.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each case is timed.")
 PEERS = flags.DEFINE_bool("peers", True, "Also torchvision's and KerasHub's RetinaNet, where installed.")
 OUT = flags.DEFINE_string("out", None, "File for the numbers, json.")
@@ -35,7 +36,8 @@ def models():
         options = {"min_size": size, "max_size": size, "dtype": dtype, "norm": norm}
         return torchvision.build(MODEL.value, CLASSES.value, **options)
 
-    return benchmark.models(make, SIZE.value, TRAIN_SIZE.value, BATCH.value, ROUNDS.value, PEERS.value)
+    sizes = (SIZE.value, TRAIN_SIZE.value, BATCH.value)
+    return benchmark.models(make, DTYPES.value, *sizes, ROUNDS.value, PEERS.value)
 
 
 def show(title, report):

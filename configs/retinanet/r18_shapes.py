@@ -22,7 +22,7 @@ def get_config():
         },
         "data": {"train": {"path": "shapes", "split": "train"}, "validation": {"path": "shapes", "split": "val"}},
         "train": {
-            "steps": 2400,
+            "steps": 1800,
             "batch_size": 8,
             "optimizer": "adamw",
             "learning_rate": 2e-3,

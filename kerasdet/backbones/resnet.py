@@ -48,13 +48,10 @@ class ResNet(keras.layers.Layer):
                 dilation, stride = 2 ** (i + 2) // output_stride, 1
             stage = []
             for b in range(blocks):
-                shape = {
-                    "stride": stride if b == 0 else 1,
-                    "dilation": dilation,
-                    "project": b == 0 and (i > 0 or depth >= 50),
-                }
-                if b == 0 and dilation > 1 and (depth < 50 or stride_in == "3x3"):
-                    shape["dilation"] = dilation // 2  # it gave up its stride: only what follows sees a denser map
+                shape = {"stride": 1, "dilation": dilation, "entry": dilation, "project": False}
+                if b == 0:
+                    # A convolution that gave up its stride sees the map of before; what follows sees a denser one.
+                    shape.update(stride=stride, entry=max(dilation // 2, 1), project=i > 0 or depth >= 50)
                 if depth < 50:
                     stage.append(Basic(channels, **shape, **conv))
                 else:
@@ -86,12 +83,12 @@ class ResNet(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class Basic(keras.layers.Layer):
-    """Two 3x3 convolutions and a shortcut (figure 5, left)."""
+    """Two 3x3 convolutions and a shortcut (figure 5, left); `entry` is the dilation of the one that strides."""
 
-    def __init__(self, channels, stride, dilation, project, norm, epsilon, **kwargs):
+    def __init__(self, channels, stride, dilation, entry, project, norm, epsilon, **kwargs):
         super().__init__(**kwargs)
         conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
-        self.conv1 = Conv(channels, 3, stride, activation="relu", dilation=dilation, **conv)
+        self.conv1 = Conv(channels, 3, stride, activation="relu", dilation=entry, **conv)
         self.conv2 = Conv(channels, 3, dilation=dilation, **conv)
         self.shortcut = Conv(channels, 1, stride, **conv) if project else None
 
@@ -103,13 +100,14 @@ class Basic(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class Bottleneck(keras.layers.Layer):
-    """1x1, 3x3, 1x1 and a shortcut (figure 5, right)."""
+    """1x1, 3x3, 1x1 and a shortcut (figure 5, right); `entry` is the dilation of a 3x3 that strides."""
 
-    def __init__(self, inner, channels, stride, dilation, project, stride_in, groups, norm, epsilon, **kwargs):
+    def __init__(self, inner, channels, stride, dilation, entry, project, stride_in, groups, norm, epsilon, **kwargs):
         super().__init__(**kwargs)
         conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
         first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
         self.conv1 = Conv(inner, 1, first, activation="relu", **conv)
+        dilation = dilation if stride_in == "1x1" else entry
         self.conv2 = Conv(inner, 3, second, activation="relu", dilation=dilation, groups=groups, **conv)
         self.conv3 = Conv(channels, 1, **conv)
         self.shortcut = Conv(channels, 1, stride, **conv) if project else None

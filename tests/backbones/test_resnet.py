@@ -146,11 +146,11 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@pytest.mark.parametrize("size", [(64, 96), (75, 41)])
-def test_dilation_keeps_what_strides_drop(form, size):
+def test_dilation_keeps_what_strides_drop(form):
     """With the same weights a denser map holds, at every second or fourth place, the values of the strided one."""
+    size = (75, 41)
     strided, x = ResNet(**form, norm="frozen"), draw(1, *size, 3)
-    maps = strided(x)
+    strided(x)
     randomize(strided)
     maps = [feature.numpy() for feature in strided(x)]
     assert [feature.shape[1:3] for feature in maps] == [tuple(-(-s // 2**i) for s in size) for i in (2, 3, 4, 5)]
@@ -178,7 +178,7 @@ def test_forms_differ_in_where_they_stride():
         assert one.shape == other.shape and np.abs(one - other).max() > 0.1 * np.abs(one).max()
 
 
-@pytest.mark.parametrize("levels", [(2, 5), (3, 5), (2, 3), (4, 4)])
+@pytest.mark.parametrize("levels", [(2, 5), (4, 4)])
 @pytest.mark.parametrize("depth, channels", [(18, 8), (50, 32)])
 def test_levels(depth, channels, levels):
     features = ResNet(depth, width=8, levels=levels)(draw(2, 64, 96, 3))
