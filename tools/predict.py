@@ -29,18 +29,21 @@ def main(_):
         found = model.detect(pixels, above=ABOVE.value)
         drawn = draw.boxes(pixels, found["boxes"], found["classes"], model.classes, found["scores"])
         drawn.save(os.path.join(OUT.value, f"{os.path.splitext(os.path.basename(path))[0]}.png"))
-        for (x1, y1, x2, y2), score, kind in zip(
-            found["boxes"].tolist(), found["scores"], found["classes"], strict=True
-        ):
-            box = [x1, y1, x2 - x1, y2 - y1]
-            results.append({"image_id": number, "category_id": int(kind) + 1, "bbox": box, "score": float(score)})
+        for box, score, kind in zip(found["boxes"].tolist(), found["scores"], found["classes"], strict=True):
+            xywh = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            place = {
+                "image_id": number,
+                "file_name": path,
+                "category_id": int(kind) + 1,
+                "category": model.classes[kind],
+            }
+            results.append({**place, "bbox": xywh, "score": float(score)})
         print(
             f"{path}: "
             + (", ".join(f"{n} {s:.2f}" for n, s in zip(found["names"], found["scores"], strict=True)) or "nothing")
         )
-    names = {number: path for number, path in enumerate(paths)}
     with open(os.path.join(OUT.value, "results.json"), "w", encoding="utf-8") as file:
-        json.dump({"images": names, "categories": dict(enumerate(model.classes, start=1)), "results": results}, file)
+        json.dump(results, file)
     print(f"{len(paths)} pictures, {len(results)} detections, written to {OUT.value}")
 
 

@@ -13,7 +13,7 @@ from kerasdet.training.schedules import Schedule
 def fit(
     model, train, validation, run, steps, batch_size, learning_rate, optimizer="sgd", momentum=0.9, weight_decay=1e-4,
     warmup=500, warmup_from=0.001, drops=(), clip_norm=10.0, ema=None, evaluate_every=1000, transforms=(("flip", 0.5),),
-    seed=0, resume=False,
+    seed=0, resume=False, callbacks=(),
 ):  # fmt: skip
     """Trains a detector.
 
@@ -30,6 +30,7 @@ def fit(
         evaluate_every: steps between evaluations and checkpoints.
         transforms: tuples of `data.transforms`.
         seed: of the order and the augmentation of the data.
+        callbacks: further Keras callbacks, such as `keras.callbacks.TensorBoard`.
         resume: goes on from the newest checkpoint in the run folder.
 
     Returns:
@@ -60,6 +61,6 @@ def fit(
     with pipeline.named(train):
         model.fit(
             stream, epochs=rounds, initial_epoch=start // evaluate_every, steps_per_epoch=evaluate_every,
-            callbacks=[Guard(start), log, validate],
+            callbacks=[Guard(start), log, validate, *callbacks],
         )  # fmt: skip
     return validate.metrics
