@@ -59,12 +59,11 @@ class Conv(keras.layers.Layer):
         elif self.norm.is_affine(training):
             scale, bias = self.norm.affine()
             kernel = kernel * scale
-        x = tf.nn.conv2d(x, tf.cast(kernel, x.dtype), self.stride, self._padding(), dilations=self.dilation)
+        if self.stride > 1 and self.size > 1:
+            # Padded apart: oneDNN has no gradient of a convolution with explicit padding.
+            pad = [(self.size - 1) * self.dilation // 2] * 2
+            x = tf.pad(x, [[0, 0], pad, pad, [0, 0]])
+        padding = "SAME" if self.stride == 1 else "VALID"
+        x = tf.nn.conv2d(x, tf.cast(kernel, x.dtype), self.stride, padding, dilations=self.dilation)
         x = self.norm(x, training=training) if bias is None else tf.nn.bias_add(x, tf.cast(bias, x.dtype))
         return self.activation(tf.cast(x, self.compute_dtype))
-
-    def _padding(self):
-        if self.stride == 1:
-            return "SAME"
-        pad = (self.size - 1) * self.dilation // 2
-        return [[0, 0], [pad, pad], [pad, pad], [0, 0]]
