@@ -1,5 +1,6 @@
 """Assignment by overlap against the papers' rules in slow loops, and its memory."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -217,7 +218,8 @@ print(len(np.unique(indices[indices >= 0])), peak() - before)
 
 def test_memory_of_2000_objects():
     """196,416 anchors and 2,000 objects: all overlaps at once would be 1.5 GiB a tensor; growth stays below 700 MiB."""
-    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    root = pathlib.Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, cwd=root)
     found, megabytes = map(float, run.stdout.split())
     assert found > 1000  # small neighbors share their best anchors
     assert megabytes < 700
