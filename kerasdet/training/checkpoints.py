@@ -17,11 +17,10 @@ class Checkpoints:
 
     def __init__(self, model, folder, keep=2):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        # An explicit dict: `tf.train.Checkpoint(model=...)` misses the states of Keras' seed generators.
-        parts = (("model", model), ("optimizer", model.optimizer))
-        values = {
-            f"{part}:{v.path}:{i}".replace("/", "|"): v.value for part, o in parts for i, v in enumerate(o.variables)
-        }
+        # An explicit dict, since `tf.train.Checkpoint(model=...)` misses the states of Keras' seed generators; by number,
+        # since names count the layers that a process has made.
+        parts = {"model": model.variables, "optimizer": model.optimizer.variables}
+        values = {f"{part}_{i}": v.value for part, variables in parts.items() for i, v in enumerate(variables)}
         checkpoint = tf.train.Checkpoint(step=self.step, **values)
         self.manager = tf.train.CheckpointManager(checkpoint, str(pathlib.Path(folder)), max_to_keep=keep)
 
