@@ -17,8 +17,8 @@ class Checkpoints:
 
     def __init__(self, model, folder, keep=2):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        # An explicit dict, since `tf.train.Checkpoint(model=...)` misses the states of Keras' seed generators; by number,
-        # since names count the layers that a process has made.
+        # An explicit dict, since `tf.train.Checkpoint(model=...)` misses the states of Keras' seed generators; by
+        # number, since names count the layers that a process has made.
         parts = {"model": model.variables, "optimizer": model.optimizer.variables}
         values = {f"{part}_{i}": v.value for part, variables in parts.items() for i, v in enumerate(variables)}
         checkpoint = tf.train.Checkpoint(step=self.step, **values)
