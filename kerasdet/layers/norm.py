@@ -56,8 +56,8 @@ class BatchNorm(keras.layers.Layer):
                 autocast=False, aggregation="mean",
             )  # fmt: skip
 
-        self.gamma = weight("gamma", "ones", True)
-        self.beta = weight("beta", "zeros", True)
+        self.gamma = weight("gamma", "ones", not self.frozen)
+        self.beta = weight("beta", "zeros", not self.frozen)
         self.moving_mean = weight("moving_mean", "zeros", False)
         self.moving_variance = weight("moving_variance", "ones", False)
 
