@@ -1,6 +1,7 @@
 """The base of all detectors: one set of verbs for every paper."""
 
 import inspect
+import os
 import time
 
 import keras
@@ -146,10 +147,8 @@ class Detector(keras.Model, metaclass=_Complete):
         """
         if not isinstance(pictures, (list, tuple)):
             return self.detect([pictures], above)[0]
-        return [
-            self._detect_one(image.load(p) if isinstance(p, str) else np.asarray(p), above)
-            for p in map(_path, pictures)
-        ]
+        pixels = (image.load(p) if isinstance(p, (str, os.PathLike)) else np.asarray(p) for p in pictures)
+        return [self._detect_one(one, above) for one in pixels]
 
     def _detect_one(self, pixels, above):
         if pixels.ndim != 3 or pixels.shape[-1] != 3:
@@ -272,7 +271,3 @@ class Detector(keras.Model, metaclass=_Complete):
         pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
         archive.add_endpoint("serving_default", lambda images: self(images), input_signature=[pixels])
         archive.write_out(filepath, **kwargs)
-
-
-def _path(picture):
-    return str(picture) if hasattr(picture, "__fspath__") else picture

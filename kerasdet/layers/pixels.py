@@ -39,10 +39,8 @@ class Pixels(keras.layers.Layer):
         pixels, windows = images["pixels"], images["windows"]
         height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
         x1, y1, x2, y2 = tf.unstack(windows[:, None, :], axis=-1)
-        rows = tf.range(height, dtype=tf.int32)[None]
-        columns = tf.range(width, dtype=tf.int32)[None]
-        rows = tf.cast(rows, tf.float32) + 0.5
-        columns = tf.cast(columns, tf.float32) + 0.5
+        rows = tf.cast(tf.range(height), tf.float32)[None] + 0.5
+        columns = tf.cast(tf.range(width), tf.float32)[None] + 0.5
         inside = ((rows > y1) & (rows < y2))[:, :, None] & ((columns > x1) & (columns < x2))[:, None, :]
         pixels = (tf.cast(pixels, tf.float32) - self.mean) / self.deviation
         return tf.cast(pixels * tf.cast(inside[..., None], tf.float32), self.compute_dtype)

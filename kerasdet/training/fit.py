@@ -30,8 +30,8 @@ def fit(
         evaluate_every: steps between evaluations and checkpoints.
         transforms: tuples of `data.transforms`.
         seed: of the order and the augmentation of the data.
-        callbacks: further Keras callbacks, such as `keras.callbacks.TensorBoard`.
         resume: goes on from the newest checkpoint in the run folder.
+        callbacks: further Keras callbacks, such as `keras.callbacks.TensorBoard`.
 
     Returns:
         The metrics of the last validation, a dict.
