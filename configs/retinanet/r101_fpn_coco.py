@@ -13,7 +13,7 @@ def get_config():
         "name": "retinanet_r101_fpn_coco",
         "model": {
             "name": "RetinaNet",
-            "backbone": "resnet101_keras",
+            "backbone": {"name": "resnet101_keras", "freeze": 2},
             "backbone_weights": "imagenet",
             "norm": "frozen",
             "resize": ("shorter", 800, 1333),

