@@ -1,12 +1,20 @@
-"""Greedy suppression against slow loops, and its two forms against each other."""
+"""Greedy suppression against slow loops: `suppress.per_class`, and `ops.nms` natively and by its twin."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasdet import ops
 from kerasdet.decoding import suppress
+from tests.ops.ways import WAYS, way  # noqa: F401
 
-hard = tf.function(suppress.hard, reduce_retracing=True)
+NMS = {name: tf.function(ops.nms, reduce_retracing=True) for name in WAYS}
+
+
+@pytest.fixture(autouse=True)
+def both_ways(way, monkeypatch):  # noqa: F811
+    """Every test runs on both ways, each with its own traces."""
+    monkeypatch.setitem(globals(), "hard", NMS[way])
 
 
 def overlap(a, b):

@@ -1,20 +1,24 @@
-"""Greedy suppression against the reference values.
+"""Greedy and soft suppression against the reference values, natively and by the twins.
 
-These cases of the file await their detector: soft_*, softer_*, iou_guided*.
+These cases of the file await their detector: softer_*, iou_guided*.
 """
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasdet import ops
 from kerasdet.decoding import suppress
 from tests.golden import goldens
+from tests.ops.ways import WAYS, way  # noqa: F401
 
 NMS = goldens.load("nms")
 CASES = [(case, True) for case in goldens.cases("nms", "batched_")]
 CASES += [(case, False) for case in goldens.cases("nms", "nms_")]
 
-hard = tf.function(suppress.hard, reduce_retracing=True)
+SOFT = [case for case in goldens.cases("nms", "soft_")]
+
+GREEDY = {name: tf.function(ops.nms, reduce_retracing=True) for name in WAYS}
 
 
 def inputs(case):
@@ -32,10 +36,10 @@ def settings(case, count):
 
 
 @pytest.mark.parametrize("case, split", CASES, ids=[case for case, _ in CASES])
-def test_hard(case, split):
+def test_greedy(way, case, split):  # noqa: F811
     boxes, scores, classes = inputs(case)
     classes = classes if split else np.zeros_like(classes)
-    indices, picked, valid = hard(boxes[None], scores[None], classes[None], **settings(case, len(boxes)))
+    indices, picked, valid = GREEDY[way](boxes[None], scores[None], classes[None], **settings(case, len(boxes)))
     keep = NMS[case]["keep"]
     np.testing.assert_array_equal(indices[0][valid[0]], keep)
     np.testing.assert_array_equal(picked[0][valid[0]], scores[keep])
@@ -57,3 +61,19 @@ def test_per_class(case, split):
     np.testing.assert_array_equal(found["classes"][0][: len(keep)], classes[keep])
     np.testing.assert_array_equal(found["classes"][0][len(keep) :], -1)
     assert not np.any(found["boxes"][0][len(keep) :]) and not np.any(found["scores"][0][len(keep) :])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", SOFT)
+def test_soft(way, case, dtype):  # noqa: F811
+    golden = NMS[case]
+    boxes, scores = (tf.constant(golden[key], dtype)[None] for key in ("boxes", "scores"))
+    classes = golden["classes"][None] if case.endswith("_perclass") else None
+    indices, picked, valid = ops.soft_nms(
+        boxes, scores, classes, limit=max(boxes.shape[1], 1),
+        method=case.split("_")[1], sigma=float(f"{golden['sigma']:.7g}"),
+        iou=float(f"{golden['iou_threshold']:.7g}"), above=float(f"{golden['score_threshold']:.7g}"),
+    )  # fmt: skip
+    np.testing.assert_array_equal(indices[0][valid[0]], golden["keep"])
+    atol = 1e-9 if dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(picked[0][valid[0]], golden["soft_scores64"], rtol=atol, atol=atol)

@@ -1,0 +1,1 @@
+"""Sources of the native operators, and the script that builds them."""

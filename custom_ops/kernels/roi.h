@@ -1,0 +1,387 @@
+// RoI operators on the CPU. Free of any framework.
+//
+// All of them but RoIPool's maximum are separable weighted sums: a bin is the sum over its cells of a row's weight times
+// a column's weight times the cell. A rule says which cells and weights a bin has along one axis; one loop sums, one
+// scatters. Channels are innermost, so both loops run over contiguous channels.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "custom_ops/kernels/geometry.h"
+
+namespace kerasdet {
+
+// Cells and weights of all bins along one axis: those of bin i lie at [first[i], first[i + 1]).
+template <class T>
+struct Axis {
+  std::vector<int64_t> first, cell;
+  std::vector<T> weight;
+
+  void Clear() {
+    first.assign(1, 0);
+    cell.clear();
+    weight.clear();
+  }
+  // Neighboring samples share cells: equal ones are merged.
+  void Add(int64_t where, T value) {
+    if (value == T(0)) return;
+    for (int64_t i = cell.size(), stop = std::max<int64_t>(first.back(), i - 2); i-- > stop;) {
+      if (cell[i] == where) {
+        weight[i] += value;
+        return;
+      }
+    }
+    cell.push_back(where);
+    weight.push_back(value);
+  }
+  void EndBin() { first.push_back(cell.size()); }
+};
+
+// RoIAlign and position-sensitive RoIAlign: bilinear samples.
+struct AlignRule {
+  int ratio;
+  bool aligned;
+
+  // Fills the axis; returns what the sums are divided by.
+  template <class T>
+  T operator()(T low, T high, T scale, int bins, int64_t size, Axis<T>* axis) const {
+    const Side<T> side = AlignSide(low, high, scale, bins, aligned);
+    const T count = SampleCount(side.bin, ratio), step = side.bin / count;
+    axis->Clear();
+    for (int i = 0; i < bins; ++i) {
+      const T start = side.start + T(i) * side.bin;
+      int64_t n = 0;
+      const T first = count > T(0) ? FirstSample(start, step, count, size, &n) : T(0);
+      for (int64_t k = 0; k < n; ++k) {
+        int64_t before, after;
+        T weight;
+        if (Neighbors(start + (first + T(k) + T(0.5)) * side.bin / count, size, &before, &after, &weight)) {
+          axis->Add(before, T(1) - weight);
+          axis->Add(after, weight);
+        }
+      }
+      axis->EndBin();
+    }
+    return count > T(0) ? count : T(1);
+  }
+};
+
+// R-FCN's average pooling over whole cells. The count differs from bin to bin, so it is in the weights.
+struct PoolRule {
+  template <class T>
+  T operator()(T low, T high, T scale, int bins, int64_t size, Axis<T>* axis) const {
+    const Side<T> side = PoolSide(low, high, scale, bins, 0);
+    axis->Clear();
+    for (int i = 0; i < bins; ++i) {
+      int64_t begin, end;
+      PoolCells(side, i, size, &begin, &end);
+      for (int64_t cell = begin; cell < end; ++cell) axis->Add(cell, T(1) / T(end - begin));
+      axis->EndBin();
+    }
+    return T(1);
+  }
+};
+
+// Precise RoI pooling: the integral of the interpolated map over the bin, divided by the bin's size.
+struct PreciseRule {
+  template <class T>
+  T operator()(T low, T high, T scale, int bins, int64_t size, Axis<T>* axis) const {
+    const T start = low * scale, bin = (high * scale - start) / T(bins);
+    axis->Clear();
+    for (int i = 0; i < bins; ++i) {
+      const T a = start + T(i) * bin, b = start + T(i + 1) * bin;
+      if (bin > T(0)) {
+        int64_t begin, end;
+        HatCells(a, b, size, &begin, &end);
+        for (int64_t cell = begin; cell < end; ++cell) {
+          axis->Add(cell, (HatIntegral(b - T(cell)) - HatIntegral(a - T(cell))) / bin);
+        }
+      }
+      axis->EndBin();
+    }
+    return T(1);
+  }
+};
+
+// The rows and columns of one RoI under a rule.
+template <class T>
+struct Grid {
+  Axis<T> ys, xs;
+  T factor;
+
+  template <class Rule, class M>
+  void Fill(const Rule& rule, const T* roi, const Level<M>& level, int rows, int columns) {
+    const T height = rule(roi[2], roi[4], level.scale, rows, level.height, &ys);
+    const T width = rule(roi[1], roi[3], level.scale, columns, level.width, &xs);
+    factor = (T(1) / height) * (T(1) / width);
+  }
+};
+
+// 32 bytes of numbers that the compiler keeps in one register, or in two narrower ones.
+template <class T>
+struct Pack {
+  typedef T Type __attribute__((vector_size(32), aligned(alignof(T)), may_alias));
+  static constexpr int kSize = 32 / sizeof(T);
+};
+
+// out[c] = factor * sum over the cells of bin (i, j) of weight * map[cell][c]. `map` begins at the first channel of the
+// first cell of the image, `stride` is the number of channels of the map.
+template <class T>
+void SumBin(const Grid<T>& grid, int i, int j, const T* map, int64_t width, int64_t stride, int64_t channels, T* out) {
+  using Vector = typename Pack<T>::Type;
+  constexpr int kPacks = 8, kLanes = Pack<T>::kSize, kBlock = kPacks * kLanes;
+  const int64_t y0 = grid.ys.first[i], y1 = grid.ys.first[i + 1], x0 = grid.xs.first[j], x1 = grid.xs.first[j + 1];
+  int64_t c = 0;
+  for (; c + kBlock <= channels; c += kBlock) {
+    Vector sum[kPacks] = {};
+    for (int64_t y = y0; y < y1; ++y) {
+      const T* row = map + grid.ys.cell[y] * width * stride + c;
+      for (int64_t x = x0; x < x1; ++x) {
+        const Vector* cell = reinterpret_cast<const Vector*>(row + grid.xs.cell[x] * stride);
+        const T weight = grid.ys.weight[y] * grid.xs.weight[x];
+#pragma GCC unroll 8
+        for (int k = 0; k < kPacks; ++k) sum[k] += weight * cell[k];
+      }
+    }
+    Vector* target = reinterpret_cast<Vector*>(out + c);
+#pragma GCC unroll 8
+    for (int k = 0; k < kPacks; ++k) target[k] = sum[k] * grid.factor;
+  }
+  if (c == channels) return;
+  const int64_t rest = channels - c;
+  T sum[kBlock] = {};
+  for (int64_t y = y0; y < y1; ++y) {
+    const T* row = map + grid.ys.cell[y] * width * stride + c;
+    for (int64_t x = x0; x < x1; ++x) {
+      const T* cell = row + grid.xs.cell[x] * stride;
+      const T weight = grid.ys.weight[y] * grid.xs.weight[x];
+      for (int64_t k = 0; k < rest; ++k) sum[k] += weight * cell[k];
+    }
+  }
+  for (int64_t k = 0; k < rest; ++k) out[c + k] = sum[k] * grid.factor;
+}
+
+// The transpose of SumBin: map[cell][c] += factor * weight * gradient[c].
+template <class T>
+void ScatterBin(
+    const Grid<T>& grid, int i, int j, const T* gradient, int64_t width, int64_t stride, int64_t channels, T* map) {
+  for (int64_t y = grid.ys.first[i]; y < grid.ys.first[i + 1]; ++y) {
+    T* row = map + grid.ys.cell[y] * width * stride;
+    for (int64_t x = grid.xs.first[j]; x < grid.xs.first[j + 1]; ++x) {
+      T* __restrict__ cell = row + grid.xs.cell[x] * stride;
+      const T* __restrict__ source = gradient;
+      const T weight = grid.factor * grid.ys.weight[y] * grid.xs.weight[x];
+      for (int64_t c = 0; c < channels; ++c) cell[c] += weight * source[c];
+    }
+  }
+}
+
+// What an operator works on: rois [count, 5], levels_of [count], outputs [count, rows, columns, outputs]. Position-
+// sensitive ones give bin (i, j) the channels from (i * columns + j) * outputs on; the others have outputs = channels.
+template <class T>
+struct Rois {
+  const T* rois;
+  const int32_t* levels_of;
+  int64_t count, outputs;
+  int rows, columns;
+  bool position_sensitive;
+
+  int64_t Bins() const { return int64_t{rows} * columns; }
+};
+
+// Values of the RoIs [begin, end).
+template <class T, class Rule>
+void RoiForward(
+    const Rule& rule, const Levels<const T>& levels, const Rois<T>& in, int64_t begin, int64_t end, T* out) {
+  Grid<T> grid;
+  for (int64_t r = begin; r < end; ++r) {
+    const T* roi = in.rois + r * 5;
+    T* target = out + r * in.Bins() * in.outputs;
+    if (!IsReal(roi, in.levels_of[r], levels)) {
+      std::fill_n(target, in.Bins() * in.outputs, T(0));
+      continue;
+    }
+    const Level<const T>& level = levels.level[in.levels_of[r]];
+    const T* map = level.map + static_cast<int64_t>(roi[0]) * level.height * level.width * levels.channels;
+    grid.Fill(rule, roi, level, in.rows, in.columns);
+    for (int i = 0; i < in.rows; ++i) {
+      for (int j = 0; j < in.columns; ++j, target += in.outputs) {
+        const int64_t shift = in.position_sensitive ? (int64_t{i} * in.columns + j) * in.outputs : 0;
+        SumBin(grid, i, j, map + shift, level.width, levels.channels, in.outputs, target);
+      }
+    }
+  }
+}
+
+// Gradient of the channels [low, high) of the maps of one image, all RoIs; the maps hold zeros before. Different
+// channels never touch each other, so threads share the work by channels and the sum has one order.
+template <class T, class Rule>
+void RoiBackward(
+    const Rule& rule, const Levels<T>& levels, const Rois<T>& in, const T* upstream, int64_t image, int64_t low,
+    int64_t high) {
+  Grid<T> grid;
+  for (int64_t r = 0; r < in.count; ++r) {
+    const T* roi = in.rois + r * 5;
+    if (!IsReal(roi, in.levels_of[r], levels) || static_cast<int64_t>(roi[0]) != image) continue;
+    const Level<T>& level = levels.level[in.levels_of[r]];
+    T* map = level.map + image * level.height * level.width * levels.channels;
+    grid.Fill(rule, roi, level, in.rows, in.columns);
+    for (int64_t bin = 0; bin < in.Bins(); ++bin) {
+      const int64_t shift = in.position_sensitive ? bin * in.outputs : 0;
+      const int64_t from = std::max(low, shift), to = std::min(high, shift + in.outputs);
+      if (from >= to) continue;
+      const T* source = upstream + (r * in.Bins() + bin) * in.outputs + (from - shift);
+      ScatterBin(
+          grid, bin / in.columns, bin % in.columns, source, level.width, levels.channels, to - from, map + from);
+    }
+  }
+}
+
+// RoIPool: the greatest cell of every bin; an empty bin is 0.
+template <class T>
+void RoiPoolForward(const Levels<const T>& levels, const Rois<T>& in, int64_t begin, int64_t end, T* out) {
+  for (int64_t r = begin; r < end; ++r) {
+    const T* roi = in.rois + r * 5;
+    T* target = out + r * in.Bins() * in.outputs;
+    if (!IsReal(roi, in.levels_of[r], levels)) {
+      std::fill_n(target, in.Bins() * in.outputs, T(0));
+      continue;
+    }
+    const Level<const T>& level = levels.level[in.levels_of[r]];
+    const T* map = level.map + static_cast<int64_t>(roi[0]) * level.height * level.width * levels.channels;
+    const Side<T> tall = PoolSide(roi[2], roi[4], level.scale, in.rows, 1);
+    const Side<T> wide = PoolSide(roi[1], roi[3], level.scale, in.columns, 1);
+    for (int i = 0; i < in.rows; ++i) {
+      int64_t y0, y1;
+      PoolCells(tall, i, level.height, &y0, &y1);
+      for (int j = 0; j < in.columns; ++j, target += in.outputs) {
+        int64_t x0, x1;
+        PoolCells(wide, j, level.width, &x0, &x1);
+        if (y0 >= y1 || x0 >= x1) {
+          std::fill_n(target, in.outputs, T(0));
+          continue;
+        }
+        std::copy_n(map + (y0 * level.width + x0) * levels.channels, in.outputs, target);
+        for (int64_t y = y0; y < y1; ++y) {
+          for (int64_t x = x0; x < x1; ++x) {
+            const T* __restrict__ cell = map + (y * level.width + x) * levels.channels;
+            T* __restrict__ best = target;
+            for (int64_t c = 0; c < in.outputs; ++c) best[c] = cell[c] > best[c] ? cell[c] : best[c];
+          }
+        }
+      }
+    }
+  }
+}
+
+// Gradient of RoIPool for the channels [low, high) of one image: it goes to the first of the greatest cells, row by row.
+// What was greatest is found again, which is cheaper than to write and read its place for every output.
+template <class T>
+void RoiPoolBackward(
+    const Levels<const T>& levels, const Levels<T>& gradients, const Rois<T>& in, const T* upstream, int64_t image,
+    int64_t low, int64_t high) {
+  const int64_t channels = high - low;
+  std::vector<T> best(channels), open(channels);
+  for (int64_t r = 0; r < in.count; ++r) {
+    const T* roi = in.rois + r * 5;
+    if (!IsReal(roi, in.levels_of[r], levels) || static_cast<int64_t>(roi[0]) != image) continue;
+    const Level<const T>& level = levels.level[in.levels_of[r]];
+    const int64_t shift = image * level.height * level.width * levels.channels + low;
+    const T* map = level.map + shift;
+    T* gradient = gradients.level[in.levels_of[r]].map + shift;
+    const Side<T> tall = PoolSide(roi[2], roi[4], level.scale, in.rows, 1);
+    const Side<T> wide = PoolSide(roi[1], roi[3], level.scale, in.columns, 1);
+    for (int64_t bin = 0; bin < in.Bins(); ++bin) {
+      int64_t y0, y1, x0, x1;
+      PoolCells(tall, bin / in.columns, level.height, &y0, &y1);
+      PoolCells(wide, bin % in.columns, level.width, &x0, &x1);
+      if (y0 >= y1 || x0 >= x1) continue;
+      std::copy_n(map + (y0 * level.width + x0) * levels.channels, channels, best.data());
+      std::copy_n(upstream + (r * in.Bins() + bin) * in.outputs + low, channels, open.data());
+      for (int64_t y = y0; y < y1; ++y) {
+        for (int64_t x = x0; x < x1; ++x) {
+          const T* __restrict__ cell = map + (y * level.width + x) * levels.channels;
+          T* __restrict__ top = best.data();
+          for (int64_t c = 0; c < channels; ++c) top[c] = cell[c] > top[c] ? cell[c] : top[c];
+        }
+      }
+      for (int64_t y = y0; y < y1; ++y) {
+        for (int64_t x = x0; x < x1; ++x) {
+          const int64_t where = (y * level.width + x) * levels.channels;
+          const T* __restrict__ cell = map + where;
+          T* __restrict__ target = gradient + where;
+          const T* __restrict__ top = best.data();
+          T* __restrict__ rest = open.data();
+          for (int64_t c = 0; c < channels; ++c) {
+            const bool here = cell[c] == top[c];
+            target[c] += here ? rest[c] : T(0);
+            rest[c] = here ? T(0) : rest[c];
+          }
+        }
+      }
+    }
+  }
+}
+
+// Gradient of precise RoI pooling with respect to the corners of the RoIs [begin, end), out [count, 5] (0 for the image).
+//
+// A bin is the mean over [a, b] x [c, d]. Its derivative to b is what the mean along the right edge exceeds it by, over
+// b - a, and so on (IoU-Net, equation 5). All are weighted sums of the cells' dot products with the upstream gradient.
+template <class T>
+void PreciseBoxGradient(
+    const Levels<const T>& levels, const Rois<T>& in, const T* upstream, int64_t begin, int64_t end, T* out) {
+  constexpr int kLanes = 16;
+  Grid<T> grid;
+  for (int64_t r = begin; r < end; ++r) {
+    const T* roi = in.rois + r * 5;
+    T* target = out + r * 5;
+    std::fill_n(target, 5, T(0));
+    if (!IsReal(roi, in.levels_of[r], levels)) continue;
+    const Level<const T>& level = levels.level[in.levels_of[r]];
+    const T* map = level.map + static_cast<int64_t>(roi[0]) * level.height * level.width * levels.channels;
+    const T x_start = roi[1] * level.scale, y_start = roi[2] * level.scale;
+    const T width = (roi[3] * level.scale - x_start) / T(in.columns);
+    const T height = (roi[4] * level.scale - y_start) / T(in.rows);
+    if (!(width > T(0) && height > T(0))) continue;
+    grid.Fill(PreciseRule(), roi, level, in.rows, in.columns);
+    for (int i = 0; i < in.rows; ++i) {
+      for (int j = 0; j < in.columns; ++j) {
+        const T* source = upstream + ((r * in.rows + i) * in.columns + j) * in.outputs;
+        const T left = x_start + T(j) * width, right = x_start + T(j + 1) * width;
+        const T top = y_start + T(i) * height, bottom = y_start + T(i + 1) * height;
+        T mean = 0, at_left = 0, at_right = 0, at_top = 0, at_bottom = 0;
+        for (int64_t y = grid.ys.first[i]; y < grid.ys.first[i + 1]; ++y) {
+          for (int64_t x = grid.xs.first[j]; x < grid.xs.first[j + 1]; ++x) {
+            const T* cell = map + (grid.ys.cell[y] * level.width + grid.xs.cell[x]) * levels.channels;
+            T lanes[kLanes] = {}, dot = 0;
+            int64_t c = 0;
+            for (; c + kLanes <= in.outputs; c += kLanes) {
+              for (int k = 0; k < kLanes; ++k) lanes[k] += source[c + k] * cell[c + k];
+            }
+            for (; c < in.outputs; ++c) dot += source[c] * cell[c];
+            for (int k = 0; k < kLanes; ++k) dot += lanes[k];
+            const T row = T(grid.ys.cell[y]), column = T(grid.xs.cell[x]);
+            mean += grid.ys.weight[y] * grid.xs.weight[x] * dot;
+            at_left += grid.ys.weight[y] * Hat(left - column) * dot;
+            at_right += grid.ys.weight[y] * Hat(right - column) * dot;
+            at_top += Hat(top - row) * grid.xs.weight[x] * dot;
+            at_bottom += Hat(bottom - row) * grid.xs.weight[x] * dot;
+          }
+        }
+        const T d_left = (mean - at_left) / width, d_right = (at_right - mean) / width;
+        const T d_top = (mean - at_top) / height, d_bottom = (at_bottom - mean) / height;
+        const T x_share = T(j) / T(in.columns), x_next = T(j + 1) / T(in.columns);
+        const T y_share = T(i) / T(in.rows), y_next = T(i + 1) / T(in.rows);
+        target[1] += level.scale * (d_left * (T(1) - x_share) + d_right * (T(1) - x_next));
+        target[2] += level.scale * (d_top * (T(1) - y_share) + d_bottom * (T(1) - y_next));
+        target[3] += level.scale * (d_left * x_share + d_right * x_next);
+        target[4] += level.scale * (d_top * y_share + d_bottom * y_next);
+      }
+    }
+  }
+}
+
+}  // namespace kerasdet

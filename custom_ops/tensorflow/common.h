@@ -1,0 +1,41 @@
+// What the operators share: checks that name the argument, and work shared over TensorFlow's own threads.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <string>
+
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/util/work_sharder.h"
+
+namespace kerasdet {
+
+namespace tf = tensorflow;
+
+// Kernels check what shape functions check too: those do not run eagerly.
+inline tf::Status CheckShape(const char* name, const tf::Tensor& tensor, const std::vector<int64_t>& shape) {
+  bool fits = tensor.dims() == static_cast<int>(shape.size());
+  std::string wanted;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    fits = fits && (shape[i] < 0 || tensor.dim_size(i) == shape[i]);
+    wanted += (i ? ", " : "") + (shape[i] < 0 ? "?" : std::to_string(shape[i]));
+  }
+  if (fits) return absl::OkStatus();
+  return tf::errors::InvalidArgument(
+      name, " must have shape [", wanted, "], got ", tensor.shape().DebugString(), ".");
+}
+
+inline int Threads(tf::OpKernelContext* context) {
+  return context->device()->tensorflow_cpu_worker_threads()->num_threads;
+}
+
+// Calls work(begin, end) for parts of [0, count); cost: of one, in processor cycles.
+inline void Share(
+    tf::OpKernelContext* context, int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& work) {
+  auto* threads = context->device()->tensorflow_cpu_worker_threads();
+  tf::Shard(threads->num_threads, threads->workers, count, std::max<int64_t>(cost, 1), work);
+}
+
+}  // namespace kerasdet

@@ -1,0 +1,127 @@
+"""Finds the library of native operators and decides, once, whether it serves; `python -m kerasdet.ops.library` reports.
+
+Every native operator has a twin of stock TensorFlow operators beside it. The twin runs where the library is missing,
+damaged or built for something else, inside `portable()`, and with KERASDET_NATIVE=0 in the environment.
+"""
+
+import contextlib
+import contextvars
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import re
+import warnings
+
+import tensorflow as tf
+
+FILE = pathlib.Path(__file__).parent / "native.so"
+STAMP = FILE.with_suffix(".json")
+BUILD = "python -m custom_ops.build" if (FILE.parents[2] / "custom_ops").is_dir() else (
+    "python -m kerasdet.custom_ops.build"
+)  # fmt: skip
+
+_portable = contextvars.ContextVar("portable", default=False)
+
+
+def environment():
+    """What a library is built for: dict of TensorFlow's version and ABI, and the processor with its vector sets."""
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    known = r"s?sse\w*|avx\w*|fma|f16c|bmi\d|abm|popcnt|movbe|asimd\w*|sve\w*"
+    sets = [flag for flag in flags.group(1).split() if re.fullmatch(known, flag)] if flags else []
+    return {
+        "tensorflow": tf.version.VERSION,
+        "abi": tf.sysconfig.CXX11_ABI_FLAG,
+        "processor": platform.machine(),
+        "vector_sets": sorted(set(sets)),
+    }
+
+
+def read_stamp(stamp=STAMP):
+    """What the library was built for, as `environment`, and the hashes of its sources and of itself."""
+    return json.loads(stamp.read_text())
+
+
+def problem(file=FILE):
+    """Says in one line why a library cannot be loaded here, without loading it; None if it can."""
+    stamp = file.with_suffix(".json")
+    if not file.is_file() or not stamp.is_file():
+        return "it has not been built"
+    try:
+        built = read_stamp(stamp)
+        if built["sha256"] != hashlib.sha256(file.read_bytes()).hexdigest():
+            return "the file is damaged"
+        here = environment()
+        for what in ("tensorflow", "abi", "processor"):
+            if built[what] != here[what]:
+                return f"it was built for {what} {built[what]}, here it is {here[what]}"
+        lacking = sorted(set(built["vector_sets"]) - set(here["vector_sets"]))
+    except (ValueError, KeyError):
+        return "its stamp is damaged"
+    return f"it was built for a processor with {', '.join(lacking)}" if lacking else None
+
+
+@functools.cache
+def load():
+    """Loads the library.
+
+    Returns:
+        The module of its operators, or None with one warning that says why and what to do.
+    """
+    if os.environ.get("KERASDET_NATIVE") == "0":
+        return None
+    reason = problem()
+    if reason is None:
+        try:
+            return tf.load_op_library(str(FILE))
+        except (tf.errors.OpError, OSError) as error:
+            reason = str(error).splitlines()[0]
+    warnings.warn(
+        f"the native operators are not used, since {reason}; slower TensorFlow operators stand in. "
+        f"To build them: {BUILD}",
+        RuntimeWarning, stacklevel=2,
+    )  # fmt: skip
+    return None
+
+
+def native():
+    """Returns the module of the native operators, or None where the twins shall run."""
+    return None if _portable.get() else load()
+
+
+@contextlib.contextmanager
+def portable():
+    """Inside, functions are traced with the twins: a graph of stock TensorFlow operators, which runs anywhere.
+
+    It is asked when a function is traced: trace a fresh one inside.
+    """
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
+def main():
+    """Prints what was found, built and loaded, and why not."""
+    for key, value in environment().items():
+        print(f"{key:12s} {' '.join(value) if isinstance(value, list) else value}")
+    print(f"{'library':12s} {FILE}")
+    if STAMP.is_file():
+        print(f"{'cuda':12s} {'in the library' if read_stamp().get('cuda') else 'not in the library'}")
+    if os.environ.get("KERASDET_NATIVE") == "0":
+        print("not loaded: KERASDET_NATIVE=0")
+    elif reason := problem():
+        print(f"not loaded: {reason}. To build it: {BUILD}")
+    elif module := load():
+        print("loaded:", ", ".join(sorted(n[9:] for n in dir(module) if re.fullmatch(r"kerasdet_\w+(?<!fallback)", n))))
+
+
+if __name__ == "__main__":
+    main()
