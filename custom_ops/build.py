@@ -38,8 +38,7 @@ def find_compiler():
 
 def find_nvcc():
     """Path of the CUDA compiler, or None."""
-    homes = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
-    return shutil.which("nvcc") or next(filter(None, (shutil.which(f"{home}/bin/nvcc") for home in homes if home)), None)
+    return shutil.which("nvcc") or shutil.which(os.environ.get("CUDA_HOME", "/usr/local/cuda") + "/bin/nvcc")
 
 
 def source_hash(cuda):
@@ -82,7 +81,8 @@ def build(compiler, nvcc):
             cuda = [f"-L{home}/lib64", f"-L{home}/lib", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
         objects = sorted(map(str, pathlib.Path(folder).glob("*.o")))
         made = f"{folder}/{library.FILE.name}"
-        run([compiler, "-shared", *objects, "-o", made, "-Wl,--exclude-libs,ALL", *cuda, *tf.sysconfig.get_link_flags()])
+        links = ["-Wl,--exclude-libs,ALL", *cuda, *tf.sysconfig.get_link_flags()]
+        run([compiler, "-shared", *objects, "-o", made, *links])
         stamp = {**library.environment(), "sources": source_hash(bool(nvcc)), "cuda": bool(nvcc)}
         stamp["sha256"] = hashlib.sha256(pathlib.Path(made).read_bytes()).hexdigest()
         # Renamed into place: a running process keeps the library it has.

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet import benchmark
-from kerasdet.benchmark import Case
-from kerasdet.decoding import candidates, suppress
+from kerasdet import ops
+from kerasdet.benchmark import measure, models
+from kerasdet.benchmark.measure import Case
+from kerasdet.decoding import candidates
 from kerasdet.detectors import RetinaNet
 from kerasdet.weights import torchvision
 
@@ -25,12 +26,12 @@ def tiny(size=64, dtype=None, norm="frozen"):
 @pytest.fixture(scope="module")
 def model():
     model = tiny()
-    benchmark.randomize(model)
+    models.randomize(model)
     return model
 
 
 def count(function, *shapes):
-    return benchmark.flops(benchmark.traced(function, *(tf.zeros(shape) for shape in shapes))[0])
+    return measure.flops(measure.traced(function, *(tf.zeros(shape) for shape in shapes))[0])
 
 
 def gradients(function, *tensors):
@@ -82,7 +83,7 @@ def test_an_unknown_size_is_an_error():
     shapes = (tf.TensorSpec([1, None, None, 4]), tf.TensorSpec([3, 3, 4, 8]))
     function = tf.function(convolution).get_concrete_function(*shapes)
     with pytest.raises(ValueError, match="fixed sizes"):
-        benchmark.flops(function)
+        measure.flops(function)
 
 
 def test_flops_of_retinanet():
@@ -99,13 +100,13 @@ def test_flops_of_retinanet():
         return tape.gradient(outputs, model.trainable_variables)
 
     forward = tf.function(model.network).get_concrete_function(images(1, 640))
-    assert benchmark.flops(forward) == pytest.approx(193.8e9, rel=0.01)
-    assert benchmark.flops(tf.function(step).get_concrete_function(images(2, 512))) == pytest.approx(741.6e9, rel=0.01)
+    assert measure.flops(forward) == pytest.approx(193.8e9, rel=0.01)
+    assert measure.flops(tf.function(step).get_concrete_function(images(2, 512))) == pytest.approx(741.6e9, rel=0.01)
 
 
 def test_row_against_hand_arithmetic():
     """50 GFLOP: 0.5 s at 100 GFLOP/s and 0.25 s at 200."""
-    line = benchmark.row("a", Case(None, 50_000_000_000, 2, 7.5), [1.0, 0.5, 0.6], SPEED)
+    line = measure.row("a", Case(None, 50_000_000_000, 2, 7.5), [1.0, 0.5, 0.6], SPEED)
     expected = {
         "name": "a", "median_ms": 600, "best_ms": 500, "rounds": 3, "images_s": 2 / 0.6, "gflop": 50, "floor_ms": 500,
         "ratio": 1.2, "best_ratio": 2.0, "peak_mib": 7.5,
@@ -114,11 +115,11 @@ def test_row_against_hand_arithmetic():
 
 
 def test_row_without_a_floor():
-    assert set(benchmark.row("a", Case(None), [1.0], SPEED)) == {"name", "median_ms", "best_ms", "rounds"}
+    assert set(measure.row("a", Case(None), [1.0], SPEED)) == {"name", "median_ms", "best_ms", "rounds"}
 
 
 def test_machine_rates():
-    speed = benchmark.machine({"matmul": [0.2, 0.1, 0.4], "copy": [0.5, 0.25, 1.0]})
+    speed = measure.machine({"matmul": [0.2, 0.1, 0.4], "copy": [0.5, 0.25, 1.0]})
     assert speed["matmul_gflops"] == pytest.approx(17.179869184 / 0.2)
     assert speed["best_matmul_gflops"] == pytest.approx(17.179869184 / 0.1)
     assert speed["copy_gbs"] == pytest.approx(0.268435456 / 0.5)
@@ -127,13 +128,13 @@ def test_machine_rates():
 
 def test_rounds_are_interleaved_and_the_first_is_not_timed():
     calls = []
-    seconds = benchmark.interleaved({name: Case(lambda name=name: calls.append(name)) for name in "abc"}, 3)
+    seconds = measure.interleaved({name: Case(lambda name=name: calls.append(name)) for name in "abc"}, 3)
     assert "".join(calls) == "abc" * 4
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3, "c": 3}
 
 
 def test_memory_of_a_case_is_seen():
-    case = benchmark.watched(lambda: Case(lambda: np.ones(2**27, np.uint8).sum()))
+    case = measure.watched(lambda: Case(lambda: np.ones(2**27, np.uint8).sum()))
     assert case.peak_mib is None or 100 < case.peak_mib < 200
 
 
@@ -142,7 +143,7 @@ def test_randomized_weights(model):
     for variable in model.variables:
         if len(variable.shape) and variable.dtype == "float32" and "seed" not in variable.path:
             assert np.ptp(variable.numpy()) > 0, variable.path
-    images, _ = benchmark.batch(model, 1, 64)
+    images, _ = models.batch(model, 1, 64)
     logits = model.network(images)["logits"]
     assert 0.01 < float(tf.math.reduce_std(logits)) < 10
     assert float(tf.reduce_mean(tf.cast(tf.sigmoid(logits) > model.above, tf.float32))) > 0.9
@@ -153,15 +154,15 @@ def test_traced_keeps_values_and_nests():
         return {"y": x * number + options["b"][0]}
 
     options = {"b": (tf.constant(4.0), "word")}
-    concrete, tensors = benchmark.traced(function, tf.constant([1.0, 2.0]), 3, options=options)
+    concrete, tensors = measure.traced(function, tf.constant([1.0, 2.0]), 3, options=options)
     assert len(tensors) == 2
     np.testing.assert_array_equal(concrete(*tensors)["y"], [7, 10])
 
 
 def test_frozen_equals_called_and_ignores_new_weights(model):
-    images, _ = benchmark.batch(model, 1, 64)
+    images, _ = models.batch(model, 1, 64)
     before = model.network(images)["logits"]
-    case = benchmark.frozen(lambda images: model.network(images)["logits"], images)
+    case = measure.frozen(lambda images: model.network(images)["logits"], images)
     bias = model.class_head.predictor.bias
     old = bias.numpy()
     bias.assign(old + 1)
@@ -170,9 +171,9 @@ def test_frozen_equals_called_and_ignores_new_weights(model):
 
 
 def test_recorded_gives_back_what_it_wrapped(model):
-    top, images = candidates.top, benchmark.batch(model, 1, 64)[0]
-    targets = {"top": (candidates, "top"), "backbone": (model.backbone, "call"), "never": (suppress, "hard")}
-    with benchmark.recorded(targets) as calls:
+    top, images = candidates.top, models.batch(model, 1, 64)[0]
+    targets = {"top": (candidates, "top"), "backbone": (model.backbone, "call"), "never": (ops, "nms")}
+    with models.recorded(targets) as calls:
         expected = model(images)
     assert list(calls) == ["backbone", "top"]
     assert candidates.top is top and "call" not in vars(model.backbone)
@@ -189,7 +190,7 @@ def test_a_tiny_model_end_to_end():
         made.append((dtype, norm, size))
         return tiny(size, dtype, norm)
 
-    reports = benchmark.models(make, ["mixed_bfloat16"], 64, 96, 2, rounds=2, peers=False)
+    reports = models.models(make, ["mixed_bfloat16"], 64, 96, 2, rounds=2, beside=False)
     reports = json.loads(json.dumps(reports))
     assert made == [("mixed_bfloat16", *rest) for rest in (("frozen", 64), ("frozen", 96), ("batch", 96))]
     whole = {line["name"]: line for line in reports["whole"]["cases"]}
@@ -218,4 +219,4 @@ def test_the_tool_names_what_it_measures():
     command = [sys.executable, "-m", "tools.benchmark", "speed"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "error: say what to measure, models, got 'speed'." in result.stderr
+    assert "error: say what to measure, models or ops, got 'speed'." in result.stderr

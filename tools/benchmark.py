@@ -1,12 +1,17 @@
 """Measures speed beside the machine's own matrix multiplication.
 
     python -m tools.benchmark models --rounds=9 --out=benchmark.json
+    python -m tools.benchmark ops --rounds=9
 
 `models` times RetinaNet R50-FPN: one picture from uint8 pixels to detections, with every level's full number of
 candidates, and training steps with frozen and with training BatchNorm, each in float32 and in bfloat16, and the parts
 of each; torchvision and KerasHub beside it where they are installed. `floor_ms` is the time that the network's
 multiply-adds take at the median rate of a 2048^3 float32 matrix multiplication in the same rounds, `ratio` the median
 over it, `best_ratio` the best round over the floor at the best rate.
+
+`ops` times the native operators, forward and with gradients, beside their TensorFlow twins, what stock TensorFlow has,
+and torchvision. `copies` is the median over the time to copy an operator's inputs and outputs once at the copy rate of
+the same rounds.
 """
 
 import importlib.util
@@ -15,7 +20,9 @@ import resource
 
 from absl import flags
 
-from kerasdet import benchmark, runs
+from kerasdet import runs
+from kerasdet.benchmark import models as model_benchmarks
+from kerasdet.benchmark import operators
 from kerasdet.weights import torchvision
 
 MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
@@ -26,9 +33,10 @@ BATCH = flags.DEFINE_integer("batch_size", 2, "Pictures a training step.")
 DTYPES = flags.DEFINE_list("dtypes", ["float32", "mixed_bfloat16"], "Dtype policies to measure.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each case is timed.")
 PEERS = flags.DEFINE_bool("peers", True, "Also torchvision's and KerasHub's RetinaNet, where installed.")
+TWINS = flags.DEFINE_bool("twins", True, "With ops: also their TensorFlow twins.")
 OUT = flags.DEFINE_string("out", None, "File for the numbers, json.")
 
-COLUMNS = ("median_ms", "best_ms", "floor_ms", "ratio", "best_ratio", "images_s", "gflop", "peak_mib")
+COLUMNS = ("median_ms", "best_ms", "floor_ms", "ratio", "best_ratio", "images_s", "gflop", "peak_mib", "copies", "gbs")
 
 
 def models():
@@ -37,7 +45,7 @@ def models():
         return torchvision.build(MODEL.value, CLASSES.value, **options)
 
     sizes = (SIZE.value, TRAIN_SIZE.value, BATCH.value)
-    return benchmark.models(make, DTYPES.value, *sizes, ROUNDS.value, PEERS.value)
+    return model_benchmarks.models(make, DTYPES.value, *sizes, ROUNDS.value, PEERS.value)
 
 
 def show(title, report):
@@ -51,7 +59,8 @@ def show(title, report):
 
 
 def main(arguments):
-    kinds, kind = {"models": models}, " ".join(arguments[1:])
+    kinds = {"models": models, "ops": lambda: operators.operators(ROUNDS.value, TWINS.value, PEERS.value)}
+    kind = " ".join(arguments[1:])
     if kind not in kinds:
         raise ValueError(f"say what to measure, {' or '.join(kinds)}, got {kind!r}.")
     reports = kinds[kind]()

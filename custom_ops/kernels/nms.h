@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <unordered_map>
 #include <vector>
@@ -45,6 +46,25 @@ struct Boxes {
       const T shared = width * height, both = own + e[i] - shared;
       out[i] = shared / (both == T(0) ? T(1) : both);  // shared is 0 then
     }
+  }
+
+  // Whether a box shares area with any of the boxes [begin, end).
+  bool Touches(const T* box, int64_t begin, int64_t end) const {
+    const T left = box[0], top = box[1], right = box[2], bottom = box[3];
+    int hits = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const T low = left > x1[i] ? left : x1[i], high = right < x2[i] ? right : x2[i];
+      const T upper = top > y1[i] ? top : y1[i], lower = bottom < y2[i] ? bottom : y2[i];
+      hits |= (high > low) & (lower > upper);
+    }
+    return hits;
+  }
+  void Move(int64_t from, int64_t to) {
+    x1[to] = x1[from];
+    y1[to] = y1[from];
+    x2[to] = x2[from];
+    y2[to] = y2[from];
+    area[to] = area[from];
   }
 };
 
@@ -114,59 +134,105 @@ void Nms(const T* boxes, const T* scores, const int32_t* classes, int64_t n, T i
   picks.Pad();
 }
 
-// Soft-NMS (Bodla et al., ICCV 2017, section 3): the best box is taken, and all others of its class are rescored: by
-// exp(-iou^2 / sigma) if sigma > 0, else by 1 - iou where that exceeds `iou`. What falls below `above` is dropped.
+// How Soft-NMS rescores a box of a score by its overlap with the one that was picked.
+template <class T>
+struct Decay {
+  T sigma, iou;  // sigma > 0: exp(-iou^2 / sigma); else 1 - iou where that exceeds `iou`
+
+  T operator()(T score, T overlap) const {
+    if (!(overlap > T(0))) return score;
+    if (sigma > T(0)) return score * std::exp(-(overlap * overlap) / sigma);
+    return overlap > iou ? score * (T(1) - overlap) : score;
+  }
+};
+
+// The boxes of one class, rescored pick by pick. Blocks of them know their best score, so that a pick only looks into
+// blocks that it touches.
+template <class T>
+class SoftGroup {
+ public:
+  void Add(const T* box, int64_t index, T score) {
+    boxes_.Add(box);
+    scores_.push_back(score);
+    indices_.push_back(index);
+  }
+
+  // Picks until nothing of at least `above` or none of `limit` is left; appends (score, index).
+  void Pick(const T* boxes, Decay<T> decay, T above, int64_t limit, std::vector<std::pair<T, int64_t>>* taken) {
+    int64_t alive = scores_.size();
+    Count();
+    for (; alive > 0 && limit > 0; --limit) {
+      if (2 * alive < static_cast<int64_t>(scores_.size())) Compact();
+      // The members keep the order of their indices, so the first of equals has the lowest.
+      const int64_t block = std::max_element(best_.begin(), best_.end()) - best_.begin();
+      int64_t best = block * kBlock;
+      while (scores_[best] != best_[block]) ++best;
+      taken->emplace_back(scores_[best], indices_[best]);
+      scores_[best] = kDead;
+      --alive;
+      const T* box = boxes + 4 * indices_[best];
+      for (int64_t b = 0; b < static_cast<int64_t>(best_.size()); ++b) {
+        const int64_t begin = b * kBlock, end = End(b);
+        if (best_[b] == kDead || !(b == block || boxes_.Touches(box, begin, end))) continue;
+        T overlaps[kBlock];
+        boxes_.Overlaps(box, begin, end, overlaps);
+        best_[b] = kDead;
+        for (int64_t i = begin; i < end; ++i) {
+          if (scores_[i] == kDead) continue;
+          scores_[i] = decay(scores_[i], overlaps[i - begin]);
+          if (!(scores_[i] >= above)) {
+            scores_[i] = kDead;
+            --alive;
+          }
+          best_[b] = std::max(best_[b], scores_[i]);
+        }
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kBlock = 32;
+  static constexpr T kDead = -std::numeric_limits<T>::infinity();
+
+  int64_t End(int64_t block) const { return std::min<int64_t>((block + 1) * kBlock, scores_.size()); }
+
+  void Count() {
+    best_.assign((scores_.size() + kBlock - 1) / kBlock, kDead);
+    for (size_t i = 0; i < scores_.size(); ++i) best_[i / kBlock] = std::max(best_[i / kBlock], scores_[i]);
+  }
+
+  void Compact() {
+    int64_t kept = 0;
+    for (size_t i = 0; i < scores_.size(); ++i) {
+      if (scores_[i] == kDead) continue;
+      boxes_.Move(i, kept);
+      indices_[kept] = indices_[i];
+      scores_[kept++] = scores_[i];
+    }
+    scores_.resize(kept);
+    Count();
+  }
+
+  Boxes<T> boxes_;
+  std::vector<int64_t> indices_;
+  std::vector<T> scores_, best_;
+};
+
+// Soft-NMS (Bodla et al., ICCV 2017, section 3): the best box is taken, all others of its class are rescored, and what
+// falls below `above` is dropped.
 template <class T>
 void SoftNms(
-    const T* boxes, const T* scores, const int32_t* classes, int64_t n, T sigma, T iou, T above, Picks<T> picks) {
+    const T* boxes, const T* scores, const int32_t* classes, int64_t n, Decay<T> decay, T above, Picks<T> picks) {
   std::vector<int64_t> class_of;
-  const int64_t groups = NumberClasses(classes, n, &class_of);
-  std::vector<std::vector<int64_t>> members(groups);
+  std::vector<SoftGroup<T>> groups(NumberClasses(classes, n, &class_of));
   for (int64_t i = 0; i < n; ++i) {
-    if (scores[i] >= above && IsFinite(boxes + 4 * i)) members[class_of[i]].push_back(i);
+    // A score of -infinity is dead from the start.
+    if (scores[i] >= above && scores[i] > -std::numeric_limits<T>::infinity() && IsFinite(boxes + 4 * i)) {
+      groups[class_of[i]].Add(boxes + 4 * i, i, scores[i]);
+    }
   }
   std::vector<std::pair<T, int64_t>> taken;
-  std::vector<T> overlaps;
-  for (std::vector<int64_t>& open : members) {
-    Boxes<T> rivals;
-    std::vector<T> left;
-    for (int64_t i : open) {
-      rivals.Add(boxes + 4 * i);
-      left.push_back(scores[i]);
-    }
-    overlaps.resize(open.size());
-    int64_t size = open.size();
-    for (int64_t picked = 0; size > 0 && picked < picks.limit; ++picked) {
-      // The members keep the order of their indices, so the first of equals has the lowest.
-      const int64_t best = std::max_element(left.begin(), left.begin() + size) - left.begin();
-      const int64_t index = open[best];
-      taken.emplace_back(left[best], index);
-      rivals.Overlaps(boxes + 4 * index, 0, size, overlaps.data());
-      int64_t kept = 0;
-      for (int64_t k = 0; k < size; ++k) {
-        const T overlap = overlaps[k];
-        T score = left[k];
-        if (overlap > T(0)) {
-          if (sigma > T(0)) {
-            score *= std::exp(-(overlap * overlap) / sigma);
-          } else if (overlap > iou) {
-            score *= T(1) - overlap;
-          }
-        }
-        if (k == best || !(score >= above)) continue;
-        if (kept != k) {
-          open[kept] = open[k];
-          rivals.x1[kept] = rivals.x1[k];
-          rivals.y1[kept] = rivals.y1[k];
-          rivals.x2[kept] = rivals.x2[k];
-          rivals.y2[kept] = rivals.y2[k];
-          rivals.area[kept] = rivals.area[k];
-        }
-        left[kept++] = score;
-      }
-      size = kept;
-    }
-  }
+  for (SoftGroup<T>& group : groups) group.Pick(boxes, decay, above, picks.limit, &taken);
   std::sort(taken.begin(), taken.end(), [](const auto& a, const auto& b) {
     return a.first > b.first || (a.first == b.first && a.second < b.second);
   });

@@ -48,7 +48,7 @@ struct Soft {
     return Scalar(context, "above", &above);
   }
   void operator()(const T* boxes, const T* scores, const int32_t* classes, int64_t n, Picks<T> picks) const {
-    SoftNms(boxes, scores, classes, n, sigma, iou, above, picks);
+    SoftNms(boxes, scores, classes, n, Decay<T>{sigma, iou}, above, picks);
   }
 };
 

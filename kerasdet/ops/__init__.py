@@ -1,13 +1,13 @@
 """Operators that TensorFlow lacks: a native one where the library is built, its twin of stock operators elsewhere."""
 
-from kerasdet.ops.corner_pool import corner_pool
-from kerasdet.ops.library import native, portable
-from kerasdet.ops.nms import nms, soft_nms
-from kerasdet.ops.roi import (
-    pr_roi_pool,
-    ps_roi_align,
-    ps_roi_pool,
-    pyramid_levels,
-    roi_align,
-    roi_pool,
-)
+from kerasdet.ops.corner_pool import corner_pool as corner_pool
+from kerasdet.ops.library import native as native
+from kerasdet.ops.library import portable as portable
+from kerasdet.ops.nms import nms as nms
+from kerasdet.ops.nms import soft_nms as soft_nms
+from kerasdet.ops.roi import pr_roi_pool as pr_roi_pool
+from kerasdet.ops.roi import ps_roi_align as ps_roi_align
+from kerasdet.ops.roi import ps_roi_pool as ps_roi_pool
+from kerasdet.ops.roi import pyramid_levels as pyramid_levels
+from kerasdet.ops.roi import roi_align as roi_align
+from kerasdet.ops.roi import roi_pool as roi_pool

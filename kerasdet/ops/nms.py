@@ -28,9 +28,7 @@ def nms(boxes, scores, classes, iou, above, limit):
     boxes, scores, classes = _checked(boxes, scores, classes)
     if native := library.native():
         thresholds = {name: tf.constant(value, boxes.dtype) for name, value in (("iou", iou), ("above", above))}
-        return tuple(
-            native.kerasdet_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds)
-        )
+        return tuple(native.kerasdet_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds))
     lowest = scores.dtype.min
 
     def rescore(alive, overlap):
@@ -64,9 +62,7 @@ def soft_nms(boxes, scores, classes, limit, method="gaussian", sigma=0.5, iou=0.
     if native := library.native():
         values = {"sigma": sigma if method == "gaussian" else 0.0, "iou": iou, "above": above}
         thresholds = {name: tf.constant(value, boxes.dtype) for name, value in values.items()}
-        return tuple(
-            native.kerasdet_soft_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds)
-        )
+        return tuple(native.kerasdet_soft_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds))
 
     def kept(scores):
         return tf.where(scores >= above, scores, scores.dtype.min)
@@ -89,7 +85,7 @@ def _checked(boxes, scores, classes):
 
 
 def _by_picks(boxes, scores, classes, limit, rescore):
-    """The twins: a loop that picks the best box still alive and rescores those of its class; the lowest score is dead."""
+    """The twins: a loop that picks the best box alive and rescores those of its class; the lowest score is dead."""
     batch, lowest = tf.shape(scores)[0], scores.dtype.min
     finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1)
     one_more = [[0, 0], [0, 1]]  # so that there is something to pick from no boxes
@@ -109,8 +105,6 @@ def _by_picks(boxes, scores, classes, limit, rescore):
         return k + 1, left, tf.where(places == k, best, indices), tf.where(places == k, score, picked)
 
     state = (0, alive, tf.zeros([batch, limit], tf.int32), tf.fill([batch, limit], lowest))
-    _, _, indices, picked = tf.while_loop(
-        lambda k, alive, *_: (k < limit) & tf.reduce_any(alive > lowest), pick, state
-    )
+    _, _, indices, picked = tf.while_loop(lambda k, alive, *_: (k < limit) & tf.reduce_any(alive > lowest), pick, state)
     valid = picked > lowest
     return tf.where(valid, indices, 0), tf.where(valid, picked, 0), valid

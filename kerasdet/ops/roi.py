@@ -1,9 +1,9 @@
 """Region operators: RoIAlign, RoIPool, PS-RoIAlign, PS-RoIPool and PrRoIPool, on one map or on a pyramid.
 
-All take `features`, a map [B, H, W, C] or a list of maps of a pyramid, and `rois` [R, 5]: image, x1, y1, x2, y2, corners
-in pixels of the image. `spatial_scale` is cells a pixel, one number or one for each map, and `levels` [R] says which map
-a RoI is taken from (`pyramid_levels`). A RoI whose image or level does not exist, or with a coordinate that is not
-finite, gives zeros and takes no gradient; that is what pads a batch.
+All take `features`, a map [B, H, W, C] or a list of maps of a pyramid, and `rois` [R, 5]: image, x1, y1, x2, y2, the
+corners in pixels of the image. `spatial_scale` is cells a pixel, one number or one for each map, and `levels` [R] says
+which map a RoI is taken from (`pyramid_levels`). A RoI whose image or level does not exist, or with a coordinate that
+is not finite, gives zeros and takes no gradient: such rows pad a batch.
 
 Features may be of any floating type; half precision is summed in float32. Cell (row i, column j) lies at y = i, x = j;
 RoIAlign shifts by half a cell, so that it lies at i + 0.5, where the image's continuous coordinates have it.
@@ -72,7 +72,8 @@ def ps_roi_align(features, rois, spatial_scale, output_size, sampling_ratio=0, l
         InvalidArgumentError: a shape does not fit.
     """
     settings = {"sampling_ratio": sampling_ratio}
-    return _run("ps_roi_align", _by_weights, features, rois, spatial_scale, output_size, levels, settings, _align_weights)
+    shared = (features, rois, spatial_scale, output_size, levels)
+    return _run("ps_roi_align", _by_weights, *shared, settings, _align_weights)
 
 
 def ps_roi_pool(features, rois, spatial_scale, output_size, levels=None):
@@ -206,8 +207,8 @@ for _name, _settings in _SETTINGS.items():
     _register(_name, _settings)
 
 
-# The twins. All but RoIPool's are separable weighted sums: dense weights [R, bins, cells] along each axis and two matrix
-# products, or, where a bin has few samples, one gather a sample.
+# The twins. All but RoIPool's are separable weighted sums: dense weights [R, bins, cells] along each axis and two
+# matrix products, or, where a bin has few samples, four gathers a sample.
 
 
 def _by_weights(regions, weights, position_sensitive, **settings):
@@ -346,7 +347,7 @@ def _precise_weights(low, high, scale, bins, size):
 
 
 def _table(regions):
-    """All maps' cells as rows [N + 1, C], the last one zeros; where each RoI's image begins, and its map's sides, [R]."""
+    """The cells of all maps as rows [N + 1, C], the last zeros; where each RoI's image begins, its map's sides, [R]."""
     shapes = [tf.shape(m) for m in regions.maps]
     sizes = tf.stack([tf.reduce_prod(shape[:3]) for shape in shapes])
     channels = shapes[0][3]
@@ -391,7 +392,7 @@ def _align_by_samples(regions, weights, position_sensitive, sampling_ratio, alig
 
 
 def _pool_by_search(regions, weights, position_sensitive):
-    """RoIPool: a search for the place of every bin's first greatest cell, without a gradient, then one gather with it."""
+    """RoIPool: a search for the first greatest cell of every bin, without a gradient, then one gather with it."""
     table, start, height, width = _table(regions)
     nowhere = tf.shape(table)[0] - 1
     scale = tf.gather(tf.constant(regions.scales, regions.rois.dtype), regions.levels)
@@ -416,4 +417,3 @@ def _pool_by_search(regions, weights, position_sensitive):
     _, place, _ = tf.while_loop(lambda k, *_: k < cells, look, state)
     flat = place * channels + tf.range(channels)
     return tf.gather(tf.reshape(table, [-1]), tf.stop_gradient(flat))
-

@@ -6,15 +6,9 @@ import tensorflow as tf
 
 from kerasdet import ops
 from kerasdet.decoding import suppress
-from tests.ops.ways import WAYS, way  # noqa: F401
+from tests.ops.ways import WAYS
 
 NMS = {name: tf.function(ops.nms, reduce_retracing=True) for name in WAYS}
-
-
-@pytest.fixture(autouse=True)
-def both_ways(way, monkeypatch):  # noqa: F811
-    """Every test runs on both ways, each with its own traces."""
-    monkeypatch.setitem(globals(), "hard", NMS[way])
 
 
 def overlap(a, b):
@@ -41,10 +35,10 @@ def draw(rng, count, spread):
     return np.float32(np.concatenate([low, low + rng.integers(2, 40, (count, 2))], axis=1))
 
 
-def compare(boxes, scores, classes, iou=0.5, above=0.05, limit=100):
-    """Both forms against the oracle; arrays of a batch."""
+def compare(way, boxes, scores, classes, iou=0.5, above=0.05, limit=100):
+    """`per_class` and `nms` against the oracle; arrays of a batch."""
     settings = {"iou": iou, "above": above, "limit": limit}
-    indices, picked, valid = (value.numpy() for value in hard(boxes, scores, classes, **settings))
+    indices, picked, valid = (value.numpy() for value in NMS[way](boxes, scores, classes, **settings))
     found = suppress.per_class(boxes, scores, classes, num_classes=int(classes.max(initial=0)) + 1, **settings)
     found = {key: value.numpy() for key, value in found.items()}
     kept = []
@@ -64,64 +58,64 @@ def compare(boxes, scores, classes, iou=0.5, above=0.05, limit=100):
 
 @pytest.mark.parametrize("iou", [0.3, 0.5, 0.75])
 @pytest.mark.parametrize("spread", [8, 16])
-def test_random(iou, spread):
+def test_random(way, iou, spread):
     rng = np.random.default_rng(spread)
     boxes = np.stack([draw(rng, 150, spread) for _ in range(3)])
     classes = rng.integers(0, 4, (3, 150)).astype(np.int32)
     scores = rng.uniform(0, 1, (3, 150)).astype(np.float32)
-    kept = compare(boxes, scores, classes, iou, limit=150)
+    kept = compare(way, boxes, scores, classes, iou, limit=150)
     assert all(2 < len(keep) < np.sum(s > 0.05) for keep, s in zip(kept, scores, strict=True))  # some stay, some go
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5])
-def test_ties(levels):
+def test_ties(way, levels):
     """Equal scores, within a class and across: the lower index goes first, in both forms."""
     rng = np.random.default_rng(levels)
     boxes = np.stack([draw(rng, 120, 40) for _ in range(2)])
     scores = np.float32(rng.integers(1, levels + 1, (2, 120)) / 8)
-    compare(boxes, scores, rng.integers(0, 3, (2, 120)).astype(np.int32))
+    compare(way, boxes, scores, rng.integers(0, 3, (2, 120)).astype(np.int32))
 
 
 @pytest.mark.parametrize("limit", [1, 3, 200])
-def test_limit(limit):
+def test_limit(way, limit):
     rng = np.random.default_rng(0)
     boxes = draw(rng, 80, 100)[None]
     scores, classes = np.float32(rng.integers(1, 20, (1, 80)) / 20), rng.integers(0, 2, (1, 80)).astype(np.int32)
-    compare(boxes, scores, classes, limit=limit)
+    compare(way, boxes, scores, classes, limit=limit)
 
 
-def test_score_must_be_above():
+def test_score_must_be_above(way):
     boxes = np.float32([[[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]])
     scores = np.float32([[0.5, 0.25, 0.75]])
     classes = np.zeros([1, 3], np.int32)
-    assert compare(boxes, scores, classes, above=0.5)[0].tolist() == [2]
-    assert compare(boxes, scores, classes, above=0.0)[0].tolist() == [2, 0, 1]
-    assert compare(boxes, scores, classes, above=0.75)[0].tolist() == []
+    assert compare(way, boxes, scores, classes, above=0.5)[0].tolist() == [2]
+    assert compare(way, boxes, scores, classes, above=0.0)[0].tolist() == [2, 0, 1]
+    assert compare(way, boxes, scores, classes, above=0.75)[0].tolist() == []
 
 
-def test_overlap_must_be_above():
+def test_overlap_must_be_above(way):
     """[0, 0, 10, 10] covers exactly half of [0, 0, 10, 20]."""
     boxes = np.float32([[[0, 0, 10, 10], [0, 0, 10, 20]]])
     scores, classes = np.float32([[0.9, 0.8]]), np.zeros([1, 2], np.int32)
-    assert compare(boxes, scores, classes, iou=0.5)[0].tolist() == [0, 1]
-    assert compare(boxes, scores, classes, iou=0.499)[0].tolist() == [0]
+    assert compare(way, boxes, scores, classes, iou=0.5)[0].tolist() == [0, 1]
+    assert compare(way, boxes, scores, classes, iou=0.499)[0].tolist() == [0]
 
 
-def test_a_dropped_box_drops_nobody():
+def test_a_dropped_box_drops_nobody(way):
     boxes = np.float32([[[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]]])
     scores, classes = np.float32([[0.9, 0.8, 0.7]]), np.zeros([1, 3], np.int32)
-    assert compare(boxes, scores, classes, iou=0.3)[0].tolist() == [0, 2]
+    assert compare(way, boxes, scores, classes, iou=0.3)[0].tolist() == [0, 2]
 
 
-def test_classes_do_not_touch():
+def test_classes_do_not_touch(way):
     boxes = np.tile(np.float32([-50, -50, 10, 10]), (1, 4, 1))
     scores, classes = np.float32([[0.6, 0.9, 0.8, 0.7]]), np.int32([[0, 1, 1, 2]])
-    assert compare(boxes, scores, classes)[0].tolist() == [1, 3, 0]
-    found = hard(boxes, scores, np.zeros_like(classes), iou=0.5, above=0.05, limit=100)
+    assert compare(way, boxes, scores, classes)[0].tolist() == [1, 3, 0]
+    found = NMS[way](boxes, scores, np.zeros_like(classes), iou=0.5, above=0.05, limit=100)
     assert found[2].numpy().sum() == 1  # one class for all suppresses across classes
 
 
-def test_hostile_boxes():
+def test_hostile_boxes(way):
     """Boxes without area, alike boxes, far away and negative ones, and lines; nothing is NaN, nothing is lost."""
     boxes = np.float32(
         [
@@ -130,18 +124,18 @@ def test_hostile_boxes():
         ]
     )[None]  # fmt: skip
     scores = np.linspace(0.9, 0.1, boxes.shape[1], dtype=np.float32)[None]
-    assert compare(boxes, scores, np.zeros(scores.shape, np.int32))[0].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert compare(boxes, scores, np.arange(10, dtype=np.int32)[None])[0].tolist() == list(range(10))
+    assert compare(way, boxes, scores, np.zeros(scores.shape, np.int32))[0].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert compare(way, boxes, scores, np.arange(10, dtype=np.int32)[None])[0].tolist() == list(range(10))
 
 
-def test_images_of_a_batch_do_not_touch():
+def test_images_of_a_batch_do_not_touch(way):
     rng = np.random.default_rng(5)
     boxes = np.stack([draw(rng, 60, 60), draw(rng, 60, 10)])
     scores = np.stack([rng.uniform(0.1, 1, 60), np.zeros(60)]).astype(np.float32)
     classes = np.zeros([2, 60], np.int32)
-    kept = compare(boxes, scores, classes)
+    kept = compare(way, boxes, scores, classes)
     assert len(kept[0]) > 1 and len(kept[1]) == 0  # the second ends early and stays empty
 
 
-def test_nothing_to_suppress():
-    compare(np.zeros([2, 0, 4], np.float32), np.zeros([2, 0], np.float32), np.zeros([2, 0], np.int32))
+def test_nothing_to_suppress(way):
+    compare(way, np.zeros([2, 0, 4], np.float32), np.zeros([2, 0], np.float32), np.zeros([2, 0], np.int32))

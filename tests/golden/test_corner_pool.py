@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from kerasdet.ops import corner_pool
 from tests.golden import goldens
-from tests.ops.ways import way  # noqa: F401
 
 GOLDENS = goldens.load("corner_pool")
 CASES = [case for case in goldens.cases("corner_pool") if "features" in GOLDENS[case]]
@@ -15,7 +14,7 @@ CASES = [case for case in goldens.cases("corner_pool") if "features" in GOLDENS[
 @pytest.mark.parametrize("direction", ["top", "bottom", "left", "right"])
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 @pytest.mark.parametrize("case", CASES)
-def test_values_and_gradients(way, case, dtype, direction):  # noqa: F811
+def test_values_and_gradients(way, case, dtype, direction):
     golden = GOLDENS[case]
     features = tf.constant(golden["features"], dtype)
     with tf.GradientTape() as tape:
@@ -27,7 +26,7 @@ def test_values_and_gradients(way, case, dtype, direction):  # noqa: F811
     np.testing.assert_allclose(tape.gradient(total, features), golden[f"grad_{direction}64"], rtol=atol, atol=atol)
 
 
-def test_corners(way):  # noqa: F811
+def test_corners(way):
     """The sums of CornerNet's two modules."""
     golden = GOLDENS["combined"]
     a, b = tf.constant(golden["features_a"]), tf.constant(golden["features_b"])

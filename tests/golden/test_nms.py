@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerasdet import ops
 from kerasdet.decoding import suppress
 from tests.golden import goldens
-from tests.ops.ways import WAYS, way  # noqa: F401
+from tests.ops.ways import WAYS
 
 NMS = goldens.load("nms")
 CASES = [(case, True) for case in goldens.cases("nms", "batched_")]
@@ -36,7 +36,7 @@ def settings(case, count):
 
 
 @pytest.mark.parametrize("case, split", CASES, ids=[case for case, _ in CASES])
-def test_greedy(way, case, split):  # noqa: F811
+def test_greedy(way, case, split):
     boxes, scores, classes = inputs(case)
     classes = classes if split else np.zeros_like(classes)
     indices, picked, valid = GREEDY[way](boxes[None], scores[None], classes[None], **settings(case, len(boxes)))
@@ -65,7 +65,7 @@ def test_per_class(case, split):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", SOFT)
-def test_soft(way, case, dtype):  # noqa: F811
+def test_soft(way, case, dtype):
     golden = NMS[case]
     boxes, scores = (tf.constant(golden[key], dtype)[None] for key in ("boxes", "scores"))
     classes = golden["classes"][None] if case.endswith("_perclass") else None

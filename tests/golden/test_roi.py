@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from kerasdet.ops import pr_roi_pool, ps_roi_align, ps_roi_pool, pyramid_levels, roi_align, roi_pool
 from tests.golden import goldens
-from tests.ops.ways import way  # noqa: F401
 
 # How an operator reads a case: its features, rois, scale and size, and what else the case sets.
 OPERATORS = {
@@ -47,7 +46,7 @@ def run(name, golden, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name, case", CASES)
-def test_values_and_gradients(way, name, case, dtype):  # noqa: F811
+def test_values_and_gradients(way, name, case, dtype):
     golden = GOLDENS[name][case]
     out, to_features, to_rois = run(name, golden, dtype)
     assert out.dtype == to_features.dtype == dtype
@@ -66,7 +65,7 @@ def test_values_and_gradients(way, name, case, dtype):  # noqa: F811
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", goldens.cases("multiscale_roi_align"))
-def test_multiscale_roi_align(way, case, dtype):  # noqa: F811
+def test_multiscale_roi_align(way, case, dtype):
     golden = GOLDENS["multiscale_roi_align"][case]
     pyramid = [tf.constant(golden[f"features_{p}"], dtype) for p in PYRAMID]
     rois = tf.constant(golden["rois"], dtype)
@@ -87,7 +86,7 @@ def test_multiscale_roi_align(way, case, dtype):  # noqa: F811
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
 @pytest.mark.parametrize("name", OPERATORS)
-def test_half_precision_is_summed_in_float32(way, name, dtype):  # noqa: F811
+def test_half_precision_is_summed_in_float32(way, name, dtype):
     """Features that half precision can hold give the values of float32, rounded once."""
     golden = GOLDENS[name][goldens.cases(name)[0]]
     golden = {**golden, "features": tf.cast(tf.cast(golden["features"], dtype), tf.float32)}

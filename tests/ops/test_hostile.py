@@ -1,14 +1,12 @@
 """Boxes that no one should draw: nothing crashes, nothing is NaN, and both ways answer alike."""
 
-import contextlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerasdet import ops
 from kerasdet.ops import library
-from tests.ops.ways import way  # noqa: F401
+from tests.ops.ways import WAYS
 
 nan, inf, huge = np.nan, np.inf, 1e30
 
@@ -97,8 +95,8 @@ def test_no_regions(name):
 @pytest.mark.parametrize("name", OPERATORS)
 def test_wrong_ranks(name, features, rois, culprit):
     """One line that names the argument, eagerly and in a graph that does not know the shapes, on both ways."""
-    for way in (contextlib.nullcontext, ops.portable):
-        with way(), pytest.raises(tf.errors.InvalidArgumentError, match=culprit):
+    for context in WAYS.values():
+        with context(), pytest.raises(tf.errors.InvalidArgumentError, match=culprit):
             OPERATORS[name](tf.zeros(features), tf.zeros(rois))
     unknown = tf.function(OPERATORS[name], input_signature=[tf.TensorSpec(None), tf.TensorSpec(None)])
     with pytest.raises(tf.errors.InvalidArgumentError, match=culprit):
@@ -106,7 +104,7 @@ def test_wrong_ranks(name, features, rois, culprit):
 
 
 @pytest.mark.parametrize("name", ["ps_roi_align", "ps_roi_pool"])
-def test_channels_must_fill_the_bins(way, name):  # noqa: F811
+def test_channels_must_fill_the_bins(way, name):
     with pytest.raises(tf.errors.InvalidArgumentError, match="features must have a multiple of 3 x 2 channels, got 13"):
         OPERATORS[name](tf.zeros([1, 4, 4, 13]), tf.zeros([1, 5]))
 
@@ -137,7 +135,7 @@ def test_suppression(name):
 
 
 @pytest.mark.parametrize("name", SUPPRESSIONS)
-def test_nothing_to_suppress(way, name):  # noqa: F811
+def test_nothing_to_suppress(way, name):
     for batch, count in ((0, 5), (2, 0)):
         indices, picked, valid = SUPPRESSIONS[name](
             tf.zeros([batch, count, 4]), tf.zeros([batch, count]), tf.zeros([batch, count], tf.int32)
@@ -148,7 +146,7 @@ def test_nothing_to_suppress(way, name):  # noqa: F811
 
 @pytest.mark.parametrize("shapes", [((1, 5), (1, 5)), ((1, 5, 4), (1, 6)), ((5, 4), (5,)), ((1, 5, 5), (1, 5))])
 @pytest.mark.parametrize("name", SUPPRESSIONS)
-def test_suppression_of_wrong_shapes(way, name, shapes):  # noqa: F811
+def test_suppression_of_wrong_shapes(way, name, shapes):
     with pytest.raises(tf.errors.InvalidArgumentError, match="boxes|scores"):
         SUPPRESSIONS[name](*map(tf.zeros, shapes), None)
 
@@ -161,7 +159,7 @@ def test_empty_corners(direction, shape):
         assert out.shape == shape
 
 
-def test_corner_pool_names_what_is_wrong(way):  # noqa: F811
+def test_corner_pool_names_what_is_wrong(way):
     with pytest.raises(tf.errors.InvalidArgumentError, match="features must have shape"):
         ops.corner_pool(tf.zeros([3, 4, 2]), "top")
     with pytest.raises(ValueError, match="direction must be one of"):

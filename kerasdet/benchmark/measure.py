@@ -1,0 +1,257 @@
+"""Measuring: how long something takes beside what the machine's own matrix multiplication and copy would need.
+
+A time says little without the machine's speed in the same minute. So a matrix multiplication and a memory copy run in
+every round, between the cases, and a case is reported as a multiple of its floor: the floating-point operations of its
+convolutions and matrix products (a multiply and an add are two) over the multiplication's rate in the same rounds, or
+the bytes that it must read and write over the copy's rate.
+"""
+
+import math
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+MATMUL_SIDE = 2048
+COPY_BYTES = 2**28
+
+# Where the feature map and the kernel of a convolution lie: inputs from 0 on, -1 for its output.
+_CONVOLUTIONS = {
+    "Conv2D": (-1, 1),
+    "Conv2DBackpropInput": (2, 1),
+    "Conv2DBackpropFilter": (2, -1),
+    "DepthwiseConv2dNative": (-1, 1),
+    "DepthwiseConv2dNativeBackpropInput": (2, 1),
+    "DepthwiseConv2dNativeBackpropFilter": (2, -1),
+}
+
+
+class Case(NamedTuple):
+    """What is timed.
+
+    run: a function without arguments.
+    operations: floating-point operations of a call, as `flops` counts them; 0 where there is no floor.
+    copied: bytes of inputs and outputs, each once; 0 where that is no measure.
+    images: of a call; 0 for a part of a detector.
+    peak_mib: how far making the case and calling it first raised the process's memory, or None.
+    """
+
+    run: Callable
+    operations: int = 0
+    images: int = 0
+    peak_mib: float | None = None
+    copied: int = 0
+
+
+def flops(function):
+    """Counts the operations of convolutions and matrix products, from shapes alone.
+
+    Args:
+        function: a ConcreteFunction traced for fixed sizes.
+
+    Returns:
+        Floating-point operations of one call; a multiply and an add are two.
+
+    Raises:
+        ValueError: an operator's shape is not known.
+    """
+    return sum(map(_flops, function.graph.get_operations()))
+
+
+def _flops(operation):
+    def shape(place):
+        tensor = operation.outputs[0] if place < 0 else operation.inputs[place]
+        if not tensor.shape.is_fully_defined():
+            raise ValueError(f"{tensor.name} has shape {tensor.shape}: trace the function for fixed sizes to count it.")
+        return tensor.shape.as_list()
+
+    if operation.type in _CONVOLUTIONS:
+        features, kernel = map(shape, _CONVOLUTIONS[operation.type])
+        return 2 * math.prod(features) * math.prod(kernel[: 2 if "Depthwise" in operation.type else 3])
+    if operation.type in ("MatMul", "BatchMatMulV2"):
+        turned = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+        return 2 * math.prod(shape(-1)) * shape(0)[-2 if turned else -1]
+    return 0
+
+
+def interleaved(cases, rounds):
+    """Times cases round by round, so that all of them see the same state of a shared machine.
+
+    Args:
+        cases: dict of name to `Case`.
+        rounds: how often each is called, after a first call that is not timed.
+
+    Returns:
+        Dict of name to a list of seconds, one a round.
+    """
+    seconds = {name: [] for name in cases}
+    for i in range(rounds + 1):
+        for name, case in cases.items():
+            begin = time.perf_counter()
+            case.run()
+            tf.test.experimental.sync_devices()
+            if i > 0:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def machine_cases():
+    """The machine's own speed: `matmul` (2048^3, float32) and `copy` (256 MiB, all cores), a dict of `Case`."""
+    matmul = tf.function(tf.linalg.matmul)
+    a, b = tf.unstack(tf.random.stateless_uniform([2, MATMUL_SIDE, MATMUL_SIDE], (0, 0)))
+    sources = np.array_split(np.ones(COPY_BYTES // 4, np.float32), cores())
+    targets = [np.empty_like(source) for source in sources]
+    pool = ThreadPoolExecutor(len(sources))
+    return {
+        "matmul": Case(lambda: matmul(a, b), operations=2 * MATMUL_SIDE**3),
+        "copy": Case(lambda: list(pool.map(np.copyto, targets, sources))),
+    }
+
+
+def cores():
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def machine(seconds):
+    """Describes the machine by the rounds of `machine_cases`.
+
+    Args:
+        seconds: what `interleaved` returned.
+
+    Returns:
+        Dict of what the machine is and of its rates at the median and at the best round: `matmul_gflops`,
+        `best_matmul_gflops` (1e9 operations a second), `copy_gbs`, `best_copy_gbs` (1e9 bytes copied a second).
+    """
+    rates = {"matmul_gflops": ("matmul", 2 * MATMUL_SIDE**3), "copy_gbs": ("copy", COPY_BYTES)}
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        **{key: amount / statistics.median(seconds[name]) / 1e9 for key, (name, amount) in rates.items()},
+        **{f"best_{key}": amount / min(seconds[name]) / 1e9 for key, (name, amount) in rates.items()},
+    }
+
+
+def _processor():
+    info = pathlib.Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor()
+
+
+def row(name, case, seconds, speed):
+    """One line of the report.
+
+    Args:
+        name: of the case.
+        case: a `Case`.
+        seconds: of its rounds.
+        speed: what `machine` returned.
+
+    Returns:
+        Dict of `name`, `median_ms`, `best_ms`, `rounds`; where the case has images, `images_s`; where it has
+        operations, `gflop`, `floor_ms` at the median matmul rate, `ratio` (median over that floor) and `best_ratio`
+        (the best round over the floor at the best matmul rate); where bytes are counted, `copy_ms` at the median copy
+        rate, `copies` (median over that) and `gbs` (1e9 of those bytes a second); where it was watched, `peak_mib`.
+    """
+    median, best = statistics.median(seconds), min(seconds)
+    line = {"name": name, "median_ms": 1e3 * median, "best_ms": 1e3 * best, "rounds": len(seconds)}
+    if case.images:
+        line["images_s"] = case.images / median
+    if case.operations:
+        gflop = case.operations / 1e9
+        floor, least = gflop / speed["matmul_gflops"], gflop / speed["best_matmul_gflops"]
+        line |= {"gflop": gflop, "floor_ms": 1e3 * floor, "ratio": median / floor, "best_ratio": best / least}
+    if case.copied:
+        copy = case.copied / 1e9 / speed["copy_gbs"]
+        line |= {"copy_ms": 1e3 * copy, "copies": median / copy, "gbs": case.copied / 1e9 / median}
+    if case.peak_mib is not None:
+        line["peak_mib"] = case.peak_mib
+    return line
+
+
+def watched(build):
+    """Makes a case, calls it, and notes how far that raised the process's memory.
+
+    What earlier cases gave back to the process but not to the system is free for this one.
+
+    Args:
+        build: a function that returns a `Case`.
+
+    Returns:
+        The `Case` with its `peak_mib`; None in it where the system has no /proc.
+    """
+    status, mark = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
+
+    def mib(key):
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(key)) / 1024
+
+    known = status.is_file() and mark.is_file()
+    if known:
+        mark.write_text("5")  # the high-water mark falls to what is held now
+    before = mib("VmRSS") if known else None
+    case = build()
+    case.run()
+    return case._replace(peak_mib=mib("VmHWM") - before if known else None)
+
+
+def traced(function, *arguments, **options):
+    """Traces a function for the shapes of the tensors that it is called with; other values become part of the graph.
+
+    Args:
+        function: to trace.
+        arguments, options: tensors and other values, nested as they like.
+
+    Returns:
+        (ConcreteFunction of the tensors, list of the tensors).
+    """
+    values = tf.nest.flatten((arguments, options))
+    places = [i for i, value in enumerate(values) if tf.is_tensor(value)]
+
+    def call(*tensors):
+        given = dict(zip(places, tensors, strict=True))
+        packed = tf.nest.pack_sequence_as((arguments, options), [given.get(i, value) for i, value in enumerate(values)])
+        return function(*packed[0], **packed[1])
+
+    tensors = [values[i] for i in places]
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
+    return tf.function(call, autograph=False).get_concrete_function(*specs), tensors
+
+
+def called(function, *arguments, **options):
+    """The `Case` of a traced function; arguments as in `traced`."""
+    concrete, tensors = traced(function, *arguments, **options)
+    return Case(lambda: concrete(*tensors), flops(concrete))
+
+
+def frozen(function, *arguments, **options):
+    """As `called`, with the weights as constants, so that what follows from them alone is computed once."""
+    concrete, tensors = traced(function, *arguments, **options)
+    constant = convert_variables_to_constants_v2(concrete)
+    return Case(lambda: constant(*tensors), flops(concrete))
+
+
+def measure(cases, rounds):
+    """Runs cases between those of the machine.
+
+    Args:
+        cases: dict of name to `Case`.
+        rounds: of each.
+
+    Returns:
+        Dict of `machine` and `cases`, a list of `row`.
+    """
+    seconds = interleaved({**machine_cases(), **cases}, rounds)
+    speed = machine(seconds)
+    return {"machine": speed, "cases": [row(name, case, seconds[name], speed) for name, case in cases.items()]}

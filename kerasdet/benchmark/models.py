@@ -1,0 +1,259 @@
+"""Benchmarks of detectors: inference and training steps, whole and in parts."""
+
+import contextlib
+import functools
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from kerasdet import coders
+from kerasdet.benchmark import peers
+from kerasdet.benchmark.measure import Case, called, flops, frozen, measure, traced, watched
+from kerasdet.decoding import candidates, suppress
+from kerasdet.losses import classes as class_losses
+from kerasdet.targets import assign
+
+# Functions that detectors share: where one calls them, each is a part of its own in the report.
+POST_PROCESSING = {"top": candidates, "decode": coders, "per_class": suppress}
+LOSS = {"by_iou": assign, "focal": class_losses}
+
+
+def randomize(model, seed=0):
+    """Gives a model weights that let no optimizer shorten its graph and keep activations near 1.
+
+    Kernels are drawn by He's rule, norms near a gain of 1/2, biases near 0: every class then scores about 0.5, so that
+    every level sends its full number of candidates to suppression, the worst case.
+
+    Args:
+        model: a built Keras model.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    draws = {
+        "gamma": lambda shape: rng.uniform(0.25, 0.75, shape),
+        "moving_variance": lambda shape: rng.uniform(0.5, 1.5, shape),
+        "kernel": lambda shape: rng.standard_normal(shape, np.float32) * math.sqrt(2 / math.prod(shape[:-1])),
+    }
+    for variable in model.variables:
+        if len(variable.shape) and variable.dtype == "float32":
+            draw = draws.get(variable.path.rpartition("/")[2], lambda shape: rng.normal(0, 0.1, shape))
+            variable.assign(draw(tuple(variable.shape)))
+
+
+def batch(model, count, size, objects=8, seed=0):
+    """Makes a batch of random pictures and boxes.
+
+    Args:
+        model: a detector.
+        count: pictures.
+        size: their side, pixels.
+        objects: boxes a picture.
+        seed: of the draws.
+
+    Returns:
+        (images, objects), the dicts of `contract`, tensors.
+    """
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (count, size, size, 3), np.uint8)
+    corners = rng.uniform(0, 0.5 * size, (count, objects, 2))
+    sides = rng.uniform(0.05 * size, 0.5 * size, (count, objects, 2))
+    images = {**model.preprocess(tf.constant(pixels)), "ids": tf.range(count, dtype=tf.int64)}
+    return images, {
+        "boxes": tf.constant(np.concatenate([corners, corners + sides], axis=-1), tf.float32),
+        "classes": tf.constant(rng.integers(0, model.num_classes, (count, objects)), tf.int32),
+        "crowds": tf.zeros([count, objects], tf.bool),
+    }
+
+
+def served(model, pixels):
+    """The `Case` of what an export holds: the frozen graph for pictures of any number and size.
+
+    Args:
+        model: a detector.
+        pixels: [B, H, W, 3] uint8 tensor to call it with.
+    """
+    signature = tf.TensorSpec([None, None, None, 3], tf.uint8)
+    graph = convert_variables_to_constants_v2(tf.function(lambda x: model(x)).get_concrete_function(signature))
+    return Case(lambda: graph(pixels), flops(traced(model, pixels)[0]))
+
+
+@contextlib.contextmanager
+def recorded(targets):
+    """Inside, notes the calls of functions and layers.
+
+    Args:
+        targets: dict of name to (owner, attribute): a module and its function's name, or a layer and "call".
+
+    Yields:
+        Dict of name to (function, arguments, options) of its last call, in the order of the first calls.
+    """
+    calls = {}
+
+    def noted(name, function, *arguments, **options):
+        calls[name] = (function, arguments, options)
+        return function(*arguments, **options)
+
+    originals = {name: getattr(owner, attribute) for name, (owner, attribute) in targets.items()}
+    for name, (owner, attribute) in targets.items():
+        setattr(owner, attribute, functools.partial(noted, name, originals[name]))
+    try:
+        yield calls
+    finally:
+        for name, (owner, attribute) in targets.items():
+            if isinstance(owner, keras.layers.Layer):
+                delattr(owner, attribute)  # its class has the method
+            else:
+                setattr(owner, attribute, originals[name])
+
+
+def inference_parts(model, images):
+    """The parts of a detector at inference, each a frozen graph on what it gets in a real call.
+
+    Args:
+        model: a detector.
+        images: the images dict.
+
+    Returns:
+        Dict of name to `Case`: preprocessing, the network and each of its layers, post-processing and those of the
+        shared functions that it calls.
+    """
+    layers = {f"network: {k}": (v, "call") for k, v in vars(model).items() if isinstance(v, keras.layers.Layer)}
+    shared = {f"post-processing: {name}": (module, name) for name, module in POST_PROCESSING.items()}
+    with recorded({**layers, **shared}) as calls:
+        outputs = model.network(images)
+        model.detections(outputs, images)
+    parts = {name: frozen(function, *arguments, **options) for name, (function, arguments, options) in calls.items()}
+    return {
+        "preprocessing": frozen(model.preprocess, tf.cast(images["pixels"], tf.uint8)),
+        "network": frozen(model.network, images),
+        **{name: part for name, part in parts.items() if name in layers},
+        "post-processing": frozen(model.detections, outputs, images),
+        **{name: part for name, part in parts.items() if name in shared},
+    }
+
+
+def training_parts(model, images, objects):
+    """The parts of a training step, each a graph of its own.
+
+    Args:
+        model: a compiled detector.
+        images, objects: a batch.
+
+    Returns:
+        Dict of name to `Case`: the network forward, forward and backward, the loss with its gradient and those of the
+        shared functions that it calls, the optimizer.
+    """
+    weights = model.trainable_variables
+
+    def backward(images):
+        with tf.GradientTape() as tape:
+            outputs = tf.nest.flatten(model.network(images, training=True))
+        return tape.gradient(outputs, weights)
+
+    def loss(outputs, images, objects):
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            terms = model.loss_terms(outputs, objects, images, training=True)
+            total = tf.add_n(list(terms.values()))
+        return tape.gradient(total, outputs)
+
+    outputs = model.network(images, training=True)
+    with recorded({f"loss: {name}": (module, name) for name, module in LOSS.items()}) as calls:
+        model.loss_terms(outputs, objects, images)
+    gradients = [tf.zeros(variable.shape) for variable in weights]
+    return {
+        "network forward": called(model.network, images, training=True),
+        "network forward and backward": called(backward, images),
+        "loss with its gradient": called(loss, outputs, images, objects),
+        **{name: called(function, *arguments, **options) for name, (function, arguments, options) in calls.items()},
+        "optimizer": called(lambda gradients: model.optimizer.apply(gradients, weights), gradients),
+    }
+
+
+def training_step(model, images, objects):
+    """The `Case` of one step as `fit` runs it.
+
+    Args:
+        model: a compiled detector.
+        images, objects: a batch.
+    """
+    model._maybe_symbolic_build()  # as `fit` does: it builds the optimizer
+    model.make_train_function()
+    stream = iter(tf.data.Dataset.from_tensors((images, objects)).repeat())
+    operations = flops(traced(lambda *data: model.train_step(data), images, objects)[0])
+    return Case(lambda: model.train_function(stream), operations, len(images["ids"]))
+
+
+def inference(make, size):
+    """Inference of one picture.
+
+    Args:
+        make: a function that makes the detector for a size in pixels.
+        size: side of the picture, pixels.
+
+    Returns:
+        Two dicts of name to `Case`: of whole calls, from uint8 pixels to detections, and of the parts.
+    """
+    model = make(size)
+    randomize(model)
+    images, _ = batch(model, 1, size)
+    pixels = tf.cast(images["pixels"], tf.uint8)
+    ways = {"exported": served, "exported for one size": frozen, "not exported": called}
+    cases = {name: watched(functools.partial(way, model, pixels))._replace(images=1) for name, way in ways.items()}
+    return cases, inference_parts(model, images)
+
+
+def training(make, size, count):
+    """A training step, with stochastic gradient descent and momentum.
+
+    Args:
+        make: as in `inference`.
+        size, count: side of the pictures, pixels, and their number.
+
+    Returns:
+        The `Case` of the step, and a dict of name to `Case` of its parts.
+    """
+    kept = []
+
+    def step():
+        model = make(size)
+        randomize(model)
+        model.compile(keras.optimizers.SGD(1e-6, momentum=0.9))
+        kept.append((model, *batch(model, count, size)))
+        return training_step(*kept[0])
+
+    return watched(step), training_parts(*kept[0])
+
+
+def models(make, dtypes, size, train_size, count, rounds, beside=True):
+    """Measures a detector: inference, training with frozen and with training BatchNorm, and the parts of each.
+
+    Args:
+        make: a function of a dtype policy, a kind of `layers.norm` and a size in pixels that makes the detector.
+        dtypes: the dtype policies.
+        size: side of the picture at inference, pixels.
+        train_size, count: side of the pictures of a training step, pixels, and their number.
+        rounds: of every case.
+        beside: whether to run torchvision's and KerasHub's RetinaNet beside it where they are installed.
+
+    Returns:
+        Dict of title to what `measure` returns: "whole" for all whole calls, then one for the parts of each.
+    """
+    cases, parts = {}, {}
+    for dtype in dtypes:
+        title = f"inference 1x{size} {dtype}"
+        made, parts[title] = inference(functools.partial(make, dtype, "frozen"), size)
+        cases |= {f"{title} {way}": case for way, case in made.items()}
+        for norm in ("frozen", "batch"):
+            title = f"training {count}x{train_size} {dtype} norm {norm}"
+            cases[title], parts[title] = training(functools.partial(make, dtype, norm), train_size, count)
+    if beside:
+        kinds = ("inference", "training")
+        operations = [next(case.operations for name, case in cases.items() if name.startswith(kind)) for kind in kinds]
+        cases |= peers.torchvision_models(size, train_size, count, operations) | peers.keras_hub_models(
+            size, operations[0]
+        )
+    return {title: measure(some, rounds) for title, some in {"whole": cases, **parts}.items()}

@@ -1,0 +1,196 @@
+"""Benchmarks of the native operators beside their twins, the forms of stock TensorFlow, and torchvision.
+
+The cases are the sizes at which papers run them: RoIAlign on the finest map of a pyramid (P2) and on conv4 of a ResNet
+(P4), RoIPool on conv5 of VGG16 (C4), R-FCN's score maps of 81 classes, and suppression of the boxes of a proposal
+network (12,000) and of a detector (5,000).
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from kerasdet import ops
+from kerasdet.benchmark import peers
+from kerasdet.benchmark.measure import called, measure
+
+SIDE = 800.0  # of the image, pixels
+
+
+def random_boxes(count, low=16.0, high=256.0, seed=0):
+    """Draws [count, 4] float32 boxes inside `SIDE`: centers uniform, sides log-uniform in [low, high] pixels."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    centers = rng.uniform(0, SIDE, (count, 2))
+    sizes = np.exp(rng.uniform(np.log(low), np.log(high), (count, 2)))
+    return np.clip(np.concatenate([centers - sizes / 2, centers + sizes / 2], 1), 0, SIDE).astype(np.float32)
+
+
+def clustered_boxes(count, seed=0):
+    """Draws [count, 4] float32 boxes: about 100 around each of count / 100, corner and size jittered by 10 %."""
+    rng = np.random.Generator(np.random.PCG64(seed + 1))
+    few = random_boxes(max(1, count // 100), seed=seed + 2)
+    boxes = few[rng.integers(0, len(few), count)]
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    corners = boxes[:, :2] + rng.normal(0, 0.1, (count, 2)) * sizes
+    sizes = sizes * np.exp(rng.normal(0, 0.1, (count, 2)))
+    return np.clip(np.concatenate([corners, corners + sizes], 1), 0, SIDE).astype(np.float32)
+
+
+def random_scores(count):
+    """Draws [count] float32 scores in 0.05...1."""
+    return np.random.Generator(np.random.PCG64(9)).uniform(0.05, 1, count).astype(np.float32)
+
+
+def random_classes(count, classes=80):
+    """Draws [count] int32 classes."""
+    return np.random.Generator(np.random.PCG64(17)).integers(0, classes, count).astype(np.int32)
+
+
+def cropped(features, rois, spatial_scale, bins=7, ratio=2):
+    """RoIAlign as stock TensorFlow can write it; RoIs over the border differ.
+
+    Args:
+        features: [1, H, W, C].
+        rois, spatial_scale: as in `ops.roi_align`.
+
+    Returns:
+        [R, bins, bins, C].
+    """
+    sides = tf.cast(tf.shape(features)[1:3] - 1, tf.float32)
+    boxes = rois[:, 1:] * spatial_scale - 0.5
+    low, high = tf.split(tf.reverse(tf.reshape(boxes, [-1, 2, 2]), [2]), 2, axis=1)
+    step = (high - low) / (bins * ratio)
+    corners = tf.concat([low + step / 2, high - step / 2], axis=1) / sides
+    images = tf.zeros(tf.shape(rois)[:1], tf.int32)
+    crops = tf.image.crop_and_resize(features, tf.reshape(corners, [-1, 4]), images, [bins * ratio] * 2)
+    return tf.nn.avg_pool2d(crops, ratio, ratio, "VALID")
+
+
+def region_cases(small=1):
+    """The region operators.
+
+    Args:
+        small: maps, channels and RoIs are divided by this, for a quick look.
+
+    Returns:
+        Dict of name to (function of features and rois, features, rois).
+    """
+
+    def inputs(side, channels, count, high, seed):
+        features = tf.random.stateless_uniform([1, side // small, side // small, channels // small], (0, seed))
+        rois = np.pad(random_boxes(count // small, high=high, seed=seed) / small, [[0, 0], [1, 0]])
+        return features, tf.constant(rois)
+
+    p2, p4 = inputs(200, 256, 1000, 256.0, 1), inputs(50, 1024, 2000, 512.0, 2)
+    c4, ps = inputs(50, 512, 2000, 512.0, 2), inputs(50, 81 * 49 * small, 300, 512.0, 3)
+    return {
+        "roi_align P2": (lambda x, r: ops.roi_align(x, r, 1 / 4, 7, 2), *p2),
+        "crop_and_resize P2": (lambda x, r: cropped(x, r, 1 / 4), *p2),
+        "roi_align P4": (lambda x, r: ops.roi_align(x, r, 1 / 16, 7, 2), *p4),
+        "crop_and_resize P4": (lambda x, r: cropped(x, r, 1 / 16), *p4),
+        "pr_roi_pool P2": (lambda x, r: ops.pr_roi_pool(x, r, 1 / 4, 7), *p2),
+        "pr_roi_pool P4": (lambda x, r: ops.pr_roi_pool(x, r, 1 / 16, 7), *p4),
+        "roi_pool C4": (lambda x, r: ops.roi_pool(x, r, 1 / 16, 7), *c4),
+        "ps_roi_align": (lambda x, r: ops.ps_roi_align(x, r, 1 / 16, 7, 2), *ps),
+        "ps_roi_pool": (lambda x, r: ops.ps_roi_pool(x, r, 1 / 16, 7), *ps),
+        "corner_pool": (lambda x, r: ops.corner_pool(x, "top"), c4[0], c4[1]),
+    }
+
+
+def with_gradients(function, features, rois):
+    """The `Case` of a region operator forward and backward, to the features and, where it has one, to the RoIs."""
+
+    def both(features, rois):
+        with tf.GradientTape() as tape:
+            tape.watch([features, rois])
+            out = function(features, rois)
+        return out, tape.gradient(out, [features, rois], output_gradients=tf.ones_like(out))
+
+    # The features and their gradient, the output and its gradient.
+    return called(both, features, rois)._replace(copied=2 * _touched(function, features, rois))
+
+
+def _touched(function, features, rois):
+    """Bytes of the features and of the output."""
+    return 4 * int(tf.size(features) + tf.size(function(features, rois)))
+
+
+def suppression_cases(small=1):
+    """Suppression natively or by the twin, whichever the context says, and by stock TensorFlow.
+
+    Args:
+        small: numbers of boxes are divided by this.
+
+    Returns:
+        Two dicts of name to a function without arguments: ours, and stock TensorFlow's.
+    """
+    ours, stock = {}, {}
+    n = 12_000 // small
+    scores = tf.constant(random_scores(n))
+    for kind, draw in (("random", random_boxes), ("clustered", clustered_boxes)):
+        boxes = tf.constant(draw(n))
+        name = f"nms 0.7 {kind} {n}"
+        ours[name] = functools.partial(ops.nms, boxes[None], scores[None], None, 0.7, 0.0, n)
+        stock[name] = functools.partial(
+            tf.image.non_max_suppression, tf.gather(boxes, [1, 0, 3, 2], axis=1), scores, n, 0.7
+        )
+    n = 5000 // small
+    boxes, scores, classes = tf.constant(random_boxes(n)), tf.constant(random_scores(n)), random_classes(n)
+    turned = tf.gather(boxes, [1, 0, 3, 2], axis=1)
+    name = f"nms 0.5 of 80 classes {n}"
+    ours[name] = functools.partial(ops.nms, boxes[None], scores[None], classes[None], 0.5, 0.01, n)
+    stock[name] = functools.partial(
+        tf.image.combined_non_max_suppression, turned[None, :, None], (tf.one_hot(classes, 80) * scores[:, None])[None],
+        n, n, 0.5, 0.01, clip_boxes=False,
+    )  # fmt: skip
+    name = f"soft_nms {n}"
+    ours[name] = functools.partial(ops.soft_nms, boxes[None], scores[None], None, n)
+    stock[name] = functools.partial(
+        tf.image.non_max_suppression_with_scores, turned, scores, n, 1.0, 0.001, soft_nms_sigma=0.25
+    )  # decays by exp(-iou^2 / (2 sigma))
+    return ours, stock
+
+
+def operators(rounds, twins=True, beside=True, small=1):
+    """Measures all operators, forward and with gradients.
+
+    Args:
+        rounds: of every case.
+        twins: also the twins.
+        beside: whether to run torchvision's operators beside them where they are installed.
+        small: divides the sizes, for a quick look.
+
+    Returns:
+        Dict of title to what `measure` returns: "native", "twin" and "suppression", each with the machine's own speed.
+    """
+    reports = {}
+    for way in ("native", "twin") if twins else ("native",):
+        cases = {}
+        for name, (function, features, rois) in region_cases(small).items():
+            if way == "twin":
+                if name.startswith("crop"):
+                    continue
+                function = _portable(function)
+            touched = _touched(function, features, rois)
+            cases[f"{name} forward"] = called(function, features, rois)._replace(copied=touched)
+            cases[f"{name} with gradients"] = with_gradients(function, features, rois)
+        if beside and way == "native":
+            cases |= peers.torchvision_regions(region_cases(small))
+        reports[way] = measure(cases, rounds)
+    ours, stock = suppression_cases(small)
+    cases = {name: called(function) for name, function in ours.items()}
+    cases |= {f"{name}, stock TensorFlow": called(function) for name, function in stock.items()}
+    if twins:
+        cases |= {f"{name}, twin": called(_portable(function)) for name, function in ours.items()}
+    if beside:
+        cases |= peers.torchvision_suppression(ours)
+    reports["suppression"] = measure(cases, rounds)
+    return reports
+
+
+def _portable(function):
+    def twin(*arguments):
+        with ops.portable():
+            return function(*arguments)
+
+    return twin

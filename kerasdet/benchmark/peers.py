@@ -1,0 +1,152 @@
+"""The same work done by other projects, where they are installed."""
+
+import functools
+
+import tensorflow as tf
+
+from kerasdet.benchmark.measure import Case
+
+
+def torchvision_models(size, train_size, count, operations):
+    """torchvision's RetinaNet on as many threads, in float32, its score threshold such that 1000 candidates pass.
+
+    Args:
+        size: side of the picture at inference, pixels.
+        train_size, count: side of the pictures of a training step, and their number.
+        operations: of inference and of a training step, for the floor.
+
+    Returns:
+        Dict of name to `Case`, empty where torchvision is not installed.
+    """
+    try:
+        import torch
+        import torchvision
+    except ImportError:
+        return {}
+
+    def make(side):
+        build = torchvision.models.detection.retinanet_resnet50_fpn
+        return build(weights=None, weights_backbone=None, min_size=side, max_size=side)
+
+    detector, picture = make(size).eval(), [torch.rand(3, size, size)]
+    logits = []
+    hook = detector.head.register_forward_hook(lambda module, inputs, outputs: logits.append(outputs["cls_logits"]))
+    with torch.no_grad():
+        detector(picture)
+    hook.remove()
+    detector.score_thresh = float(logits[0].sigmoid().flatten().topk(1000).values[-1])
+
+    learner = make(train_size).train()
+    solver = torch.optim.SGD(learner.parameters(), lr=1e-6, momentum=0.9)
+    pictures = [torch.rand(3, train_size, train_size) for _ in range(count)]
+    corners = torch.rand(count, 8, 2) * 0.5 * train_size
+    boxes = torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * train_size], dim=-1)
+    targets = [{"boxes": box, "labels": torch.randint(0, 91, (8,))} for box in boxes]
+
+    def step():
+        solver.zero_grad(set_to_none=True)
+        sum(learner(pictures, targets).values()).backward()
+        solver.step()
+
+    inference = torch.no_grad()(lambda: detector(picture))
+    return {
+        f"torchvision {torchvision.__version__} inference": Case(inference, operations[0], 1),
+        f"torchvision {torchvision.__version__} step, norm batch": Case(step, operations[1], count),
+    }
+
+
+def keras_hub_models(size, operations):
+    """KerasHub's RetinaNet with its decoder, in float32; of an untrained head nearly all anchors enter its suppression.
+
+    Args:
+        size: side of the picture, pixels.
+        operations: of inference, for the floor.
+
+    Returns:
+        Dict of name to `Case`, empty where KerasHub is not installed.
+    """
+    try:
+        import keras_hub
+    except ImportError:
+        return {}
+    encoder = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64], input_conv_kernel_sizes=[7], stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_blocks=[3, 4, 6, 3], stackwise_num_strides=[1, 2, 2, 2], block_type="bottleneck_block",
+        image_shape=(size, size, 3),
+    )  # fmt: skip
+    backbone = keras_hub.models.RetinaNetBackbone(
+        image_encoder=encoder, min_level=3, max_level=7, use_p5=True, image_shape=(size, size, 3)
+    )
+    detector = keras_hub.models.RetinaNetObjectDetector(
+        backbone=backbone, num_classes=91, bounding_box_format="xyxy", preprocessor=None
+    )
+    pixels = tf.random.stateless_normal([1, size, size, 3], (0, 0))
+    decoded = tf.function(lambda x: detector.decode_predictions(detector(x, training=False), x), autograph=False)
+    return {f"keras_hub {keras_hub.__version__} inference": Case(lambda: decoded(pixels), operations, 1)}
+
+
+def torchvision_regions(cases):
+    """torchvision's region operators on the inputs of ours.
+
+    Args:
+        cases: what `operators.region_cases` returned.
+
+    Returns:
+        Dict of name to `Case`, empty where torchvision is not installed.
+    """
+    try:
+        import torch
+        import torchvision
+    except ImportError:
+        return {}
+    ops = torchvision.ops
+    functions = {
+        "roi_align P2": lambda x, r: ops.roi_align(x, r, 7, 1 / 4, 2, True),
+        "roi_align P4": lambda x, r: ops.roi_align(x, r, 7, 1 / 16, 2, True),
+        "roi_pool C4": lambda x, r: ops.roi_pool(x, r, 7, 1 / 16),
+        "ps_roi_align": lambda x, r: ops.ps_roi_align(x, r, 7, 1 / 16, 2),
+        "ps_roi_pool": lambda x, r: ops.ps_roi_pool(x, r, 7, 1 / 16),
+    }
+
+    def forward(function, x, rois):
+        with torch.no_grad():
+            function(x, rois)
+
+    def backward(function, x, rois):
+        x.grad = None
+        out = function(x, rois)
+        out.backward(torch.ones_like(out))
+
+    found = {}
+    for name, function in functions.items():
+        _, features, rois = cases[name]
+        x = torch.from_numpy(features.numpy()).permute(0, 3, 1, 2).contiguous().requires_grad_(True)
+        boxes = torch.from_numpy(rois.numpy())
+        found[f"torchvision {name} forward"] = Case(functools.partial(forward, function, x, boxes))
+        found[f"torchvision {name} with gradients"] = Case(functools.partial(backward, function, x, boxes))
+    return found
+
+
+def torchvision_suppression(cases):
+    """torchvision's suppression on the inputs of ours.
+
+    Args:
+        cases: dict of name to a `functools.partial` of `ops.nms`; others are left out.
+
+    Returns:
+        Dict of name to `Case`, empty where torchvision is not installed.
+    """
+    try:
+        import torch
+        import torchvision
+    except ImportError:
+        return {}
+    found = {}
+    for name, case in cases.items():
+        if not name.startswith("nms"):
+            continue
+        boxes, scores, classes, iou = case.args[:4]
+        boxes, scores = (torch.from_numpy(x[0].numpy()) for x in (boxes, scores))
+        classes = torch.zeros(len(boxes), dtype=torch.int64) if classes is None else torch.from_numpy(classes[0]).long()
+        found[f"torchvision {name}"] = Case(functools.partial(torchvision.ops.batched_nms, boxes, scores, classes, iou))
+    return found

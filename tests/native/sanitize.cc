@@ -1,0 +1,168 @@
+// Runs the CPU kernels over random and hostile boxes; built with sanitizers, which end the program at the first fault.
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "custom_ops/kernels/corner_pool.h"
+#include "custom_ops/kernels/nms.h"
+#include "custom_ops/kernels/roi.h"
+
+namespace {
+
+using kerasdet::Level;
+using kerasdet::Levels;
+using kerasdet::Rois;
+
+std::mt19937 random_bits(7);
+
+template <class T>
+T Uniform(T low, T high) {
+  return std::uniform_real_distribution<T>(low, high)(random_bits);
+}
+
+// A coordinate: ordinary, or one that no one should send.
+template <class T>
+T Coordinate() {
+  const T odd[] = {
+      std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity(), -std::numeric_limits<T>::infinity(),
+      T(1e30), T(-1e30), T(3e38), T(-3e38), T(1e7), T(-1e7), T(0), T(-0.5), T(1e-30), T(16), T(2147483648.0)};
+  return random_bits() % 4 ? Uniform<T>(-20, 60) : odd[random_bits() % (sizeof(odd) / sizeof(odd[0]))];
+}
+
+template <class T>
+std::vector<T> Numbers(int64_t count) {
+  std::vector<T> numbers(count);
+  for (T& number : numbers) number = random_bits() % 3 ? Uniform<T>(-1, 1) : T(0);
+  return numbers;
+}
+
+void Check(bool fine, const char* what) {
+  if (fine) return;
+  std::fprintf(stderr, "%s\n", what);
+  std::exit(1);
+}
+
+template <class T>
+void CheckFinite(const std::vector<T>& numbers, const char* what) {
+  for (T number : numbers) Check(std::isfinite(number), what);
+}
+
+// One round of every region operator on a pyramid of two random maps.
+template <class T>
+void Regions() {
+  const int64_t images = random_bits() % 3, channels = random_bits() % 5, count = random_bits() % 20;
+  const int rows = 1 + random_bits() % 4, columns = 1 + random_bits() % 4;
+  const int64_t bins = rows * columns;
+  std::vector<T> maps[2], zeros[2];
+  Levels<const T> levels;
+  Levels<T> gradients;
+  levels.count = gradients.count = 2;
+  levels.images = gradients.images = images;
+  levels.channels = gradients.channels = channels * bins;
+  for (int i = 0; i < 2; ++i) {
+    const int64_t height = random_bits() % 9, width = random_bits() % 9;
+    maps[i] = Numbers<T>(images * height * width * channels * bins);
+    zeros[i].assign(maps[i].size(), T(0));
+    const T scale = T(1) / T(1 << (random_bits() % 5));
+    levels.level[i] = {maps[i].data(), height, width, scale};
+    gradients.level[i] = {zeros[i].data(), height, width, scale};
+  }
+  std::vector<T> rois(count * 5);
+  std::vector<int32_t> levels_of(count);
+  for (int64_t r = 0; r < count; ++r) {
+    for (int i = 0; i < 5; ++i) rois[r * 5 + i] = Coordinate<T>();
+    if (random_bits() % 4) rois[r * 5] = T(random_bits() % 3);
+    levels_of[r] = static_cast<int32_t>(random_bits() % 4) - 1;
+  }
+  for (bool position_sensitive : {false, true}) {
+    const int64_t outputs = position_sensitive ? channels : channels * bins;
+    const Rois<T> in{rois.data(), levels_of.data(), count, outputs, rows, columns, position_sensitive};
+    std::vector<T> out(count * bins * outputs), boxes(count * 5);
+    const std::vector<T> upstream = Numbers<T>(out.size());
+    const auto both = [&](const auto& rule) {
+      kerasdet::RoiForward(rule, levels, in, 0, count, out.data());
+      CheckFinite(out, "a weighted sum is not finite");
+      for (int64_t image = 0; image < images; ++image) {
+        kerasdet::RoiBackward(rule, gradients, in, upstream.data(), image, 0, levels.channels);
+      }
+    };
+    for (int ratio : {0, 1, 2, 3}) {
+      both(kerasdet::AlignRule{ratio, true});
+      both(kerasdet::AlignRule{ratio, false});
+    }
+    both(kerasdet::PoolRule());
+    both(kerasdet::PreciseRule());
+    if (position_sensitive) continue;
+    kerasdet::PreciseBoxGradient(levels, in, upstream.data(), 0, count, boxes.data());
+    kerasdet::RoiPoolForward(levels, in, 0, count, out.data());
+    CheckFinite(out, "a maximum is not finite");
+    for (int64_t image = 0; image < images; ++image) {
+      kerasdet::RoiPoolBackward(levels, gradients, in, upstream.data(), image, 0, levels.channels);
+    }
+  }
+  for (const auto& gradient : zeros) CheckFinite(gradient, "a gradient is not finite");
+}
+
+template <class T>
+void Suppression() {
+  const int64_t n = random_bits() % 200, limit = random_bits() % 220;
+  std::vector<T> boxes(n * 4), scores(n), picked(limit);
+  std::vector<int32_t> classes(n), indices(limit);
+  std::vector<char> valid(limit);
+  for (T& coordinate : boxes) coordinate = Coordinate<T>();
+  for (T& score : scores) score = random_bits() % 8 ? Uniform<T>(0, 1) : Coordinate<T>();
+  for (int32_t& name : classes) name = static_cast<int32_t>(random_bits() % 5) - 2;
+  const kerasdet::Picks<T> picks{indices.data(), picked.data(), reinterpret_cast<bool*>(valid.data()), limit};
+  const auto check = [&] {
+    for (int64_t i = 0; i < limit; ++i) Check(indices[i] >= 0 && indices[i] < std::max<int64_t>(n, 1), "a wild index");
+  };
+  kerasdet::Nms<T>(boxes.data(), scores.data(), classes.data(), n, T(0.5), T(0.05), picks);
+  check();
+  for (T sigma : {T(0.5), T(0)}) {
+    kerasdet::SoftNms<T>(
+        boxes.data(), scores.data(), classes.data(), n, kerasdet::Decay<T>{sigma, T(0.3)}, T(0.001), picks);
+    check();
+  }
+}
+
+template <class T>
+void Corners() {
+  const int64_t images = random_bits() % 3;
+  for (bool vertical : {false, true}) {
+    for (bool backward : {false, true}) {
+      const kerasdet::Scan scan{1 + random_bits() % 6, 1 + random_bits() % 6, 1 + random_bits() % 4, vertical, backward};
+      const int64_t size = images * scan.height * scan.width * scan.channels;
+      const int64_t lines = images * (vertical ? scan.width : scan.height);
+      const std::vector<T> in = Numbers<T>(size), upstream = Numbers<T>(size);
+      std::vector<T> out(size), gradient(size);
+      kerasdet::CornerPool(scan, in.data(), 0, lines, out.data());
+      kerasdet::CornerPoolGradient(scan, in.data(), out.data(), upstream.data(), 0, lines, gradient.data());
+      T given = 0, taken = 0;
+      for (int64_t i = 0; i < size; ++i) {
+        Check(out[i] >= in[i], "a maximum is too small");
+        given += upstream[i];
+        taken += gradient[i];
+      }
+      Check(std::abs(given - taken) < T(1e-3), "a gradient is lost");
+    }
+  }
+}
+
+}  // namespace
+
+int main(int, char** arguments) {
+  const int rounds = std::atoi(arguments[1]);
+  for (int round = 0; round < rounds; ++round) {
+    Regions<float>();
+    Regions<double>();
+    Suppression<float>();
+    Suppression<double>();
+    Corners<float>();
+    Corners<double>();
+  }
+  std::printf("%d rounds without a fault\n", rounds);
+}
