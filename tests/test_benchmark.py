@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import ops
-from kerasdet.benchmark import measure, models
+from kerasdet.benchmark import measure, models, operators
 from kerasdet.benchmark.measure import Case
 from kerasdet.decoding import candidates
 from kerasdet.detectors import RetinaNet
@@ -220,3 +220,36 @@ def test_the_tool_names_what_it_measures():
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "error: say what to measure, models or ops, got 'speed'." in result.stderr
+
+
+def test_operators_on_small_sizes():
+    """Every operator is measured on both ways beside stock TensorFlow, and what it copies is counted."""
+    reports = json.loads(json.dumps(operators.operators(rounds=2, beside=False, small=20)))
+    assert set(reports) == {"native", "twin", "suppression"}
+    names = {name: {line["name"]: line for line in report["cases"]} for name, report in reports.items()}
+    regions = set(operators.region_cases(20))
+    for way in ("native", "twin"):
+        expected = {name for name in regions if way == "native" or not name.startswith("crop")}
+        assert set(names[way]) == {f"{name} {what}" for name in expected for what in ("forward", "with gradients")}
+        for line in names[way].values():
+            assert line["copies"] == pytest.approx(line["median_ms"] / line["copy_ms"])
+    _, features, _ = operators.region_cases(20)["roi_align P2"]
+    assert features.shape == (1, 10, 10, 12)
+    line = names["native"]["roi_align P2 forward"]
+    assert line["gbs"] * line["median_ms"] * 1e6 == pytest.approx(4 * (10 * 10 * 12 + 50 * 49 * 12))
+    assert {name.split(",")[-1] for name in names["suppression"]} > {" stock TensorFlow", " twin"}
+
+
+def test_stock_forms_do_the_same_work():
+    """RoIAlign by `crop_and_resize` inside the map, and the numbers of boxes that suppression keeps."""
+    function, features, rois = operators.region_cases(10)["roi_align P4"]
+    inside = tf.constant([[0, 20.0, 20.0, 55.0, 48.0]])
+    np.testing.assert_allclose(
+        function(features, inside), operators.cropped(features, inside, 1 / 16), rtol=1e-4, atol=1e-5
+    )
+    ours, stock = operators.suppression_cases(20)
+    for name in ours:
+        kept = int(tf.reduce_sum(tf.cast(ours[name]()[2], tf.int32)))
+        theirs = stock[name]()
+        count = theirs.valid_detections[0] if "classes" in name else tf.shape(tf.nest.flatten(theirs)[0])[0]
+        assert kept == int(count) > 10

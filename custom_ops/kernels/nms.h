@@ -48,24 +48,6 @@ struct Boxes {
     }
   }
 
-  // Whether a box shares area with any of the boxes [begin, end).
-  bool Touches(const T* box, int64_t begin, int64_t end) const {
-    const T left = box[0], top = box[1], right = box[2], bottom = box[3];
-    int hits = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      const T low = left > x1[i] ? left : x1[i], high = right < x2[i] ? right : x2[i];
-      const T upper = top > y1[i] ? top : y1[i], lower = bottom < y2[i] ? bottom : y2[i];
-      hits |= (high > low) & (lower > upper);
-    }
-    return hits;
-  }
-  void Move(int64_t from, int64_t to) {
-    x1[to] = x1[from];
-    y1[to] = y1[from];
-    x2[to] = x2[from];
-    y2[to] = y2[from];
-    area[to] = area[from];
-  }
 };
 
 template <class T>
@@ -146,46 +128,39 @@ struct Decay {
   }
 };
 
-// The boxes of one class, rescored pick by pick. Blocks of them know their best score, so that a pick only looks into
-// blocks that it touches.
+// The boxes of one class, rescored pick by pick. They are packed into blocks of neighbors, each with its hull and its best
+// box, so that a pick only looks into the blocks that it touches.
 template <class T>
 class SoftGroup {
  public:
-  void Add(const T* box, int64_t index, T score) {
-    boxes_.Add(box);
-    scores_.push_back(score);
-    indices_.push_back(index);
-  }
+  void Add(int64_t index, T score) { members_.push_back({index, score}); }
 
-  // Picks until nothing of at least `above` or none of `limit` is left; appends (score, index).
+  // Picks until no score of at least `above` or none of `limit` is left; appends (score, index).
   void Pick(const T* boxes, Decay<T> decay, T above, int64_t limit, std::vector<std::pair<T, int64_t>>* taken) {
-    int64_t alive = scores_.size();
-    Count();
+    Pack(boxes);
+    int64_t alive = members_.size();
     for (; alive > 0 && limit > 0; --limit) {
-      if (2 * alive < static_cast<int64_t>(scores_.size())) Compact();
-      // The members keep the order of their indices, so the first of equals has the lowest.
-      const int64_t block = std::max_element(best_.begin(), best_.end()) - best_.begin();
-      int64_t best = block * kBlock;
-      while (scores_[best] != best_[block]) ++best;
-      taken->emplace_back(scores_[best], indices_[best]);
-      scores_[best] = kDead;
+      const int64_t first = FindBest();
+      Member& best = members_[blocks_[first].best];
+      taken->emplace_back(best.score, best.index);
+      best.score = kDead;
       --alive;
-      const T* box = boxes + 4 * indices_[best];
-      for (int64_t b = 0; b < static_cast<int64_t>(best_.size()); ++b) {
-        const int64_t begin = b * kBlock, end = End(b);
-        if (best_[b] == kDead || !(b == block || boxes_.Touches(box, begin, end))) continue;
+      const T* box = boxes + 4 * best.index;
+      for (int64_t b = 0; b < static_cast<int64_t>(blocks_.size()); ++b) {
+        if (Score(b) == kDead && b != first) continue;
+        if (b != first && !blocks_[b].Touches(box)) continue;
+        const int64_t begin = b * kBlock, end = std::min<int64_t>(begin + kBlock, members_.size());
         T overlaps[kBlock];
         boxes_.Overlaps(box, begin, end, overlaps);
-        best_[b] = kDead;
         for (int64_t i = begin; i < end; ++i) {
-          if (scores_[i] == kDead) continue;
-          scores_[i] = decay(scores_[i], overlaps[i - begin]);
-          if (!(scores_[i] >= above)) {
-            scores_[i] = kDead;
-            --alive;
-          }
-          best_[b] = std::max(best_[b], scores_[i]);
+          Member& member = members_[i];
+          if (member.score == kDead) continue;
+          member.score = decay(member.score, overlaps[i - begin]);
+          if (member.score >= above) continue;
+          member.score = kDead;
+          --alive;
         }
+        FindBest(b);
       }
     }
   }
@@ -194,28 +169,71 @@ class SoftGroup {
   static constexpr int64_t kBlock = 32;
   static constexpr T kDead = -std::numeric_limits<T>::infinity();
 
-  int64_t End(int64_t block) const { return std::min<int64_t>((block + 1) * kBlock, scores_.size()); }
+  struct Member {
+    int64_t index;
+    T score;
 
-  void Count() {
-    best_.assign((scores_.size() + kBlock - 1) / kBlock, kDead);
-    for (size_t i = 0; i < scores_.size(); ++i) best_[i / kBlock] = std::max(best_[i / kBlock], scores_[i]);
+    bool Beats(const Member& other) const {
+      return score > other.score || (score == other.score && index < other.index);
+    }
+  };
+
+  struct Block {
+    T x1, y1, x2, y2;
+    int64_t best;
+
+    bool Touches(const T* box) const { return box[0] < x2 && box[2] > x1 && box[1] < y2 && box[3] > y1; }
+  };
+
+  T Score(int64_t block) const { return members_[blocks_[block].best].score; }
+
+  void FindBest(int64_t block) {
+    const int64_t end = std::min<int64_t>((block + 1) * kBlock, members_.size());
+    int64_t best = block * kBlock;
+    for (int64_t i = best + 1; i < end; ++i) {
+      if (members_[i].Beats(members_[best])) best = i;
+    }
+    blocks_[block].best = best;
   }
 
-  void Compact() {
-    int64_t kept = 0;
-    for (size_t i = 0; i < scores_.size(); ++i) {
-      if (scores_[i] == kDead) continue;
-      boxes_.Move(i, kept);
-      indices_[kept] = indices_[i];
-      scores_[kept++] = scores_[i];
+  int64_t FindBest() const {
+    int64_t best = 0;
+    for (size_t b = 1; b < blocks_.size(); ++b) {
+      if (members_[blocks_[b].best].Beats(members_[blocks_[best].best])) best = b;
     }
-    scores_.resize(kept);
-    Count();
+    return best;
+  }
+
+  // Strips by y, each cut into blocks by x.
+  void Pack(const T* boxes) {
+    const int64_t count = members_.size(), blocks = (count + kBlock - 1) / kBlock;
+    const auto by = [boxes](int axis) {
+      return [boxes, axis](const Member& a, const Member& b) {
+        return boxes[4 * a.index + axis] + boxes[4 * a.index + axis + 2] <
+               boxes[4 * b.index + axis] + boxes[4 * b.index + axis + 2];
+      };
+    };
+    const int64_t strip = kBlock * static_cast<int64_t>(std::ceil(std::sqrt(double(std::max<int64_t>(blocks, 1)))));
+    std::sort(members_.begin(), members_.end(), by(1));
+    for (int64_t begin = 0; begin < count; begin += strip) {
+      std::sort(members_.begin() + begin, members_.begin() + std::min(begin + strip, count), by(0));
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      const T* box = boxes + 4 * members_[i].index;
+      boxes_.Add(box);
+      if (i % kBlock == 0) blocks_.push_back({box[0], box[1], box[2], box[3], i});
+      Block& block = blocks_.back();
+      block.x1 = std::min(block.x1, box[0]);
+      block.y1 = std::min(block.y1, box[1]);
+      block.x2 = std::max(block.x2, box[2]);
+      block.y2 = std::max(block.y2, box[3]);
+    }
+    for (int64_t b = 0; b < blocks; ++b) FindBest(b);
   }
 
   Boxes<T> boxes_;
-  std::vector<int64_t> indices_;
-  std::vector<T> scores_, best_;
+  std::vector<Member> members_;
+  std::vector<Block> blocks_;
 };
 
 // Soft-NMS (Bodla et al., ICCV 2017, section 3): the best box is taken, all others of its class are rescored, and what
@@ -228,7 +246,7 @@ void SoftNms(
   for (int64_t i = 0; i < n; ++i) {
     // A score of -infinity is dead from the start.
     if (scores[i] >= above && scores[i] > -std::numeric_limits<T>::infinity() && IsFinite(boxes + 4 * i)) {
-      groups[class_of[i]].Add(boxes + 4 * i, i, scores[i]);
+      groups[class_of[i]].Add(i, scores[i]);
     }
   }
   std::vector<std::pair<T, int64_t>> taken;

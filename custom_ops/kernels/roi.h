@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "custom_ops/kernels/geometry.h"
@@ -120,22 +119,48 @@ struct Grid {
   }
 };
 
-// 32 bytes of numbers that the compiler keeps in one register, or in two narrower ones.
+// What a loop keeps in one register: 32 bytes of numbers, or a single one. GCC drops the attributes of a type that is a
+// template's argument, so these structs are passed around.
 template <class T>
-struct Pack {
-  typedef T Type __attribute__((vector_size(32), aligned(alignof(T)), may_alias));
-  static constexpr int kSize = 32 / sizeof(T);
+struct Wide;
+template <>
+struct Wide<float> {
+  typedef float Type __attribute__((vector_size(32), aligned(4), may_alias));
 };
+template <>
+struct Wide<double> {
+  typedef double Type __attribute__((vector_size(32), aligned(8), may_alias));
+};
+template <class T>
+struct Single {
+  typedef T Type;
+};
+
+// Channels that a loop keeps in kPacks registers.
+template <class Register, int N>
+struct Block {
+  using Vector = typename Register::Type;
+  static constexpr int kPacks = N;
+};
+
+// Calls work(Block(), first channel) for blocks that cover the channels: wide ones, then narrow ones, then one by one.
+template <class T, int kPacks = 8, class Work>
+void ForBlocks(int64_t channels, const Work& work) {
+  constexpr int kLanes = sizeof(typename Wide<T>::Type) / sizeof(T);
+  int64_t c = 0;
+  for (; c + kPacks * kLanes <= channels; c += kPacks * kLanes) work(Block<Wide<T>, kPacks>(), c);
+  for (; c + kLanes <= channels; c += kLanes) work(Block<Wide<T>, 1>(), c);
+  for (; c < channels; ++c) work(Block<Single<T>, 1>(), c);
+}
 
 // out[c] = factor * sum over the cells of bin (i, j) of weight * map[cell][c]. `map` begins at the first channel of the
 // first cell of the image, `stride` is the number of channels of the map.
 template <class T>
 void SumBin(const Grid<T>& grid, int i, int j, const T* map, int64_t width, int64_t stride, int64_t channels, T* out) {
-  using Vector = typename Pack<T>::Type;
-  constexpr int kPacks = 8, kLanes = Pack<T>::kSize, kBlock = kPacks * kLanes;
   const int64_t y0 = grid.ys.first[i], y1 = grid.ys.first[i + 1], x0 = grid.xs.first[j], x1 = grid.xs.first[j + 1];
-  int64_t c = 0;
-  for (; c + kBlock <= channels; c += kBlock) {
+  ForBlocks<T>(channels, [&](auto block, int64_t c) {
+    using Vector = typename decltype(block)::Vector;
+    constexpr int kPacks = decltype(block)::kPacks;
     Vector sum[kPacks] = {};
     for (int64_t y = y0; y < y1; ++y) {
       const T* row = map + grid.ys.cell[y] * width * stride + c;
@@ -149,19 +174,7 @@ void SumBin(const Grid<T>& grid, int i, int j, const T* map, int64_t width, int6
     Vector* target = reinterpret_cast<Vector*>(out + c);
 #pragma GCC unroll 8
     for (int k = 0; k < kPacks; ++k) target[k] = sum[k] * grid.factor;
-  }
-  if (c == channels) return;
-  const int64_t rest = channels - c;
-  T sum[kBlock] = {};
-  for (int64_t y = y0; y < y1; ++y) {
-    const T* row = map + grid.ys.cell[y] * width * stride + c;
-    for (int64_t x = x0; x < x1; ++x) {
-      const T* cell = row + grid.xs.cell[x] * stride;
-      const T weight = grid.ys.weight[y] * grid.xs.weight[x];
-      for (int64_t k = 0; k < rest; ++k) sum[k] += weight * cell[k];
-    }
-  }
-  for (int64_t k = 0; k < rest; ++k) out[c + k] = sum[k] * grid.factor;
+  });
 }
 
 // The transpose of SumBin: map[cell][c] += factor * weight * gradient[c].
@@ -240,6 +253,43 @@ void RoiBackward(
   }
 }
 
+// The cells [y0, y1) x [x0, x1) of a bin of RoIPool.
+struct Cells {
+  int64_t y0, y1, x0, x1;
+
+  template <class T, class M>
+  Cells(const T* roi, const Level<M>& level, int rows, int columns, int64_t bin) {
+    const Side<T> tall = PoolSide(roi[2], roi[4], level.scale, rows, 1);
+    const Side<T> wide = PoolSide(roi[1], roi[3], level.scale, columns, 1);
+    PoolCells(tall, bin / columns, level.height, &y0, &y1);
+    PoolCells(wide, bin % columns, level.width, &x0, &x1);
+  }
+  bool Empty() const { return y0 >= y1 || x0 >= x1; }
+
+  // Calls work(cell) row by row.
+  template <class Work>
+  void ForEach(int64_t width, const Work& work) const {
+    for (int64_t y = y0; y < y1; ++y) {
+      for (int64_t x = x0; x < x1; ++x) work(y * width + x);
+    }
+  }
+};
+
+// The greatest of a bin's cells, block.kPacks vectors of it; `map` begins at their channel.
+template <class Block, class T>
+void Greatest(Block, const Cells& cells, const T* map, int64_t width, int64_t stride, typename Block::Vector* best) {
+  using Vector = typename Block::Vector;
+  constexpr int kPacks = Block::kPacks;
+  const Vector* first = reinterpret_cast<const Vector*>(map + (cells.y0 * width + cells.x0) * stride);
+#pragma GCC unroll 8
+  for (int k = 0; k < kPacks; ++k) best[k] = first[k];
+  cells.ForEach(width, [&](int64_t where) {
+    const Vector* cell = reinterpret_cast<const Vector*>(map + where * stride);
+#pragma GCC unroll 8
+    for (int k = 0; k < kPacks; ++k) best[k] = cell[k] > best[k] ? cell[k] : best[k];
+  });
+}
+
 // RoIPool: the greatest cell of every bin; an empty bin is 0.
 template <class T>
 void RoiPoolForward(const Levels<const T>& levels, const Rois<T>& in, int64_t begin, int64_t end, T* out) {
@@ -252,27 +302,20 @@ void RoiPoolForward(const Levels<const T>& levels, const Rois<T>& in, int64_t be
     }
     const Level<const T>& level = levels.level[in.levels_of[r]];
     const T* map = level.map + static_cast<int64_t>(roi[0]) * level.height * level.width * levels.channels;
-    const Side<T> tall = PoolSide(roi[2], roi[4], level.scale, in.rows, 1);
-    const Side<T> wide = PoolSide(roi[1], roi[3], level.scale, in.columns, 1);
-    for (int i = 0; i < in.rows; ++i) {
-      int64_t y0, y1;
-      PoolCells(tall, i, level.height, &y0, &y1);
-      for (int j = 0; j < in.columns; ++j, target += in.outputs) {
-        int64_t x0, x1;
-        PoolCells(wide, j, level.width, &x0, &x1);
-        if (y0 >= y1 || x0 >= x1) {
-          std::fill_n(target, in.outputs, T(0));
-          continue;
-        }
-        std::copy_n(map + (y0 * level.width + x0) * levels.channels, in.outputs, target);
-        for (int64_t y = y0; y < y1; ++y) {
-          for (int64_t x = x0; x < x1; ++x) {
-            const T* __restrict__ cell = map + (y * level.width + x) * levels.channels;
-            T* __restrict__ best = target;
-            for (int64_t c = 0; c < in.outputs; ++c) best[c] = cell[c] > best[c] ? cell[c] : best[c];
-          }
-        }
+    for (int64_t bin = 0; bin < in.Bins(); ++bin, target += in.outputs) {
+      const Cells cells(roi, level, in.rows, in.columns, bin);
+      if (cells.Empty()) {
+        std::fill_n(target, in.outputs, T(0));
+        continue;
       }
+      ForBlocks<T>(in.outputs, [&](auto block, int64_t c) {
+        using Vector = typename decltype(block)::Vector;
+        constexpr int kPacks = decltype(block)::kPacks;
+        Vector best[kPacks];
+        Greatest(block, cells, map + c, level.width, levels.channels, best);
+#pragma GCC unroll 8
+        for (int k = 0; k < kPacks; ++k) reinterpret_cast<Vector*>(target + c)[k] = best[k];
+      });
     }
   }
 }
@@ -283,8 +326,6 @@ template <class T>
 void RoiPoolBackward(
     const Levels<const T>& levels, const Levels<T>& gradients, const Rois<T>& in, const T* upstream, int64_t image,
     int64_t low, int64_t high) {
-  const int64_t channels = high - low;
-  std::vector<T> best(channels), open(channels);
   for (int64_t r = 0; r < in.count; ++r) {
     const T* roi = in.rois + r * 5;
     if (!IsReal(roi, in.levels_of[r], levels) || static_cast<int64_t>(roi[0]) != image) continue;
@@ -292,36 +333,29 @@ void RoiPoolBackward(
     const int64_t shift = image * level.height * level.width * levels.channels + low;
     const T* map = level.map + shift;
     T* gradient = gradients.level[in.levels_of[r]].map + shift;
-    const Side<T> tall = PoolSide(roi[2], roi[4], level.scale, in.rows, 1);
-    const Side<T> wide = PoolSide(roi[1], roi[3], level.scale, in.columns, 1);
     for (int64_t bin = 0; bin < in.Bins(); ++bin) {
-      int64_t y0, y1, x0, x1;
-      PoolCells(tall, bin / in.columns, level.height, &y0, &y1);
-      PoolCells(wide, bin % in.columns, level.width, &x0, &x1);
-      if (y0 >= y1 || x0 >= x1) continue;
-      std::copy_n(map + (y0 * level.width + x0) * levels.channels, channels, best.data());
-      std::copy_n(upstream + (r * in.Bins() + bin) * in.outputs + low, channels, open.data());
-      for (int64_t y = y0; y < y1; ++y) {
-        for (int64_t x = x0; x < x1; ++x) {
-          const T* __restrict__ cell = map + (y * level.width + x) * levels.channels;
-          T* __restrict__ top = best.data();
-          for (int64_t c = 0; c < channels; ++c) top[c] = cell[c] > top[c] ? cell[c] : top[c];
-        }
-      }
-      for (int64_t y = y0; y < y1; ++y) {
-        for (int64_t x = x0; x < x1; ++x) {
-          const int64_t where = (y * level.width + x) * levels.channels;
-          const T* __restrict__ cell = map + where;
-          T* __restrict__ target = gradient + where;
-          const T* __restrict__ top = best.data();
-          T* __restrict__ rest = open.data();
-          for (int64_t c = 0; c < channels; ++c) {
-            const bool here = cell[c] == top[c];
-            target[c] += here ? rest[c] : T(0);
-            rest[c] = here ? T(0) : rest[c];
+      const Cells cells(roi, level, in.rows, in.columns, bin);
+      if (cells.Empty()) continue;
+      const T* source = upstream + (r * in.Bins() + bin) * in.outputs + low;
+      // Narrower blocks: what is greatest and what is still to give both stay in registers.
+      ForBlocks<T, 4>(high - low, [&](auto block, int64_t c) {
+        using Vector = typename decltype(block)::Vector;
+        constexpr int kPacks = decltype(block)::kPacks;
+        Vector best[kPacks], open[kPacks];
+        Greatest(block, cells, map + c, level.width, levels.channels, best);
+#pragma GCC unroll 8
+        for (int k = 0; k < kPacks; ++k) open[k] = reinterpret_cast<const Vector*>(source + c)[k];
+        cells.ForEach(level.width, [&](int64_t where) {
+          const Vector* cell = reinterpret_cast<const Vector*>(map + where * levels.channels + c);
+          Vector* target = reinterpret_cast<Vector*>(gradient + where * levels.channels + c);
+#pragma GCC unroll 8
+          for (int k = 0; k < kPacks; ++k) {
+            const auto here = cell[k] == best[k];
+            target[k] += here ? open[k] : Vector{};
+            open[k] = here ? Vector{} : open[k];
           }
-        }
-      }
+        });
+      });
     }
   }
 }

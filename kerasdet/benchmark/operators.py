@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasdet import ops
 from kerasdet.benchmark import peers
-from kerasdet.benchmark.measure import called, measure
+from kerasdet.benchmark.measure import Case, measure, traced
 
 SIDE = 800.0  # of the image, pixels
 
@@ -66,6 +66,12 @@ def cropped(features, rois, spatial_scale, bins=7, ratio=2):
     return tf.nn.avg_pool2d(crops, ratio, ratio, "VALID")
 
 
+def timed(function, *tensors, copied=0):
+    """The `Case` of a function traced for the shapes of its tensors."""
+    concrete, _ = traced(function, *tensors)
+    return Case(lambda: concrete(*tensors), copied=copied)
+
+
 def region_cases(small=1):
     """The region operators.
 
@@ -100,14 +106,15 @@ def region_cases(small=1):
 def with_gradients(function, features, rois):
     """The `Case` of a region operator forward and backward, to the features and, where it has one, to the RoIs."""
 
-    def both(features, rois):
+    def both(features, rois, upstream):
         with tf.GradientTape() as tape:
             tape.watch([features, rois])
             out = function(features, rois)
-        return out, tape.gradient(out, [features, rois], output_gradients=tf.ones_like(out))
+        return out, tape.gradient(out, [features, rois], output_gradients=upstream)
 
+    upstream = tf.ones_like(function(features, rois))
     # The features and their gradient, the output and its gradient.
-    return called(both, features, rois)._replace(copied=2 * _touched(function, features, rois))
+    return timed(both, features, rois, upstream, copied=2 * _touched(function, features, rois))
 
 
 def _touched(function, features, rois):
@@ -172,16 +179,16 @@ def operators(rounds, twins=True, beside=True, small=1):
                     continue
                 function = _portable(function)
             touched = _touched(function, features, rois)
-            cases[f"{name} forward"] = called(function, features, rois)._replace(copied=touched)
+            cases[f"{name} forward"] = timed(function, features, rois, copied=touched)
             cases[f"{name} with gradients"] = with_gradients(function, features, rois)
         if beside and way == "native":
             cases |= peers.torchvision_regions(region_cases(small))
         reports[way] = measure(cases, rounds)
     ours, stock = suppression_cases(small)
-    cases = {name: called(function) for name, function in ours.items()}
-    cases |= {f"{name}, stock TensorFlow": called(function) for name, function in stock.items()}
+    cases = {name: timed(function) for name, function in ours.items()}
+    cases |= {f"{name}, stock TensorFlow": timed(function) for name, function in stock.items()}
     if twins:
-        cases |= {f"{name}, twin": called(_portable(function)) for name, function in ours.items()}
+        cases |= {f"{name}, twin": timed(_portable(function)) for name, function in ours.items()}
     if beside:
         cases |= peers.torchvision_suppression(ours)
     reports["suppression"] = measure(cases, rounds)
