@@ -19,16 +19,14 @@ import tensorflow as tf
 
 from kerasdet.ops import library
 
+from . import nvcc
+
 SOURCES = pathlib.Path(__file__).resolve().parent
 
 # No fused multiply-add where the source has none: native and twin round alike.
 FLAGS = [
     "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-w", "-DNDEBUG",
 ]  # fmt: skip
-CUDA_FLAGS = ["-O3", "-std=c++17", "-fmad=false", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
-
-# Ampere and Hopper; newer GPUs compile the PTX when they first run it.
-ARCHITECTURES = ["arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"]
 
 
 def find_compiler():
@@ -36,31 +34,25 @@ def find_compiler():
     return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))), None)
 
 
-def find_nvcc():
-    """Path of the CUDA compiler, or None."""
-    return shutil.which("nvcc") or shutil.which(os.environ.get("CUDA_HOME", "/usr/local/cuda") + "/bin/nvcc")
-
-
 def source_hash(cuda):
     """Of all that the library is made from."""
-    digest = hashlib.sha256(repr((FLAGS, CUDA_FLAGS, ARCHITECTURES, cuda)).encode())
+    digest = hashlib.sha256(repr((FLAGS, nvcc.FLAGS, nvcc.ARCHITECTURES, cuda)).encode())
     for path in sorted(SOURCES.rglob("*")):
         if path.suffix in {".h", ".cc", ".cu"}:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def commands(compiler, nvcc, folder):
+def compilations(compiler, cuda_compiler, folder):
     """The compilations, each a command that writes one object file into the folder."""
     include = ["-I", str(SOURCES.parent)]
     for path in sorted(SOURCES.glob("tensorflow/*.cc")):
-        if path.stem.endswith("_gpu") and not nvcc:
+        if path.stem.endswith("_gpu") and not cuda_compiler:
             continue
         headers = [flag.replace("-I", "-isystem", 1) for flag in tf.sysconfig.get_compile_flags()]
         yield [compiler, *FLAGS, *include, *headers, "-c", str(path), "-o", f"{folder}/{path.stem}.o"]
-    for path in sorted(SOURCES.glob("cuda/*.cu")) if nvcc else ():
-        targets = [part for architecture in ARCHITECTURES for part in ("-gencode", architecture)]
-        yield [nvcc, *CUDA_FLAGS, *targets, *include, "-c", str(path), "-o", f"{folder}/cuda_{path.stem}.o"]
+    if cuda_compiler:
+        yield from nvcc.compilations(cuda_compiler, folder)
 
 
 def run(command):
@@ -70,20 +62,18 @@ def run(command):
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
-def build(compiler, nvcc):
+def build(compiler, cuda_compiler):
     """Compiles, links and stamps the library."""
     with tempfile.TemporaryDirectory() as folder:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(run, commands(compiler, nvcc, folder)))
-        cuda = []
-        if nvcc:
-            home = pathlib.Path(nvcc).resolve().parent.parent
-            cuda = [f"-L{home}/lib64", f"-L{home}/lib", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+            list(pool.map(run, compilations(compiler, cuda_compiler, folder)))
         objects = sorted(map(str, pathlib.Path(folder).glob("*.o")))
-        made = f"{folder}/{library.FILE.name}"
-        links = ["-Wl,--exclude-libs,ALL", *cuda, *tf.sysconfig.get_link_flags()]
-        run([compiler, "-shared", *objects, "-o", made, *links])
-        stamp = {**library.environment(), "sources": source_hash(bool(nvcc)), "cuda": bool(nvcc)}
+        made, flags = f"{folder}/{library.FILE.name}", tf.sysconfig.get_link_flags()
+        if cuda_compiler:
+            run(nvcc.link(cuda_compiler, objects, made, ["-ccbin", compiler, *flags]))
+        else:
+            run([compiler, "-shared", *objects, "-o", made, "-Wl,--exclude-libs,ALL", *flags])
+        stamp = {**library.environment(), "sources": source_hash(bool(cuda_compiler)), "cuda": bool(cuda_compiler)}
         stamp["sha256"] = hashlib.sha256(pathlib.Path(made).read_bytes()).hexdigest()
         # Renamed into place: a running process keeps the library it has.
         shutil.move(made, f"{library.FILE}.new")
@@ -93,19 +83,24 @@ def build(compiler, nvcc):
 
 def main():
     """Builds unless what lies there is right."""
-    compiler, nvcc = find_compiler(), find_nvcc()
+    compiler, found = find_compiler(), nvcc.find()
     if compiler is None:
         print("No C++ compiler found (g++ or clang++): kerasdet will run on the operators' slower TensorFlow twins.")
         return
-    if library.problem() is None and library.read_stamp()["sources"] == source_hash(bool(nvcc)):
+    if library.problem() is None and library.read_stamp()["sources"] == source_hash(bool(found)):
         print(f"{library.FILE.name} is up to date.")
         return
-    print(f"Building the native operators with {compiler}" + (f" and {nvcc}" if nvcc else ", without CUDA") + " …")
-    try:
-        build(compiler, nvcc)
-    except RuntimeError as error:
-        sys.exit(f"error: the native operators did not build; kerasdet will run on their TensorFlow twins.\n{error}")
-    print(f"Built {library.FILE}")
+    for cuda_compiler in (found, None) if found else (None,):
+        cuda = f" and {cuda_compiler}" if cuda_compiler else ", without CUDA"
+        print(f"Building the native operators with {compiler}{cuda} …")
+        try:
+            build(compiler, cuda_compiler)
+        except RuntimeError as error:
+            print(f"That failed:\n{error}", file=sys.stderr)
+        else:
+            print(f"Built {library.FILE}")
+            return
+    sys.exit("error: the native operators did not build; kerasdet will run on their slower TensorFlow twins.")
 
 
 if __name__ == "__main__":

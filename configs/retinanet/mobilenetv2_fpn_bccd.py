@@ -12,7 +12,7 @@ def get_config():
         "name": "mobilenetv2_fpn_bccd",
         "model": {
             "name": "RetinaNet",
-            "backbone": {"name": "mobilenet_v2", "freeze": 2},
+            "backbone": "mobilenet_v2",
             "backbone_weights": "imagenet",
             "norm": "frozen",
             "levels": (3, 6),
@@ -22,12 +22,11 @@ def get_config():
             "head_norm": "group",
             "box_loss": "giou",
             "box_weight": 2.0,
-            "above": 0.01,
             "resize": ("shorter", 384, 512),
         },
         "data": {"folder": "data/bccd"},
         "train": {
-            "steps": 2400,
+            "steps": 3000,
             "batch_size": 4,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
@@ -35,7 +34,7 @@ def get_config():
             "warmup": 200,
             "clip_norm": 10.0,
             "ema": 0.998,
-            "evaluate_every": 1200,
+            "evaluate_every": 1000,
             "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4), ("color", 0.1, 0.2, 0.2, 0.02)),
         },
     })  # fmt: skip

@@ -1,21 +1,24 @@
-// Corner pooling (CornerNet, section 3.3) on the CPU: running maxima along one axis. Free of any framework.
+// Corner pooling (CornerNet, section 3.3) on the CPU: running maxima along one axis. Where its lines lie is for CUDA
+// kernels too. Free of any framework.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "custom_ops/kernels/host_device.h"
+
 namespace kerasdet {
 
-// Lines of a channels-last map [B, H, W, C], each of `steps` cells of C numbers, `stride` numbers apart. `vertical` lines
-// are the B * W columns, others the B * H rows. `backward` scans from the last cell to the first, which is what the
+// Lines of a channels-last map [B, H, W, C], each of so many steps, cells of C numbers: `vertical` lines are the B * W
+// columns, others the B * H rows. `backward` scans from the last cell to the first, which is what the
 // names of the corners mean: the top edge looks down, the left edge looks right.
 struct Scan {
   int64_t height, width, channels;
   bool vertical, backward;
 
-  int64_t Steps() const { return vertical ? height : width; }
-  int64_t Place(int64_t line, int64_t step) const {
+  KERASDET_HD int64_t Steps() const { return vertical ? height : width; }
+  KERASDET_HD int64_t Place(int64_t line, int64_t step) const {
     if (backward) step = Steps() - 1 - step;
     const int64_t cell =
         vertical ? (line / width * height + step) * width + line % width : line * width + step;
@@ -37,8 +40,8 @@ void CornerPool(const Scan& scan, const T* in, int64_t begin, int64_t end, T* ou
   }
 }
 
-// The gradient goes to the maximum that was met first, as in CornerNet's own code. It is gathered from the end of the scan
-// on: where a step sets a new maximum, it takes all that was gathered.
+// The gradient goes to the maximum that was met first, as in CornerNet's own code. It is gathered from the end of the
+// scan on: where a step sets a new maximum, it takes all that was gathered.
 template <class T>
 void CornerPoolGradient(
     const Scan& scan, const T* in, const T* out, const T* upstream, int64_t begin, int64_t end, T* gradient) {

@@ -5,11 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#ifdef __CUDACC__
-#define KERASDET_HD __host__ __device__ inline
-#else
-#define KERASDET_HD inline
-#endif
+#include "custom_ops/kernels/host_device.h"
 
 namespace kerasdet {
 
@@ -30,8 +26,21 @@ struct Levels {
   int64_t images, channels;
 };
 
-// Row r of rois [R, 5] is image, x1, y1, x2, y2 in pixels. A RoI is real if its image and level exist and its coordinates
-// are no NaN and so small that no side overflows; others give zeros and take no gradient.
+// What an operator works on: rois [count, 5], levels_of [count], outputs [count, rows, columns, outputs]. Position-
+// sensitive ones give bin (i, j) the channels from (i * columns + j) * outputs on; the others have outputs = channels.
+template <class T>
+struct Rois {
+  const T* rois;
+  const int32_t* levels_of;
+  int64_t count, outputs;
+  int rows, columns;
+  bool position_sensitive;
+
+  KERASDET_HD int64_t Bins() const { return int64_t{rows} * columns; }
+};
+
+// Row r of rois [R, 5] is image, x1, y1, x2, y2 in pixels. A RoI is real if its image and level exist and its
+// coordinates are no NaN and so small that no side overflows; others give zeros and take no gradient.
 template <class T, class M>
 KERASDET_HD bool IsReal(const T* roi, int level, const Levels<M>& levels) {
   for (int i = 0; i < 5; ++i) {
@@ -103,7 +112,7 @@ KERASDET_HD T Round(T x) {
   return x < T(0) ? -std::floor(T(0.5) - x) : std::floor(x + T(0.5));
 }
 
-// RoIPool (Fast R-CNN, section 2.1): rounded inclusive corners, at least one cell. `inclusive` is 0 for R-FCN's pooling.
+// RoIPool (Fast R-CNN, section 2.1): rounded inclusive corners, at least one cell. `inclusive` is 0 for R-FCN.
 template <class T>
 KERASDET_HD Side<T> PoolSide(T low, T high, T scale, int bins, int inclusive) {
   const T start = Round(low * scale);

@@ -1,9 +1,8 @@
 // Greedy and soft non-maximum suppression on the CPU. Free of any framework.
 //
-// Both take the boxes [n, 4], scores [n] and classes [n] of one image and fill indices [limit], picked scores [limit] and
-// valid [limit], by falling score, equal scores by rising index. Boxes of different classes do not touch. A box with a
-// coordinate that is not finite is never kept. Overlaps are computed as `kerasdet.boxes.iou` does, operation by
-// operation, so that decisions at a threshold fall alike.
+// Both take the boxes [n, 4], scores [n] and classes [n] of one image and fill indices [limit], picked scores [limit]
+// and valid [limit], by falling score, equal scores by rising index. Boxes of different classes do not touch. A box with a
+// coordinate that is not finite is never kept.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +13,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "custom_ops/kernels/boxes.h"
+
 namespace kerasdet {
 
 // Boxes of one class side by side, so that one box is compared with many in vector registers.
@@ -21,39 +22,23 @@ template <class T>
 struct Boxes {
   std::vector<T> x1, y1, x2, y2, area;
 
-  void Add(const T* box) {
-    x1.push_back(box[0]);
-    y1.push_back(box[1]);
-    x2.push_back(box[2]);
-    y2.push_back(box[3]);
-    area.push_back(Area(box));
-  }
-  static T Area(const T* box) {
-    const T width = box[2] - box[0], height = box[3] - box[1];
-    return (width > T(0) ? width : T(0)) * (height > T(0) ? height : T(0));
+  void Add(const T* corners) {
+    const Box<T> box = MakeBox(corners);
+    x1.push_back(box.x1);
+    y1.push_back(box.y1);
+    x2.push_back(box.x2);
+    y2.push_back(box.y2);
+    area.push_back(box.area);
   }
   // IoU of a box with the boxes [begin, end), into out.
-  void Overlaps(const T* box, int64_t begin, int64_t end, T* __restrict__ out) const {
-    const T left = box[0], top = box[1], right = box[2], bottom = box[3], own = Area(box);
+  void Overlaps(const T* corners, int64_t begin, int64_t end, T* __restrict__ out) const {
+    const Box<T> box = MakeBox(corners);
     const T *__restrict__ a = x1.data() + begin, *__restrict__ b = y1.data() + begin;
     const T *__restrict__ c = x2.data() + begin, *__restrict__ d = y2.data() + begin;
     const T* __restrict__ e = area.data() + begin;
-    for (int64_t i = 0; i < end - begin; ++i) {
-      T width = (right < c[i] ? right : c[i]) - (left > a[i] ? left : a[i]);
-      T height = (bottom < d[i] ? bottom : d[i]) - (top > b[i] ? top : b[i]);
-      width = width > T(0) ? width : T(0);
-      height = height > T(0) ? height : T(0);
-      const T shared = width * height, both = own + e[i] - shared;
-      out[i] = shared / (both == T(0) ? T(1) : both);  // shared is 0 then
-    }
+    for (int64_t i = 0; i < end - begin; ++i) out[i] = Overlap(box, Box<T>{a[i], b[i], c[i], d[i], e[i]});
   }
-
 };
-
-template <class T>
-bool IsFinite(const T* box) {
-  return std::isfinite(box[0]) && std::isfinite(box[1]) && std::isfinite(box[2]) && std::isfinite(box[3]);
-}
 
 // Numbers the classes that occur from 0 on; class_of [n] gets each box's number.
 inline int64_t NumberClasses(const int32_t* classes, int64_t n, std::vector<int64_t>* class_of) {
@@ -116,20 +101,8 @@ void Nms(const T* boxes, const T* scores, const int32_t* classes, int64_t n, T i
   picks.Pad();
 }
 
-// How Soft-NMS rescores a box of a score by its overlap with the one that was picked.
-template <class T>
-struct Decay {
-  T sigma, iou;  // sigma > 0: exp(-iou^2 / sigma); else 1 - iou where that exceeds `iou`
-
-  T operator()(T score, T overlap) const {
-    if (!(overlap > T(0))) return score;
-    if (sigma > T(0)) return score * std::exp(-(overlap * overlap) / sigma);
-    return overlap > iou ? score * (T(1) - overlap) : score;
-  }
-};
-
-// The boxes of one class, rescored pick by pick. They are packed into blocks of neighbors, each with its hull and its best
-// box, so that a pick only looks into the blocks that it touches.
+// The boxes of one class, rescored pick by pick. They are packed into blocks of neighbors, each with its hull and its
+// best box, so that a pick only looks into the blocks that it touches.
 template <class T>
 class SoftGroup {
  public:

@@ -1,7 +1,7 @@
 // RoI operators on the CPU. Free of any framework.
 //
-// All of them but RoIPool's maximum are separable weighted sums: a bin is the sum over its cells of a row's weight times
-// a column's weight times the cell. A rule says which cells and weights a bin has along one axis; one loop sums, one
+// All of them but RoIPool's maximum are separable weighted sums: a bin is the sum over its cells of a row's weight
+// times a column's weight times the cell. A rule says which cells and weights a bin has along one axis; one loop sums, one
 // scatters. Channels are innermost, so both loops run over contiguous channels.
 #pragma once
 
@@ -192,19 +192,6 @@ void ScatterBin(
   }
 }
 
-// What an operator works on: rois [count, 5], levels_of [count], outputs [count, rows, columns, outputs]. Position-
-// sensitive ones give bin (i, j) the channels from (i * columns + j) * outputs on; the others have outputs = channels.
-template <class T>
-struct Rois {
-  const T* rois;
-  const int32_t* levels_of;
-  int64_t count, outputs;
-  int rows, columns;
-  bool position_sensitive;
-
-  int64_t Bins() const { return int64_t{rows} * columns; }
-};
-
 // Values of the RoIs [begin, end).
 template <class T, class Rule>
 void RoiForward(
@@ -320,7 +307,7 @@ void RoiPoolForward(const Levels<const T>& levels, const Rois<T>& in, int64_t be
   }
 }
 
-// Gradient of RoIPool for the channels [low, high) of one image: it goes to the first of the greatest cells, row by row.
+// Gradient of RoIPool for the channels [low, high) of one image: it goes to the first greatest cell, row by row.
 // What was greatest is found again, which is cheaper than to write and read its place for every output.
 template <class T>
 void RoiPoolBackward(
@@ -360,7 +347,7 @@ void RoiPoolBackward(
   }
 }
 
-// Gradient of precise RoI pooling with respect to the corners of the RoIs [begin, end), out [count, 5] (0 for the image).
+// Gradient of precise RoI pooling to the corners of the RoIs [begin, end), out [count, 5] (0 for the image).
 //
 // A bin is the mean over [a, b] x [c, d]. Its derivative to b is what the mean along the right edge exceeds it by, over
 // b - a, and so on (IoU-Net, equation 5). All are weighted sums of the cells' dot products with the upstream gradient.

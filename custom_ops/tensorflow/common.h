@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -13,9 +14,14 @@
 namespace kerasdet {
 
 namespace tf = tensorflow;
+using tf::OpKernel;
+using tf::OpKernelConstruction;
+using tf::OpKernelContext;
+using tf::Tensor;
+using tf::TensorShape;
 
 // Kernels check what shape functions check too: those do not run eagerly.
-inline tf::Status CheckShape(const char* name, const tf::Tensor& tensor, const std::vector<int64_t>& shape) {
+inline tf::Status CheckShape(const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
   bool fits = tensor.dims() == static_cast<int>(shape.size());
   std::string wanted;
   for (size_t i = 0; i < shape.size(); ++i) {
@@ -27,13 +33,13 @@ inline tf::Status CheckShape(const char* name, const tf::Tensor& tensor, const s
       name, " must have shape [", wanted, "], got ", tensor.shape().DebugString(), ".");
 }
 
-inline int Threads(tf::OpKernelContext* context) {
+inline int Threads(OpKernelContext* context) {
   return context->device()->tensorflow_cpu_worker_threads()->num_threads;
 }
 
 // Calls work(begin, end) for parts of [0, count); cost: of one, in processor cycles.
 inline void Share(
-    tf::OpKernelContext* context, int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& work) {
+    OpKernelContext* context, int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& work) {
   auto* threads = context->device()->tensorflow_cpu_worker_threads();
   tf::Shard(threads->num_threads, threads->workers, count, std::max<int64_t>(cost, 1), work);
 }

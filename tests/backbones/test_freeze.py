@@ -1,4 +1,4 @@
-"""Levels that are not trained: their weights stay, those above learn, and training does not change what they compute."""
+"""Levels that are not trained: training does not change what they compute, and those above still learn."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasdet import backbones
 
-# A small form of each family, and what of its first levels `freeze` 2 takes from the trained variables.
+# A small form of each family.
 SMALL = {
     "resnet18": {"name": "resnet18", "width": 8},
     "mobilenet_v1": {"name": "mobilenet_v1", "alpha": 0.25},

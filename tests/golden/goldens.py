@@ -21,6 +21,11 @@ def load(name):
     return found
 
 
+def decimal(value):
+    """Returns a setting as the decimal number that it was written from; it is stored as float32."""
+    return float(f"{value.item():.7g}")
+
+
 def cases(name, prefix=""):
     """Returns the sorted names of the cases of `name`.npz that begin with `prefix`; none at all is an error."""
     found = sorted(case for case in load(name) if case.startswith(prefix))

@@ -32,7 +32,7 @@ def inputs(case):
 def settings(case, count):
     golden = NMS[case]
     limit = golden["max_output"].item() if "max_output" in golden else max(count, 1)
-    return {"iou": float(f"{golden['iou_threshold']:.7g}"), "above": 0.0, "limit": limit}
+    return {"iou": goldens.decimal(golden["iou_threshold"]), "above": 0.0, "limit": limit}
 
 
 @pytest.mark.parametrize("case, split", CASES, ids=[case for case, _ in CASES])
@@ -71,8 +71,8 @@ def test_soft(way, case, dtype):
     classes = golden["classes"][None] if case.endswith("_perclass") else None
     indices, picked, valid = ops.soft_nms(
         boxes, scores, classes, limit=max(boxes.shape[1], 1),
-        method=case.split("_")[1], sigma=float(f"{golden['sigma']:.7g}"),
-        iou=float(f"{golden['iou_threshold']:.7g}"), above=float(f"{golden['score_threshold']:.7g}"),
+        method=case.split("_")[1], sigma=goldens.decimal(golden['sigma']),
+        iou=goldens.decimal(golden['iou_threshold']), above=goldens.decimal(golden['score_threshold']),
     )  # fmt: skip
     np.testing.assert_array_equal(indices[0][valid[0]], golden["keep"])
     atol = 1e-9 if dtype == np.float64 else 1e-5

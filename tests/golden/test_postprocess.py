@@ -34,8 +34,8 @@ def detect(golden):
         anchors=Anchors(golden),
         num_classes=golden["cls_logits"].shape[-1],
         per_level=golden["topk"].item(),
-        above=float(f"{golden['score_threshold']:.7g}"),
-        suppression=float(f"{golden['nms_threshold']:.7g}"),
+        above=goldens.decimal(golden['score_threshold']),
+        suppression=goldens.decimal(golden['nms_threshold']),
         limit=golden["detections"].item(),
     )
     sizes = golden["image_sizes"].astype(np.float32)

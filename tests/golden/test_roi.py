@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet.ops import pr_roi_pool, ps_roi_align, ps_roi_pool, pyramid_levels, roi_align, roi_pool
+from kerasdet.ops import prroi_pool, ps_roi_align, ps_roi_pool, pyramid_levels, roi_align, roi_pool
 from tests.golden import goldens
 
 # How an operator reads a case: its features, rois, scale and size, and what else the case sets.
@@ -13,16 +13,11 @@ OPERATORS = {
     "roi_pool": (roi_pool, ()),
     "ps_roi_align": (ps_roi_align, ("sampling_ratio",)),
     "ps_roi_pool": (ps_roi_pool, ()),
-    "prroi_pool": (pr_roi_pool, ()),
+    "prroi_pool": (prroi_pool, ()),
 }
 CASES = [(name, case) for name in OPERATORS for case in goldens.cases(name)]
 GOLDENS = {name: goldens.load(name) for name in (*OPERATORS, "multiscale_roi_align")}
 PYRAMID = ("p2", "p3", "p4", "p5")
-
-
-def decimal(value):
-    """A setting as the decimal number that it was written from: stored as float32."""
-    return float(f"{value.item():.7g}")
 
 
 def tolerance(dtype):
@@ -39,7 +34,7 @@ def run(name, golden, dtype):
     size = golden["output_size"].tolist()
     with tf.GradientTape() as tape:
         tape.watch([features, rois])
-        out = operator(features, rois, decimal(golden["spatial_scale"]), size, **settings)
+        out = operator(features, rois, goldens.decimal(golden["spatial_scale"]), size, **settings)
         total = tf.reduce_sum(out * tf.constant(golden["upstream"], dtype))
     return out, *tape.gradient(total, [features, rois])
 
@@ -92,7 +87,7 @@ def test_half_precision_is_summed_in_float32(way, name, dtype):
     golden = {**golden, "features": tf.cast(tf.cast(golden["features"], dtype), tf.float32)}
     operator, settings = OPERATORS[name]
     settings = {key: golden[key].item() for key in settings}
-    arguments = (golden["rois"], decimal(golden["spatial_scale"]), golden["output_size"].tolist())
+    arguments = (golden["rois"], goldens.decimal(golden["spatial_scale"]), golden["output_size"].tolist())
     half = operator(tf.cast(golden["features"], dtype), *arguments, **settings)
     whole = operator(golden["features"], *arguments, **settings)
     assert half.dtype == dtype

@@ -134,7 +134,8 @@ void Corners() {
   const int64_t images = random_bits() % 3;
   for (bool vertical : {false, true}) {
     for (bool backward : {false, true}) {
-      const kerasdet::Scan scan{1 + random_bits() % 6, 1 + random_bits() % 6, 1 + random_bits() % 4, vertical, backward};
+      const auto some = [](int most) { return 1 + random_bits() % most; };
+      const kerasdet::Scan scan{some(6), some(6), some(4), vertical, backward};
       const int64_t size = images * scan.height * scan.width * scan.channels;
       const int64_t lines = images * (vertical ? scan.width : scan.height);
       const std::vector<T> in = Numbers<T>(size), upstream = Numbers<T>(size);

@@ -28,7 +28,7 @@ OPERATORS = {
     "roi_pool": lambda x, rois: ops.roi_pool(x, rois, 0.5, (3, 2)),
     "ps_roi_align": lambda x, rois: ops.ps_roi_align(x, rois, 0.5, (3, 2), 0),
     "ps_roi_pool": lambda x, rois: ops.ps_roi_pool(x, rois, 0.5, (3, 2)),
-    "pr_roi_pool": lambda x, rois: ops.pr_roi_pool(x, rois, 0.5, (3, 2)),
+    "prroi_pool": lambda x, rois: ops.prroi_pool(x, rois, 0.5, (3, 2)),
 }
 SIZES = {"ordinary": (2, 7, 9, 12), "one cell": (2, 1, 1, 6), "no image": (0, 7, 9, 6), "no channel": (2, 7, 9, 0)}
 

@@ -117,7 +117,7 @@ ALL = {
     "roi_pool": lambda x, rois: ops.roi_pool(x, rois, 0.5, 3),
     "ps_roi_align": lambda x, rois: ops.ps_roi_align(x, rois, 0.5, (2, 3), 2),
     "ps_roi_pool": lambda x, rois: ops.ps_roi_pool(x, rois, 0.5, (2, 3)),
-    "pr_roi_pool": lambda x, rois: ops.pr_roi_pool(x, rois, 0.5, 3),
+    "prroi_pool": lambda x, rois: ops.prroi_pool(x, rois, 0.5, 3),
     "corner_pool": lambda x, rois: ops.corner_pool(x, "left"),
     "nms": lambda x, rois: ops.nms(rois[None, :, 1:], rois[None, :, 3], None, 0.5, 0.0, 5)[1],
     "soft_nms": lambda x, rois: ops.soft_nms(rois[None, :, 1:], rois[None, :, 3], None, 5)[1],
@@ -157,7 +157,7 @@ def test_precise_pooling_under_a_tape_converts(tmp_path):
     def slope(x, rois):
         with tf.GradientTape() as tape:
             tape.watch(rois)
-            total = tf.reduce_sum(ops.pr_roi_pool(x, rois, 0.5, 3))
+            total = tf.reduce_sum(ops.prroi_pool(x, rois, 0.5, 3))
         return tape.gradient(total, rois)
 
     native = slope(tf.constant(FEATURES), tf.constant(ROIS))

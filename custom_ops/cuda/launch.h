@@ -1,0 +1,52 @@
+// The CUDA kernels' C interface, for float32: what the TensorFlow glue calls. Free of CUDA's headers and of any
+// framework.
+//
+// All pointers but the stream's are to device memory. Outputs are written whole; nothing waits for the device. A
+// launcher returns null, or the text of CUDA's error.
+#pragma once
+
+#include <cstdint>
+
+#include "custom_ops/kernels/boxes.h"
+#include "custom_ops/kernels/corner_pool.h"
+#include "custom_ops/kernels/geometry.h"
+
+namespace kerasdet {
+extern "C" {
+
+// Region operators, out and upstream [count, rows, columns, outputs]. Gradients are added up in no certain order. The
+// position-sensitive operators share roi_align with RoIAlign.
+const char* kerasdet_cuda_roi_align(
+    void* stream, Levels<const float> levels, Rois<float> in, int ratio, bool aligned, float* out);
+const char* kerasdet_cuda_roi_align_gradient(
+    void* stream, Levels<float> gradients, Rois<float> in, int ratio, bool aligned, const float* upstream);
+
+const char* kerasdet_cuda_ps_roi_pool(void* stream, Levels<const float> levels, Rois<float> in, float* out);
+const char* kerasdet_cuda_ps_roi_pool_gradient(
+    void* stream, Levels<float> gradients, Rois<float> in, const float* upstream);
+
+const char* kerasdet_cuda_prroi_pool(void* stream, Levels<const float> levels, Rois<float> in, float* out);
+const char* kerasdet_cuda_prroi_pool_gradient(
+    void* stream, Levels<float> gradients, Rois<float> in, const float* upstream);
+const char* kerasdet_cuda_prroi_pool_box_gradient(
+    void* stream, Levels<const float> levels, Rois<float> in, const float* upstream, float* out);
+
+const char* kerasdet_cuda_roi_pool(void* stream, Levels<const float> levels, Rois<float> in, float* out);
+const char* kerasdet_cuda_roi_pool_gradient(
+    void* stream, Levels<const float> levels, Levels<float> gradients, Rois<float> in, const float* upstream);
+
+const char* kerasdet_cuda_corner_pool(void* stream, Scan scan, int64_t lines, const float* in, float* out);
+const char* kerasdet_cuda_corner_pool_gradient(
+    void* stream, Scan scan, int64_t lines, const float* in, const float* maxima, const float* upstream,
+    float* gradient);
+
+// Suppression needs a workspace, aligned for 8-byte words, of so many bytes.
+int64_t kerasdet_cuda_nms_workspace(int64_t batch, int64_t n);
+const char* kerasdet_cuda_nms(void* stream, Suppression<float> in, float iou, float above, void* workspace);
+
+int64_t kerasdet_cuda_soft_nms_workspace(int64_t batch, int64_t n);
+const char* kerasdet_cuda_soft_nms(
+    void* stream, Suppression<float> in, float sigma, float iou, float above, void* workspace);
+
+}  // extern "C"
+}  // namespace kerasdet
