@@ -78,7 +78,7 @@ def build(compiler, cuda_compiler):
         # Renamed into place: a running process keeps the library it has.
         shutil.move(made, f"{library.FILE}.new")
         os.replace(f"{library.FILE}.new", library.FILE)
-        library.STAMP.write_text(json.dumps(stamp, indent=2) + "\n")
+        library.FILE.with_suffix(".json").write_text(json.dumps(stamp, indent=2) + "\n")
 
 
 def main():
@@ -87,7 +87,8 @@ def main():
     if compiler is None:
         print("No C++ compiler found (g++ or clang++): kerasdet will run on the operators' slower TensorFlow twins.")
         return
-    if library.problem() is None and library.read_stamp()["sources"] == source_hash(bool(found)):
+    wanted = source_hash(bool(found))
+    if library.problem(library.FILE) is None and library.read_stamp(library.FILE)["sources"] == wanted:
         print(f"{library.FILE.name} is up to date.")
         return
     for cuda_compiler in (found, None) if found else (None,):

@@ -4,20 +4,18 @@
     python -m tools.benchmark ops --rounds=9
 
 `models` times RetinaNet R50-FPN: one picture from uint8 pixels to detections, with every level's full number of
-candidates, and training steps with frozen and with training BatchNorm, each in float32 and in bfloat16, and the parts
-of each; torchvision and KerasHub beside it where they are installed. `floor_ms` is the time that the network's
-multiply-adds take at the median rate of a 2048^3 float32 matrix multiplication in the same rounds, `ratio` the median
-over it, `best_ratio` the best round over the floor at the best rate.
-
-`ops` times the native operators, forward and with gradients, beside their TensorFlow twins, what stock TensorFlow has,
-and torchvision. `copies` is the median over the time to copy an operator's inputs and outputs once at the copy rate of
-the same rounds.
+candidates, and training steps with frozen and with training BatchNorm, and the parts of each. `floor_ms` is the time of
+the network's multiply-adds at the median rate of a 2048^3 float32 matrix multiplication in the same rounds, `ratio` the
+median over it, `best_ratio` the best round over the floor at the best rate. `ops` times the native operators, forward
+and with gradients, beside their twins and what stock TensorFlow has; `copies` is the median over the time to copy an
+operator's inputs and outputs once, in the same rounds. Both run torchvision and KerasHub beside where installed.
 """
 
 import importlib.util
 import json
 import resource
 
+import tensorflow as tf
 from absl import flags
 
 from kerasdet import runs
@@ -33,6 +31,7 @@ BATCH = flags.DEFINE_integer("batch_size", 2, "Pictures a training step.")
 DTYPES = flags.DEFINE_list("dtypes", ["float32", "mixed_bfloat16"], "Dtype policies to measure.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each case is timed.")
 PEERS = flags.DEFINE_bool("peers", True, "Also torchvision's and KerasHub's RetinaNet, where installed.")
+THREADS = flags.DEFINE_integer("threads", 0, "Threads of an operator; 0 takes all cores.")
 TWINS = flags.DEFINE_bool("twins", True, "With ops: also their TensorFlow twins.")
 OUT = flags.DEFINE_string("out", None, "File for the numbers, json.")
 
@@ -53,12 +52,14 @@ def show(title, report):
     speed = report["machine"]
     rates = [speed[key] for key in ("matmul_gflops", "best_matmul_gflops", "copy_gbs")]
     print("\n{}: matmul {:.0f} GFLOP/s (best {:.0f}), copy {:.1f} GB/s".format(title, *rates))
-    print(" " * 56 + "".join(f"{column:>11s}" for column in COLUMNS))
+    columns = [column for column in COLUMNS if any(column in line for line in report["cases"])]
+    print(" " * 56 + "".join(f"{column:>11s}" for column in columns))
     for line in report["cases"]:
-        print(f"{line['name']:56s}" + "".join(f"{line[c]:11.2f}" if c in line else " " * 11 for c in COLUMNS))
+        print(f"{line['name']:56s}" + "".join(f"{line[c]:11.2f}" if c in line else " " * 11 for c in columns))
 
 
 def main(arguments):
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS.value)
     kinds = {"models": models, "ops": lambda: operators.operators(ROUNDS.value, TWINS.value, PEERS.value)}
     kind = " ".join(arguments[1:])
     if kind not in kinds:
@@ -66,11 +67,10 @@ def main(arguments):
     reports = kinds[kind]()
     for title, report in reports.items():
         show(title, report)
-    for peer in ("torchvision", "keras_hub") if PEERS.value else ():
-        if importlib.util.find_spec(peer) is None:
-            print(f"{peer} is not installed")
+    missing = [peer for peer in ("torchvision", "keras_hub") if importlib.util.find_spec(peer) is None]
+    print(f"\nnot installed: {', '.join(missing) or 'nothing'}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\nmost memory of the whole process: {peak:.0f} MiB")
+    print(f"most memory of the whole process: {peak:.0f} MiB")
     if OUT.value:
         with open(OUT.value, "w", encoding="utf-8") as file:
             json.dump({**reports, "process_peak_mib": peak}, file, indent=2)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet import images as image
+from kerasdet import ops
 from kerasdet.targets.assign import over_replicas
 
 
@@ -262,6 +263,8 @@ class Detector(keras.Model, metaclass=_Complete):
     def export(self, filepath, **kwargs):
         """Writes a SavedModel: uint8 pixels of any batch and size in, detections in the pictures' own pixels out.
 
+        It holds stock TensorFlow operators only.
+
         Args:
             filepath: folder to write.
             kwargs: to `keras.export.ExportArchive.write_out`.
@@ -269,5 +272,6 @@ class Detector(keras.Model, metaclass=_Complete):
         archive = keras.export.ExportArchive()
         archive.track(self)
         pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
-        archive.add_endpoint("serving_default", lambda images: self(images), input_signature=[pixels])
-        archive.write_out(filepath, **kwargs)
+        with ops.portable():
+            archive.add_endpoint("serving_default", lambda images: self(images), input_signature=[pixels])
+            archive.write_out(filepath, **kwargs)

@@ -18,7 +18,6 @@ import warnings
 import tensorflow as tf
 
 FILE = pathlib.Path(__file__).parent / "native.so"
-STAMP = FILE.with_suffix(".json")
 BUILD = "python -m custom_ops.build" if (FILE.parents[2] / "custom_ops").is_dir() else (
     "python -m kerasdet.custom_ops.build"
 )  # fmt: skip
@@ -43,18 +42,17 @@ def environment():
     }
 
 
-def read_stamp(stamp=STAMP):
+def read_stamp(file):
     """What the library was built for, as `environment`, and the hashes of its sources and of itself."""
-    return json.loads(stamp.read_text())
+    return json.loads(file.with_suffix(".json").read_text())
 
 
-def problem(file=FILE):
+def problem(file):
     """Says in one line why a library cannot be loaded here, without loading it; None if it can."""
-    stamp = file.with_suffix(".json")
-    if not file.is_file() or not stamp.is_file():
+    if not file.is_file() or not file.with_suffix(".json").is_file():
         return "it has not been built"
     try:
-        built = read_stamp(stamp)
+        built = read_stamp(file)
         if built["sha256"] != hashlib.sha256(file.read_bytes()).hexdigest():
             return "the file is damaged"
         here = environment()
@@ -76,7 +74,7 @@ def load():
     """
     if os.environ.get("KERASDET_NATIVE") == "0":
         return None
-    reason = problem()
+    reason = problem(FILE)
     if reason is None:
         try:
             return tf.load_op_library(str(FILE))
@@ -113,11 +111,11 @@ def main():
     for key, value in environment().items():
         print(f"{key:12s} {' '.join(value) if isinstance(value, list) else value}")
     print(f"{'library':12s} {FILE}")
-    if STAMP.is_file():
-        print(f"{'cuda':12s} {'in the library' if read_stamp().get('cuda') else 'not in the library'}")
+    if FILE.with_suffix(".json").is_file():
+        print(f"{'cuda':12s} {'in the library' if read_stamp(FILE).get('cuda') else 'not in the library'}")
     if os.environ.get("KERASDET_NATIVE") == "0":
         print("not loaded: KERASDET_NATIVE=0")
-    elif reason := problem():
+    elif reason := problem(FILE):
         print(f"not loaded: {reason}. To build it: {BUILD}")
     elif module := load():
         print("loaded:", ", ".join(sorted(n[9:] for n in dir(module) if re.fullmatch(r"kerasdet_\w+(?<!fallback)", n))))

@@ -43,7 +43,7 @@ def test_the_library_has_a_cuda_kernel_for_every_operator():
 
     if library.load() is None:
         pytest.skip("the native operators are not built: python -m custom_ops.build")
-    assert library.read_stamp()["cuda"] == (nvcc.find() is not None)
+    assert library.read_stamp(library.FILE)["cuda"] == (nvcc.find() is not None)
     found = {"CPU": {}, "GPU": {}}
     for kernel in kernels.get_all_registered_kernels().kernel:
         if kernel.op.startswith("Kerasdet>"):
