@@ -1,8 +1,14 @@
 """kerasdet: object detectors from R-CNN to CenterNet, each paper one readable Keras model."""
 
-import keras
+import os
 
-from kerasdet.version import __version__ as __version__
+# TensorFlow turns oneDNN on by itself only for the newest processors. Elsewhere grouped convolutions would have no
+# gradient on the CPU, and training steps would take longer.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import keras  # noqa: E402
+
+from kerasdet.version import __version__ as __version__  # noqa: E402
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
