@@ -60,6 +60,7 @@ def show(title, report):
 
 def main(arguments):
     tf.config.threading.set_intra_op_parallelism_threads(THREADS.value)
+    tf.config.threading.set_inter_op_parallelism_threads(THREADS.value)
     kinds = {"models": models, "ops": lambda: operators.operators(ROUNDS.value, TWINS.value, PEERS.value)}
     kind = " ".join(arguments[1:])
     if kind not in kinds:

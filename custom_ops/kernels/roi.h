@@ -177,11 +177,22 @@ void SumBin(const Grid<T>& grid, int i, int j, const T* map, int64_t width, int6
   });
 }
 
-// The transpose of SumBin: map[cell][c] += factor * weight * gradient[c].
+// A band of rows of a map. Gradients are added up band by band, all RoIs in order: threads that work on different bands
+// never meet in a cache line, and the sum has one order, however many there are.
+struct Band {
+  int64_t number, count;
+
+  int64_t Begin(int64_t height) const { return height * number / count; }
+  int64_t End(int64_t height) const { return height * (number + 1) / count; }
+};
+
+// The transpose of SumBin for the rows [begin, end): map[cell][c] += factor * weight * gradient[c].
 template <class T>
 void ScatterBin(
-    const Grid<T>& grid, int i, int j, const T* gradient, int64_t width, int64_t stride, int64_t channels, T* map) {
+    const Grid<T>& grid, int i, int j, const T* gradient, int64_t begin, int64_t end, int64_t width, int64_t stride,
+    int64_t channels, T* map) {
   for (int64_t y = grid.ys.first[i]; y < grid.ys.first[i + 1]; ++y) {
+    if (grid.ys.cell[y] < begin || grid.ys.cell[y] >= end) continue;
     T* row = map + grid.ys.cell[y] * width * stride;
     for (int64_t x = grid.xs.first[j]; x < grid.xs.first[j + 1]; ++x) {
       T* __restrict__ cell = row + grid.xs.cell[x] * stride;
@@ -216,26 +227,24 @@ void RoiForward(
   }
 }
 
-// Gradient of the channels [low, high) of the maps of one image, all RoIs; the maps hold zeros before. Different
-// channels never touch each other, so threads share the work by channels and the sum has one order.
+// Gradient of a band of the maps of one image; it holds zeros before.
 template <class T, class Rule>
 void RoiBackward(
-    const Rule& rule, const Levels<T>& levels, const Rois<T>& in, const T* upstream, int64_t image, int64_t low,
-    int64_t high) {
+    const Rule& rule, const Levels<T>& levels, const Rois<T>& in, const T* upstream, int64_t image, Band band) {
   Grid<T> grid;
   for (int64_t r = 0; r < in.count; ++r) {
     const T* roi = in.rois + r * 5;
     if (!IsReal(roi, in.levels_of[r], levels) || static_cast<int64_t>(roi[0]) != image) continue;
     const Level<T>& level = levels.level[in.levels_of[r]];
     T* map = level.map + image * level.height * level.width * levels.channels;
+    const int64_t begin = band.Begin(level.height), end = band.End(level.height);
     grid.Fill(rule, roi, level, in.rows, in.columns);
     for (int64_t bin = 0; bin < in.Bins(); ++bin) {
       const int64_t shift = in.position_sensitive ? bin * in.outputs : 0;
-      const int64_t from = std::max(low, shift), to = std::min(high, shift + in.outputs);
-      if (from >= to) continue;
-      const T* source = upstream + (r * in.Bins() + bin) * in.outputs + (from - shift);
+      const T* source = upstream + (r * in.Bins() + bin) * in.outputs;
       ScatterBin(
-          grid, bin / in.columns, bin % in.columns, source, level.width, levels.channels, to - from, map + from);
+          grid, bin / in.columns, bin % in.columns, source, begin, end, level.width, levels.channels, in.outputs,
+          map + shift);
     }
   }
 }
@@ -307,25 +316,26 @@ void RoiPoolForward(const Levels<const T>& levels, const Rois<T>& in, int64_t be
   }
 }
 
-// Gradient of RoIPool for the channels [low, high) of one image: it goes to the first greatest cell, row by row.
+// Gradient of RoIPool for a band of one image: it goes to the first greatest cell, row by row.
 // What was greatest is found again, which is cheaper than to write and read its place for every output.
 template <class T>
 void RoiPoolBackward(
     const Levels<const T>& levels, const Levels<T>& gradients, const Rois<T>& in, const T* upstream, int64_t image,
-    int64_t low, int64_t high) {
+    Band band) {
   for (int64_t r = 0; r < in.count; ++r) {
     const T* roi = in.rois + r * 5;
     if (!IsReal(roi, in.levels_of[r], levels) || static_cast<int64_t>(roi[0]) != image) continue;
     const Level<const T>& level = levels.level[in.levels_of[r]];
-    const int64_t shift = image * level.height * level.width * levels.channels + low;
+    const int64_t shift = image * level.height * level.width * levels.channels;
+    const int64_t begin = band.Begin(level.height), end = band.End(level.height);
     const T* map = level.map + shift;
     T* gradient = gradients.level[in.levels_of[r]].map + shift;
     for (int64_t bin = 0; bin < in.Bins(); ++bin) {
       const Cells cells(roi, level, in.rows, in.columns, bin);
-      if (cells.Empty()) continue;
-      const T* source = upstream + (r * in.Bins() + bin) * in.outputs + low;
+      if (cells.Empty() || cells.y0 >= end || cells.y1 <= begin) continue;
+      const T* source = upstream + (r * in.Bins() + bin) * in.outputs;
       // Narrower blocks: what is greatest and what is still to give both stay in registers.
-      ForBlocks<T, 4>(high - low, [&](auto block, int64_t c) {
+      ForBlocks<T, 4>(in.outputs, [&](auto block, int64_t c) {
         using Vector = typename decltype(block)::Vector;
         constexpr int kPacks = decltype(block)::kPacks;
         Vector best[kPacks], open[kPacks];
@@ -333,12 +343,13 @@ void RoiPoolBackward(
 #pragma GCC unroll 8
         for (int k = 0; k < kPacks; ++k) open[k] = reinterpret_cast<const Vector*>(source + c)[k];
         cells.ForEach(level.width, [&](int64_t where) {
+          const bool inside = where >= begin * level.width && where < end * level.width;
           const Vector* cell = reinterpret_cast<const Vector*>(map + where * levels.channels + c);
           Vector* target = reinterpret_cast<Vector*>(gradient + where * levels.channels + c);
 #pragma GCC unroll 8
           for (int k = 0; k < kPacks; ++k) {
             const auto here = cell[k] == best[k];
-            target[k] += here ? open[k] : Vector{};
+            if (inside) target[k] += here ? open[k] : Vector{};
             open[k] = here ? Vector{} : open[k];
           }
         });

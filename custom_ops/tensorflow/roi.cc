@@ -20,16 +20,16 @@ void ForwardRois(
 }
 
 template <class T, class Rule>
-void BackwardSlice(
+void BackwardBand(
     const Rule& rule, const Levels<const T>&, const Levels<T>& gradients, const Rois<T>& in, const T* upstream,
-    int64_t image, int64_t low, int64_t high) {
-  RoiBackward(rule, gradients, in, upstream, image, low, high);
+    int64_t image, Band band) {
+  RoiBackward(rule, gradients, in, upstream, image, band);
 }
 template <class T>
-void BackwardSlice(
+void BackwardBand(
     const MakeMaximum::Rule&, const Levels<const T>& levels, const Levels<T>& gradients, const Rois<T>& in,
-    const T* upstream, int64_t image, int64_t low, int64_t high) {
-  RoiPoolBackward(levels, gradients, in, upstream, image, low, high);
+    const T* upstream, int64_t image, Band band) {
+  RoiPoolBackward(levels, gradients, in, upstream, image, band);
 }
 
 struct Cpu {
@@ -46,22 +46,19 @@ struct Cpu {
   static tf::Status Backward(
       OpKernelContext* context, const Rule& rule, const Levels<const T>& levels, const Levels<T>& gradients,
       const Rois<T>& in, const T* upstream) {
-    // An image's channels are cut into one slice a thread, but no slice is narrower than a cache line or two.
-    const int64_t wanted = (Threads(context) + levels.images - 1) / levels.images;
-    const int64_t slices = std::max<int64_t>(1, std::min(wanted, levels.channels / 32));
-    const int64_t cost = in.count * in.Bins() * in.outputs * 8 / slices + 100000;
-    Share(context, levels.images * slices, cost, [&](int64_t begin, int64_t end) {
+    // Two bands a thread even out how full they are.
+    const int64_t bands = (2 * Threads(context) + levels.images - 1) / levels.images;
+    const int64_t cost = in.count * in.Bins() * in.outputs * 8 / bands + 100000;
+    Share(context, levels.images * bands, cost, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
-        const int64_t image = task / slices, slice = task % slices;
-        const int64_t low = levels.channels * slice / slices, high = levels.channels * (slice + 1) / slices;
+        const int64_t image = task / bands;
+        const Band band{task % bands, bands};
         for (int i = 0; i < gradients.count; ++i) {
-          const int64_t cells = gradients.level[i].height * gradients.level[i].width;
-          T* map = gradients.level[i].map + image * cells * levels.channels;
-          for (int64_t cell = 0; cell < cells; ++cell) {
-            std::fill(map + cell * levels.channels + low, map + cell * levels.channels + high, T(0));
-          }
+          const int64_t height = gradients.level[i].height, row = gradients.level[i].width * levels.channels;
+          T* map = gradients.level[i].map + image * height * row;
+          std::fill(map + band.Begin(height) * row, map + band.End(height) * row, T(0));
         }
-        BackwardSlice(rule, levels, gradients, in, upstream, image, low, high);
+        BackwardBand(rule, levels, gradients, in, upstream, image, band);
       }
     });
     return absl::OkStatus();

@@ -87,7 +87,9 @@ void Regions() {
       kerasdet::RoiForward(rule, levels, in, 0, count, out.data());
       CheckFinite(out, "a weighted sum is not finite");
       for (int64_t image = 0; image < images; ++image) {
-        kerasdet::RoiBackward(rule, gradients, in, upstream.data(), image, 0, levels.channels);
+        for (int64_t band : {0, 1, 2}) {
+          kerasdet::RoiBackward(rule, gradients, in, upstream.data(), image, kerasdet::Band{band, 3});
+        }
       }
     };
     for (int ratio : {0, 1, 2, 3}) {
@@ -101,7 +103,9 @@ void Regions() {
     kerasdet::RoiPoolForward(levels, in, 0, count, out.data());
     CheckFinite(out, "a maximum is not finite");
     for (int64_t image = 0; image < images; ++image) {
-      kerasdet::RoiPoolBackward(levels, gradients, in, upstream.data(), image, 0, levels.channels);
+      for (int64_t band : {0, 1, 2}) {
+        kerasdet::RoiPoolBackward(levels, gradients, in, upstream.data(), image, kerasdet::Band{band, 3});
+      }
     }
   }
   for (const auto& gradient : zeros) CheckFinite(gradient, "a gradient is not finite");
