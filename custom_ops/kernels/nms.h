@@ -1,8 +1,8 @@
 // Greedy and soft non-maximum suppression on the CPU. Free of any framework.
 //
 // Both take the boxes [n, 4], scores [n] and classes [n] of one image and fill indices [limit], picked scores [limit]
-// and valid [limit], by falling score, equal scores by rising index. Boxes of different classes do not touch. A box with a
-// coordinate that is not finite is never kept.
+// and valid [limit], by falling score, equal scores by rising index. Boxes of different classes do not touch. A box with
+// a coordinate that is not finite is never kept.
 #pragma once
 
 #include <algorithm>

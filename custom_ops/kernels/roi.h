@@ -1,8 +1,8 @@
 // RoI operators on the CPU. Free of any framework.
 //
 // All of them but RoIPool's maximum are separable weighted sums: a bin is the sum over its cells of a row's weight
-// times a column's weight times the cell. A rule says which cells and weights a bin has along one axis; one loop sums, one
-// scatters. Channels are innermost, so both loops run over contiguous channels.
+// times a column's weight times the cell. A rule says which cells and weights a bin has along one axis; one loop sums,
+// one scatters. Channels are innermost, so both loops run over contiguous channels.
 #pragma once
 
 #include <algorithm>
