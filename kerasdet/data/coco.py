@@ -1,12 +1,13 @@
 """Reader of COCO annotation files: boxes, crowds, masks and keypoints."""
 
+import dataclasses
 import json
 import math
 import os
 
 import numpy as np
 
-from kerasdet.data import files
+from kerasdet.data import faults, files
 from kerasdet.data.dataset import Dataset, Record, clip
 
 
@@ -59,14 +60,16 @@ def read(annotations, images, keypoints=()):
                 f"{annotations}: {place} is stated as {said[1]} x {said[0]}, and is {size[1]} x {size[0]} after its "
                 "EXIF rotation; its boxes are read as of the latter."
             )
-        boxes, inside = clip([_corners(annotation["bbox"]) for annotation in objects[image_id]], *size)
+        corners = np.float32([_corners(annotation["bbox"]) for annotation in objects[image_id]]).reshape(-1, 4)
+        boxes, inside = clip(corners, *size)
         dataset.notes += [
             f"{annotations}: annotation {objects[image_id][i]['id']} of {place} is dropped: "
             f"bbox {objects[image_id][i]['bbox']} has no area inside {size[1]} x {size[0]} pixels."
             for i in np.flatnonzero(~inside)
         ]
         kept = [objects[image_id][i] for i in np.flatnonzero(inside)]
-        dataset.records.append(_record(image_id, path, size, boxes[inside], kept, class_of, masked, len(keypoints)))
+        record = _record(image_id, path, size, boxes[inside], kept, class_of, masked, len(keypoints))
+        dataset.records.append(dataclasses.replace(record, stated=corners))
     return dataset
 
 
@@ -102,11 +105,12 @@ def _pictures(images, path):
                 raise ValueError(f"{path}: image number {index}, counted from 0, has no '{key}'.")
         image_id = picture["id"]
         if not isinstance(image_id, int) or image_id < 0:
-            raise ValueError(f"{path}: image id {image_id!r} of {picture['file_name']} is not an integer of 0 or more.")
-        if image_id in pictures:
+            faults.report(f"{path}: image id {image_id!r} of {picture['file_name']} is not an integer of 0 or more.")
+        elif image_id in pictures:
             names = f"{pictures[image_id]['file_name']} and {picture['file_name']}"
-            raise ValueError(f"{path}: two images have the id {image_id}: {names}.")
-        pictures[image_id] = picture
+            faults.report(f"{path}: two images have the id {image_id}: {names}.")
+        else:
+            pictures[image_id] = picture
     return pictures
 
 
@@ -123,11 +127,13 @@ def _objects(annotations, pictures, class_of, points, path):
     seen = set()
     for index, annotation in enumerate(annotations):
         if "id" not in annotation:
-            raise ValueError(f"{path}: annotation number {index}, counted from 0, has no 'id'.")
+            faults.report(f"{path}: annotation number {index}, counted from 0, has no 'id'.")
+            continue
         fault = "occurs twice: ids must be unique" if annotation["id"] in seen else None
         fault = fault or _fault(annotation, pictures, class_of, points)
         if fault:
-            raise ValueError(f"{path}: annotation {annotation['id']} {fault}.")
+            faults.report(f"{path}: annotation {annotation['id']} {fault}.")
+            continue
         seen.add(annotation["id"])
         objects[annotation["image_id"]].append(annotation)
     return objects

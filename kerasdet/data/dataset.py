@@ -3,8 +3,45 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from kerasdet import images
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """An image file inside a larger file, such as a TFRecord shard; its bytes are read when they are needed.
+
+    Attributes:
+        file: path of the larger file.
+        offset, length: where the image file lies in it, bytes.
+        name: the image file's own name, for messages.
+    """
+
+    file: str
+    offset: int
+    length: int
+    name: str
+
+    def __str__(self):
+        return f"{self.name} in {self.file}"
+
+    def read(self):
+        """The bytes of the image file."""
+        with open(self.file, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+    def pixels(self):
+        """The picture, [H, W, 3] uint8, upright.
+
+        Raises:
+            ValueError: one line that names the image and the file that holds it.
+        """
+        try:
+            return images.decode(self.read()).numpy()
+        except tf.errors.InvalidArgumentError:
+            raise ValueError(f"{self}: cannot be decoded as an image.") from None
 
 
 @dataclasses.dataclass
@@ -13,7 +50,7 @@ class Record:
 
     Attributes:
         id: the data set's image id, 0 or more, unique in its data set.
-        image: path of the image file, or the pixels themselves, [H, W, 3] uint8.
+        image: path of the image file, an `Encoded` one, or the pixels themselves, [H, W, 3] uint8.
         height, width: size of the upright image (EXIF orientation applied), pixels.
         boxes: [M, 4] float32, x1 y1 x2 y2, continuous pixels, inside the image, positive area.
         classes: [M] int32, 0...K-1.
@@ -21,10 +58,12 @@ class Record:
         areas: [M] float32, what COCO's size ranges go by: the mask's area where known, else the box's.
         segments: None, or M COCO segmentations (polygons or RLE).
         keypoints: None, or [M, P, 3] float32: x, y, visibility 0/1/2.
+        stated: None, or [N, 4] float32: corners of all boxes as the file states them, before clipping and dropping;
+            from them the pre-flight tells a wrong format.
     """
 
     id: int
-    image: str | np.ndarray
+    image: str | Encoded | np.ndarray
     height: int
     width: int
     boxes: np.ndarray
@@ -33,9 +72,12 @@ class Record:
     areas: np.ndarray
     segments: list | None = None
     keypoints: np.ndarray | None = None
+    stated: np.ndarray | None = None
 
     def pixels(self):
         """The picture itself, [H, W, 3] uint8."""
+        if isinstance(self.image, Encoded):
+            return self.image.pixels()
         return images.load(self.image) if isinstance(self.image, str) else self.image
 
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
-from kerasdet.data import files
+from kerasdet.data import faults, files
 from kerasdet.data.dataset import Dataset, Record, clip
 
 
@@ -47,7 +47,7 @@ def read(folder, split=None, classes=None):
     name = os.path.basename(os.path.abspath(folder))
     dataset = Dataset(name if split is None else f"{name} {split}", classes, [])
     for index, (source, page, path, size) in enumerate(zip(sources, pages, paths, sizes, strict=True)):
-        boxes, numbers, crowds = _objects(page, source, size, dataset)
+        boxes, numbers, crowds, stated = _objects(page, source, size, dataset)
         dataset.records.append(
             Record(
                 id=index,
@@ -58,6 +58,7 @@ def read(folder, split=None, classes=None):
                 classes=numbers,
                 crowds=crowds,
                 areas=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+                stated=stated,
             )
         )
     return dataset
@@ -86,7 +87,8 @@ def _parse(source):
     try:
         return ET.parse(source).getroot()
     except ET.ParseError as error:
-        raise ValueError(f"{source} is not readable XML: {error}.") from None
+        faults.report(f"{source} is not readable XML: {error}.")
+        return ET.Element("annotation")
 
 
 def _names_used(sources):
@@ -100,22 +102,28 @@ def _stated_size(page):
 
 
 def _objects(page, source, size, dataset):
-    """Boxes, class ids and crowds of a page; what is dropped is noted in the data set."""
-    boxes, numbers, crowds = [], [], []
+    """Boxes, class ids and crowds of a page, and all corners; what is dropped is noted in the data set."""
+    boxes, numbers, crowds, stated = [], [], [], []
     for index, element in enumerate(page.findall("object"), 1):
         name = (element.findtext("name") or "").strip()
         place = f"{source}: object {index} ({name})"
         if name not in dataset.classes:
-            raise ValueError(f"{place} is of none of the classes {dataset.classes}.")
-        x1, y1, x2, y2 = (_corner(element, tag, place) for tag in ("xmin", "ymin", "xmax", "ymax"))
-        box, inside = clip([x1 - 1, y1 - 1, x2, y2], *size)
+            faults.report(f"{place} is of none of the classes {dataset.classes}.")
+            continue
+        corners = [_corner(element, tag, place) for tag in ("xmin", "ymin", "xmax", "ymax")]
+        if None in corners:
+            continue
+        x1, y1, x2, y2 = corners
+        stated.append([x1 - 1, y1 - 1, x2, y2])
+        box, inside = clip(stated[-1], *size)
         if not inside.all() or x2 <= x1 or y2 <= y1:
             dataset.notes.append(f"{place} is dropped: {x1:g}, {y1:g}, {x2:g}, {y2:g} has no area in the image.")
             continue
         boxes.append(box)
         numbers.append(dataset.classes.index(name))
         crowds.append((element.findtext("difficult") or "").strip() == "1")
-    return np.array(boxes, np.float32).reshape(-1, 4), np.array(numbers, np.int32), np.array(crowds, bool)
+    boxes, stated = (np.array(rows, np.float32).reshape(-1, 4) for rows in (boxes, stated))
+    return boxes, np.array(numbers, np.int32), np.array(crowds, bool), stated
 
 
 def _corner(element, tag, place):
@@ -125,5 +133,6 @@ def _corner(element, tag, place):
     except (TypeError, ValueError):
         corner = math.nan
     if not math.isfinite(corner):
-        raise ValueError(f"{place} needs a finite number in <bndbox><{tag}>, it holds {text!r}.")
+        faults.report(f"{place} needs a finite number in <bndbox><{tag}>, it holds {text!r}.")
+        return None
     return corner
