@@ -12,6 +12,7 @@ FEW = 0.01
 # Boxes that a statement about all of them needs, and the share that fits where the format is right, however sloppy.
 _ENOUGH, _MOST = 10, 0.9
 _ORIENTATION = 0x0112
+SWAPPED = "have swapped corners"
 
 # What corners as read become if the file's four numbers meant something else. Of a file read as corners the numbers
 # are a, b, c, d; of one read as x, y, width, height they are a, b, c - a, d - b.
@@ -40,7 +41,8 @@ def misread(boxes, sizes):
         sizes: [N, 2] float32, height and width of each box's picture, pixels.
 
     Returns:
-        None, or words that go on after "the boxes": "look relative ...", "look like x, y, width, height ...".
+        None, or words that go on after "the boxes": "look relative ...", "look like x, y, width, height ...", or
+        `SWAPPED` where no format fits all.
     """
     if not len(boxes):
         return None
@@ -57,7 +59,7 @@ def misread(boxes, sizes):
     if shares[best] >= 1 - FEW:
         return f"look like {best}: read so {shares[best]:.1%} fit their picture, as they were read {good:.1%}"
     if reversed_share > FEW:
-        return f"have swapped corners: x2 < x1 or y2 < y1 in {reversed_share:.1%} of them"
+        return f"{SWAPPED}: x2 < x1 or y2 < y1 in {reversed_share:.1%} of them"
     return None
 
 
