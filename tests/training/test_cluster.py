@@ -63,7 +63,7 @@ def test_overlaps_are_those_of_all_anchors():
     )
 
 
-@pytest.mark.parametrize("size, ratio", [(26, 1.0), (60, 1.0), (40, 3.0), (30, 0.3)])
+@pytest.mark.parametrize("size, ratio", [(26, 1.0), (40, 3.0)])
 def test_fit_reaches_objects_of_one_shape(size, ratio):
     """The pyramid at hand misses them; the one that is found reaches them with few anchors a cell."""
     rng = np.random.default_rng(0)
