@@ -32,7 +32,8 @@ def make(kind="auto", tpu=""):
     """
     if kind not in KINDS:
         raise ValueError(f"strategy must be one of {KINDS}, got {kind!r}.")
-    workers = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])
+    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+    workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
     if kind == "workers" and not workers:
         raise ValueError("strategy 'workers' needs the environment variable TF_CONFIG with a cluster of workers.")
     if kind == "workers" or (kind == "auto" and len(workers) > 1):
@@ -48,8 +49,11 @@ def make(kind="auto", tpu=""):
 
 def is_chief(strategy):
     """Whether this process is the one whose files stay."""
+    if not _has_workers(strategy):
+        return True
     resolver = strategy.cluster_resolver
-    return resolver is None or resolver.task_type in (None, "", "chief") or not resolver.task_id
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
 
 
 @contextlib.contextmanager
@@ -100,9 +104,9 @@ def agreement(strategy):
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])
     def mean(value):
-        return strategy.reduce("MEAN", strategy.run(tf.identity, [value]), axis=None)
+        return strategy.reduce("MEAN", strategy.run(tf.identity, args=(value,)), axis=None)
 
-    return lambda value: float(mean(tf.constant(value, tf.float32)))
+    return lambda value: float(mean(tf.constant(float(value))))
 
 
 def _has_workers(strategy):
