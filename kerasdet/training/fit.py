@@ -79,12 +79,12 @@ def fit(
     layout = model.distribute_strategy
     saved = states.Checkpoints(pathlib.Path(run) / "checkpoints", keep)
     facts, values = (saved.newest() if resume else None) or ({**FRESH}, None)
-    plan = Plan(learning_rate, steps or 5 * evaluate_every, warmup, warmup_from, tuple(drops), evaluate_every)
+    plan = Plan(learning_rate, steps or 5 * evaluate_every, warmup, warmup_from, tuple(drops), evaluate_every, ema)
     plan = plan.for_batch(batch_size, learning_rate_for, optimizer)
 
     def prepare():
         with layout.scope():
-            solver = solvers.build(optimizer, plan.schedule(), momentum, ema)
+            solver = solvers.build(optimizer, plan.schedule(), momentum, plan.ema)
             model.compile(solver, clip_norm=clip_norm, accumulate=accumulate, terms=terms)
             solvers.set_parts(solver, model, optimizer, weight_decay, momentum, rates)
             model.optimizer.build(model.trainable_variables)

@@ -50,6 +50,7 @@ class Plan:
         steps: of the run, a multiple of `evaluate_every`.
         warmup, warmup_from, drops: see `Schedule`.
         evaluate_every: steps between evaluations.
+        ema: momentum of the averaged weights, or None.
     """
 
     learning_rate: float
@@ -58,6 +59,7 @@ class Plan:
     warmup_from: float
     drops: tuple
     evaluate_every: int
+    ema: float | None = None
 
     def __post_init__(self):
         self.evaluate_every = max(min(self.evaluate_every, self.steps), 1)
@@ -92,7 +94,7 @@ class Plan:
         return dataclasses.replace(self, learning_rate=rate, warmup=warmup)
 
     def for_steps(self, steps):
-        """Stretches the plan to another number of steps: warm-up, drops and rounds keep their shares."""
+        """Stretches the plan to another number of steps: warm-up, drops, rounds and average keep their shares."""
         share = steps / self.steps
         return dataclasses.replace(
             self,
@@ -100,4 +102,5 @@ class Plan:
             warmup=round(self.warmup * share),
             drops=tuple(round(drop * share) for drop in self.drops),
             evaluate_every=-(-steps // self.rounds),
+            ema=None if self.ema is None else max(1 - (1 - self.ema) / share, 0.0),
         )

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kerasdet.training.schedules import Schedule
+from kerasdet.training.schedules import Plan, Schedule
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,11 @@ def test_config_makes_the_same_schedule():
     schedule = Schedule(0.01, 90_000, 500, 0.1, (60_000,), 0.5)
     again = Schedule.from_config(schedule.get_config())
     assert [float(again(s)) for s in (0, 100, 70_000)] == [float(schedule(s)) for s in (0, 100, 70_000)]
+
+
+def test_a_plan_is_stretched_with_all_its_shares():
+    """To a fifth: warm-up, drops and the horizon of the average too; the rounds stay."""
+    plan = Plan(0.1, 2500, 200, 0.001, (1500, 2000), 500, ema=0.998).for_steps(500)
+    assert (plan.steps, plan.warmup, plan.drops, plan.evaluate_every, plan.rounds) == (500, 40, (300, 400), 100, 5)
+    assert plan.ema == pytest.approx(0.99)
+    assert Plan(0.1, 100, 0, 0.001, (), 50).for_steps(10).ema is None
