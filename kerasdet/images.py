@@ -76,10 +76,14 @@ def decode(data, name="image"):
     Raises:
         tf.errors.InvalidArgumentError: for bytes of another kind, with `name`; TensorFlow's own for damaged ones.
     """
-    fault = _fault(data)
-    message = tf.strings.join([name, ": cannot be decoded as an image (", fault, ")"])
-    with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [message])]):
-        return tf.cond(_starts(_head(data), _JPEG), lambda: _jpeg(data), lambda: _other(data))
+
+    def other():
+        fault = _fault(data)
+        message = tf.strings.join([name, ": cannot be decoded as an image (", fault, ")"])
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [message])]):
+            return _other(data)
+
+    return tf.cond(_starts(_head(data), _JPEG), lambda: _jpeg(data), other)
 
 
 def check_rule(rule):
@@ -104,13 +108,33 @@ def check_rule(rule):
     return (name, *sizes)
 
 
-def preprocess(pixels, rule, multiple=1):
+def at_size(rule, size):
+    """The same resize rule at another size, as multi-scale training takes it.
+
+    Args:
+        rule: resize rule, see the module's docstring.
+        size: what its smaller side becomes, pixels; the larger one keeps its ratio to it.
+
+    Returns:
+        The changed rule.
+
+    Raises:
+        ValueError: see `check_rule`; ("keep",) has no size.
+    """
+    name, *sizes = check_rule(rule)
+    if not sizes:
+        raise ValueError("resize=('keep',) has no size to change; train at several sizes with another rule.")
+    return (name, *(round(side * size / min(sizes)) for side in sizes))
+
+
+def preprocess(pixels, rule, multiple=1, size=None):
     """Resizes and pads images of one size: what a detector sees of them.
 
     Args:
         pixels: [B, H, W, 3] or [H, W, 3], uint8 or float, 0...255.
         rule: resize rule, see the module's docstring.
         multiple: int; height and width of the result are multiples of it.
+        size: None, or that of `at_size`.
 
     Returns:
         dict of float32 tensors: `pixels` [B, H', W', 3], `windows` [B, 4], `frames` [B, 4] as in `contract`; without B
@@ -119,7 +143,7 @@ def preprocess(pixels, rule, multiple=1):
     Raises:
         ValueError: see `check_rule`.
     """
-    pixels, frames, windows = resize(pixels, rule)
+    pixels, frames, windows = resize(pixels, rule if size is None else at_size(rule, size))
     return {"pixels": pad(pixels, multiple), "windows": windows, "frames": frames}
 
 
@@ -140,6 +164,8 @@ def resize(pixels, rule):
         ValueError: see `check_rule`.
     """
     name, *sizes = check_rule(rule)
+    if list(pixels.shape[-3:-1]) == sizes and name != "shorter":
+        name = "keep"
     pixels = tf.cast(pixels, tf.float32)
     old = new = tf.stack(_sides(pixels))
     margins = tf.zeros([2], tf.int32)
@@ -173,9 +199,10 @@ def pad(pixels, multiple):
     Returns:
         The pixels, height and width rounded up to multiples of `multiple`.
     """
-    if multiple == 1:
+    missing = [-side % multiple for side in _sides(pixels)]
+    if all(isinstance(side, int) and side == 0 for side in missing) or multiple == 1:
         return pixels
-    return _surrounded(pixels, (0, 0), [-side % multiple for side in _sides(pixels)])
+    return _surrounded(pixels, (0, 0), missing)
 
 
 def to_frames(boxes, frames):

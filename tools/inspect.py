@@ -1,66 +1,74 @@
-"""Shows what the network will be trained on: a batch after its transforms, with the anchors that take each object.
+"""Shows what the network will be trained on, and what would keep it from learning.
 
     python -m tools.inspect --config=configs/retinanet/r18_shapes.py --out=runs/inspect
+    python -m tools.inspect --config=configs/retinanet/own_data.py --config.data.folder=photos --check --clean=c.json
+    python -m tools.inspect --batch=runs/mine/nonfinite.npz
 
-Anchors that are matched to an object are green, objects that no anchor reaches are red. Prints counts, sizes in network
-pixels and the share of objects that an anchor overlaps by the positive threshold.
+The first prints the pre-flight and draws a batch after its transforms: anchors that take an object are green, objects
+that no anchor reaches are red. --check opens every picture and checks every annotation; it exits with 1 if something is
+wrong. --batch draws a batch that a run saved when its loss was not finite.
 """
 
 import os
+import sys
 
-import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import boxes, data, draw, runs
-from kerasdet.data import pipeline
-from kerasdet.targets import assign
+from kerasdet import runs
+from kerasdet.data import faults, pipeline, validate
+from kerasdet.training import look
+from kerasdet.training.preflight import preflight
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
 OUT = flags.DEFINE_string("out", "inspection", "Folder for the pictures.")
-BATCHES = flags.DEFINE_integer("batches", 25, "Batches to count over; the first is drawn.")
-GREEN, RED = (0, 170, 60), (230, 30, 30)
-flags.mark_flag_as_required("config")
+IMAGES = flags.DEFINE_integer("images", 200, "Pictures that the pre-flight looks at as the network gets them.")
+CHECK = flags.DEFINE_bool("check", False, "Open every picture and check every annotation instead.")
+CLEAN = flags.DEFINE_string("clean", None, "With --check: COCO file to write, without what is at fault.")
+BATCH = flags.DEFINE_string("batch", None, "Draw a saved batch instead, a .npz file.")
 
 
 def main(_):
-    config = CONFIG.value
-    dataset = data.read(**config.data.train)
-    model = runs.build(config.model, dataset.classes)
+    if BATCH.value:
+        return show(BATCH.value)
+    if CONFIG.value is None:
+        raise ValueError("give a --config, or a --batch.")
+    return check(CONFIG.value) if CHECK.value else inspect(CONFIG.value)
+
+
+def show(path):
+    images, objects = look.load_batch(path)
+    print("\n".join(look.describe_batch(images, objects)))
+    names = [f"class {i}" for i in range(objects["classes"].max(initial=0) + 1)]
+    print(f"{len(look.draw_batch(images, objects, names, OUT.value))} pictures written to {OUT.value}")
+
+
+def check(config):
+    with faults.listed() as refused:
+        datasets = runs.datasets(config, OUT.value)
+    wrong = False
+    for dataset, part in zip(datasets, ("", "_validation"), strict=True):
+        findings = validate.check(dataset, refused if not part else ())
+        print(findings.text(), flush=True)
+        wrong |= bool(findings.faults)
+        if CLEAN.value:
+            path = part.join(os.path.splitext(CLEAN.value))
+            root = validate.write(findings.clean, path)
+            print(f"{len(findings.clean)} pictures written to {path}; read it with images={root!r}")
+    sys.exit(int(wrong))
+
+
+def inspect(config):
+    train, validation = runs.datasets(config, OUT.value)
+    if "backbone_weights" in config.model:
+        config.model.backbone_weights = None
+    model = runs.build(config.model, train.classes)
     transforms = config.train.get("transforms", ())
-    batches = pipeline.load(dataset, model.preprocess, config.train.batch_size, training=True, transforms=transforms)
-    os.makedirs(OUT.value, exist_ok=True)
-    sizes, kinds, reached = [], [], []
-    for number, (images, objects) in enumerate(batches.take(BATCHES.value)):
-        anchors = model.anchors(images["pixels"].shape[1:3])
-        best = np.array([np.max(boxes.iou(one, anchors), axis=1, initial=0) for one in objects["boxes"]])
-        real = (objects["classes"].numpy() >= 0) & ~objects["crowds"].numpy()
-        low, high = np.split(objects["boxes"].numpy()[real], 2, axis=-1)
-        sizes += np.sqrt(np.prod(high - low, axis=-1)).tolist()
-        kinds += objects["classes"].numpy()[real].tolist()
-        reached += (best[real] >= model.positive).tolist()
-        if number == 0:
-            match = assign.by_iou(anchors, objects, model.positive, model.negative)
-            missed = real & (best < model.positive)
-            _draw(images, objects, anchors.numpy(), match.positive.numpy(), missed, dataset.classes)
-    for note in dataset.notes:
-        print(note)
-    print(f"{dataset.name}: {len(kinds)} objects in {BATCHES.value} batches")
-    for kind, name in enumerate(dataset.classes):
-        print(f"  {name:24s} {kinds.count(kind)}")
-    if sizes:
-        marks = np.percentile(sizes, (0, 10, 50, 90, 100))
-        print("square root of area, network pixels (0, 10, 50, 90, 100 %): " + ", ".join(f"{m:.0f}" for m in marks))
-        print(f"share of objects that an anchor overlaps by {model.positive}: {np.mean(reached):.3f}")
-    print(f"pictures written to {OUT.value}")
-
-
-def _draw(images, objects, anchors, matched, missed, names):
-    for i, pixels in enumerate(images["pixels"].numpy()):
-        picture = draw.outline(pixels, anchors[matched[i]], GREEN, width=1)
-        picture = draw.boxes(picture, objects["boxes"][i].numpy(), objects["classes"][i].numpy(), names)
-        picture = draw.outline(picture, objects["boxes"][i].numpy()[missed[i]], RED, width=3)
-        picture.save(os.path.join(OUT.value, f"{int(images['ids'][i]):06d}_{i}.png"))
+    print("\n".join(train.notes + validation.notes))
+    print(preflight(model, train, validation, transforms, IMAGES.value))
+    stream = pipeline.load(train, model.preprocess, config.train.batch_size, training=True, transforms=transforms)
+    images, objects = next(iter(stream))
+    print(f"{len(look.draw_batch(images, objects, train.classes, OUT.value, model))} pictures written to {OUT.value}")
 
 
 if __name__ == "__main__":

@@ -2,5 +2,6 @@
 
 from kerasdet.data.dataset import Dataset, Record
 from kerasdet.data.read import read
+from kerasdet.data.split import split
 
-__all__ = ["Dataset", "Record", "read"]
+__all__ = ["Dataset", "Record", "read", "split"]

@@ -1,14 +1,13 @@
 """Reader of COCO annotation files: boxes, crowds, masks and keypoints."""
 
-import dataclasses
 import json
 import math
 import os
 
 import numpy as np
 
-from kerasdet.data import faults, files
-from kerasdet.data.dataset import Dataset, Record, clip
+from kerasdet.data import faults, files, objects
+from kerasdet.data.dataset import Dataset
 
 
 def read(annotations, images, keypoints=()):
@@ -17,7 +16,8 @@ def read(annotations, images, keypoints=()):
     Classes are numbered 0...K-1 in the order of their category ids. An image without annotations is a background image.
     Boxes are clipped to the image; one that keeps no area is dropped, with a line in the data set's `notes`. They are
     read as boxes of the upright picture, which is what annotation tools show, even where the file states the size of
-    the picture before its EXIF rotation; that too is noted.
+    the picture before its EXIF rotation; that too is noted. A category named "ignore" or the like is no class but
+    marks regions to ignore.
 
     Args:
         annotations: path of the json file.
@@ -36,8 +36,9 @@ def read(annotations, images, keypoints=()):
     categories = _categories(content["categories"], annotations)
     pictures = _pictures(content["images"], annotations)
     keypoints = tuple(keypoints) or _keypoint_names(categories, annotations)
-    class_of = {category["id"]: index for index, category in enumerate(categories)}
-    objects = _objects(content["annotations"], pictures, class_of, len(keypoints), annotations)
+    classes, numbers, ignored = objects.numbered([category["name"] for category in categories], annotations)
+    class_of = {category["id"]: numbers[category["name"]] for category in categories}
+    found = _objects(content["annotations"], pictures, class_of, len(keypoints), annotations)
 
     paths = [os.path.join(images, picture["file_name"]) for picture in pictures.values()]
     files.require(paths, annotations)
@@ -46,39 +47,40 @@ def read(annotations, images, keypoints=()):
 
     dataset = Dataset(
         name=os.path.splitext(os.path.basename(annotations))[0],
-        classes=[category["name"] for category in categories],
+        classes=classes,
         records=[],
-        category_ids=list(class_of),
+        category_ids=[category_id for category_id, index in class_of.items() if index != objects.IGNORE],
         keypoints=keypoints,
-        notes=_left_out(content["annotations"], keypoints, annotations),
+        notes=ignored + _left_out(content["annotations"], keypoints, annotations),
     )
     masked = all(annotation.get("segmentation") for annotation in content["annotations"])
-    for image_id, path, size, said in zip(pictures, paths, sizes, stated, strict=True):
-        place = f"image {image_id} ({path})"
-        if said not in (None, size):
-            dataset.notes.append(
-                f"{annotations}: {place} is stated as {said[1]} x {said[0]}, and is {size[1]} x {size[0]} after its "
-                "EXIF rotation; its boxes are read as of the latter."
-            )
-        corners = np.float32([_corners(annotation["bbox"]) for annotation in objects[image_id]]).reshape(-1, 4)
-        boxes, inside = clip(corners, *size)
-        dataset.notes += [
-            f"{annotations}: annotation {objects[image_id][i]['id']} of {place} is dropped: "
-            f"bbox {objects[image_id][i]['bbox']} has no area inside {size[1]} x {size[0]} pixels."
-            for i in np.flatnonzero(~inside)
-        ]
-        kept = [objects[image_id][i] for i in np.flatnonzero(inside)]
-        record = _record(image_id, path, size, boxes[inside], kept, class_of, masked, len(keypoints))
-        dataset.records.append(dataclasses.replace(record, stated=corners))
+    for (image_id, rows), path, size, said in zip(found.items(), paths, sizes, stated, strict=True):
+        poses = [row.get("keypoints") or [0] * 3 * len(keypoints) for row in rows]
+        objects.add(
+            dataset,
+            image_id,
+            path,
+            size,
+            boxes=[_corners(row["bbox"]) for row in rows],
+            numbers=[class_of[row["category_id"]] for row in rows],
+            place=lambda i, rows=rows, image=f"image {image_id} ({path})": (
+                f"{annotations}: annotation {rows[i]['id']} of {image}, bbox {rows[i]['bbox']},"
+            ),
+            crowds=[row.get("iscrowd", 0) for row in rows],
+            areas=[row.get("area") for row in rows],
+            segments=[row["segmentation"] for row in rows] if masked else None,
+            keypoints=np.reshape(poses, (len(rows), len(keypoints), 3)) if keypoints else None,
+            stated_size=said,
+        )
     return dataset
 
 
 def _load(path):
-    with open(path, encoding="utf-8-sig") as file:
-        try:
-            content = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path} is not a json file: {error}.") from None
+    text = files.text(path)
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a json file: {error}.") from None
     for key in ("images", "categories", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{path} is not a COCO annotation file: it has no list '{key}'.")
@@ -123,7 +125,7 @@ def _keypoint_names(categories, path):
 
 def _objects(annotations, pictures, class_of, points, path):
     """The checked annotations of every image."""
-    objects = {image_id: [] for image_id in pictures}
+    found = {image_id: [] for image_id in pictures}
     seen = set()
     for index, annotation in enumerate(annotations):
         if "id" not in annotation:
@@ -135,8 +137,8 @@ def _objects(annotations, pictures, class_of, points, path):
             faults.report(f"{path}: annotation {annotation['id']} {fault}.")
             continue
         seen.add(annotation["id"])
-        objects[annotation["image_id"]].append(annotation)
-    return objects
+        found[annotation["image_id"]].append(annotation)
+    return found
 
 
 def _fault(annotation, pictures, class_of, points):
@@ -187,21 +189,3 @@ def _stated_size(picture):
 def _corners(bbox):
     x, y, width, height = bbox
     return x, y, x + width, y + height
-
-
-def _record(image_id, path, size, boxes, annotations, class_of, masked, points):
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    stated = [annotation.get("area") for annotation in annotations]
-    poses = [annotation.get("keypoints") or [0] * 3 * points for annotation in annotations]
-    return Record(
-        id=image_id,
-        image=path,
-        height=size[0],
-        width=size[1],
-        boxes=boxes,
-        classes=np.array([class_of[annotation["category_id"]] for annotation in annotations], np.int32),
-        crowds=np.array([annotation.get("iscrowd", 0) for annotation in annotations], bool),
-        areas=np.array([box if said is None else said for box, said in zip(areas, stated, strict=True)], np.float32),
-        segments=[annotation["segmentation"] for annotation in annotations] if masked else None,
-        keypoints=np.array(poses, np.float32).reshape(-1, points, 3) if points else None,
-    )

@@ -50,7 +50,8 @@ class Record:
 
     Attributes:
         id: the data set's image id, 0 or more, unique in its data set.
-        image: path of the image file, an `Encoded` one, or the pixels themselves, [H, W, 3] uint8.
+        image: path of the image file, an `Encoded` one, the window of a picture (`data.tiles`), or the pixels
+            themselves, [H, W, 3] uint8.
         height, width: size of the upright image (EXIF orientation applied), pixels.
         boxes: [M, 4] float32, x1 y1 x2 y2, continuous pixels, inside the image, positive area.
         classes: [M] int32, 0...K-1.
@@ -76,9 +77,9 @@ class Record:
 
     def pixels(self):
         """The picture itself, [H, W, 3] uint8."""
-        if isinstance(self.image, Encoded):
-            return self.image.pixels()
-        return images.load(self.image) if isinstance(self.image, str) else self.image
+        if isinstance(self.image, np.ndarray):
+            return self.image
+        return images.load(self.image) if isinstance(self.image, str) else self.image.pixels()
 
 
 @dataclasses.dataclass

@@ -1,6 +1,6 @@
 """From a `Dataset` to batches of (images, objects), the dicts of `contract`.
 
-Every batch is a pure function of the seed and the step: pictures are drawn by a stateless shuffle of their numbers and
+Every batch is a pure function of the seed and the step: pictures and sizes are drawn by `order`, and pictures are
 augmented with seeds made of the picture's number and its place in the stream. A run that resumes at a step sees the
 batches that it would have seen.
 """
@@ -9,15 +9,17 @@ import contextlib
 
 import numpy as np
 import tensorflow as tf
-from pycocotools import mask as rle
 
-from kerasdet import images as image
+from kerasdet.data import order, pictures, segments
 from kerasdet.data import transforms as augment
 
 MASK_SIDE = 112
 
 
-def load(dataset, preprocess, batch_size, training=False, transforms=(), masks=False, seed=0, start=0):
+def load(
+    dataset, preprocess, batch_size, training=False, transforms=(), masks=False, seed=0, start=0, sizes=(), every=10,
+    repeat_rare=None, part=(0, 1),
+):  # fmt: skip
     """Makes the batches.
 
     Args:
@@ -29,30 +31,56 @@ def load(dataset, preprocess, batch_size, training=False, transforms=(), masks=F
         masks: whether objects carry masks.
         seed: of the stream.
         start: step to start at.
+        sizes: in training, sides of which one is drawn every `every` batches and takes the place of the resize rule's,
+            as YOLOv2 trains (arXiv:1612.08242, section 2: 320, 352 ... 608, every 10).
+        every: batches between draws.
+        repeat_rare: in training, the share of the pictures below which a class is rare and its pictures come more
+            often, see `order.repeat_factors`; LVIS takes 0.001.
+        part: (i, n): only the i-th of n equal parts of every training batch, for the i-th of n workers.
 
     Returns:
         A `tf.data.Dataset` of (images, objects).
 
     Raises:
-        ValueError: the data set is empty, or has no masks where they are asked for.
+        ValueError: the data set is empty, or has no masks where they are asked for; `sizes`, `every` or `repeat_rare`
+            make no sense.
     """
     if not len(dataset):
         raise ValueError(f"{dataset.name} holds no images.")
     if masks and any(record.segments is None for record in dataset.records):
         raise ValueError(f"{dataset.name} has images without segmentations; load it with masks=False.")
+    _check_draws(training, sizes, every, repeat_rare)
     sample = _sampler(dataset, masks)
+    factors = None if repeat_rare is None else order.repeat_factors(dataset, repeat_rare)
+
+    def number(place):
+        if not training:
+            return place
+        return order.shuffled(place, len(dataset), seed) if factors is None else order.repeated(place, factors, seed)
+
+    def draw(seed):
+        return sample(tf.random.stateless_uniform([], seed, 0, len(dataset), tf.int64))
 
     def one(place):
-        index = _shuffled(place, len(dataset), seed) if training else place
+        index = number(place)
         # Stateless ops take int32 seeds; a run of 2**31 pictures may repeat.
         picture_seed = tf.stack([tf.cast(index, tf.int32) + seed, tf.cast(place % 2**31, tf.int32)])
-        return _finished(augment.apply(sample(index), transforms, picture_seed), preprocess)
+        changed = augment.apply(sample(index), transforms, picture_seed, draw)
+        if not sizes:
+            return _finished(changed, preprocess(changed["pixels"]))
+        kind = order.switched(place // batch_size, every, len(sizes), seed)
+        rules = [lambda size=size: preprocess(changed["pixels"], size=size) for size in sizes]
+        return _finished(changed, tf.switch_case(kind, rules))
 
     places = tf.data.Dataset.range(start * batch_size, np.iinfo(np.int64).max if training else len(dataset))
-    pictures = places.map(one, num_parallel_calls=tf.data.AUTOTUNE)
-    images, objects = pictures.element_spec
+    share = batch_size // part[1]
+    if part[1] > 1:
+        places = places.filter(lambda place: place % batch_size // share == part[0])
+        places = places.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    samples = places.map(one, num_parallel_calls=tf.data.AUTOTUNE)
+    images, objects = samples.element_spec
     padding = dict.fromkeys(images), {**dict.fromkeys(objects), "classes": -1}
-    batches = pictures.padded_batch(batch_size, padding_values=padding)
+    batches = samples.padded_batch(share, padding_values=padding)
     if not training:
         batches = batches.map(lambda images, objects: _filled(images, objects, batch_size))
     return batches.prefetch(tf.data.AUTOTUNE)
@@ -77,12 +105,13 @@ def named(*datasets):
         raise
 
 
-def _shuffled(place, count, seed):
-    """The picture at a place of the endless stream: pass p over the data is the p-th stateless shuffle."""
-    order = tf.stack([tf.constant(seed, tf.int64), place // count])
-    return tf.random.experimental.index_shuffle(
-        place % count, tf.cast(order, tf.int32), tf.constant(count - 1, tf.int64)
-    )
+def _check_draws(training, sizes, every, repeat_rare):
+    if not training and (sizes or repeat_rare is not None):
+        raise ValueError("sizes and repeat_rare belong to training; evaluation sees every picture once, at one size.")
+    if not all(isinstance(size, int) and size > 0 for size in sizes) or every < 1:
+        raise ValueError(f"sizes must be whole pixels above 0 and every at least 1, got {sizes} and {every}.")
+    if repeat_rare is not None and not 0 < repeat_rare <= 1:
+        raise ValueError(f"repeat_rare must be a share of the pictures in 0...1, got {repeat_rare}.")
 
 
 def _sampler(dataset, masks):
@@ -98,15 +127,7 @@ def _sampler(dataset, masks):
     if dataset.keypoints:
         columns["keypoints"] = np.concatenate([record.keypoints for record in records]).astype(np.float32)
     columns = {name: tf.constant(values) for name, values in columns.items()}
-    if all(isinstance(record.image, str) for record in records):
-        paths = tf.constant([record.image for record in records])
-
-        def pixels(index):
-            return image.read(paths[index])
-    else:
-
-        def pixels(index):
-            return tf.ensure_shape(tf.numpy_function(lambda i: records[i].pixels(), [index], tf.uint8), [None, None, 3])
+    read = pictures.reader([record.image for record in records])
 
     def sample(index):
         objects = {name: values[splits[index] : splits[index + 1]] for name, values in columns.items()}
@@ -116,23 +137,16 @@ def _sampler(dataset, masks):
             objects["mask_frames"] = objects["boxes"]
         if dataset.keypoints:
             objects["keypoint_pairs"] = tf.constant(_mirror_images(dataset.keypoints), tf.int32)
-        return {"pixels": pixels(index), "ids": ids[index], **objects}
+        return {"pixels": read(index), "ids": ids[index], **objects}
 
     return sample
 
 
-def _finished(sample, preprocess):
-    """Splits an augmented sample into images and objects in network pixels."""
-    sample.pop("keypoint_pairs", None)
-    images = {**preprocess(sample.pop("pixels")), "ids": sample.pop("ids")}
-    frame = images["frames"]
-    for key in ("boxes", "mask_frames"):
-        if key in sample:
-            sample[key] = image.to_frames(sample[key], frame)
-    if "keypoints" in sample:
-        points, seen = tf.split(sample["keypoints"], [2, 1], axis=-1)
-        sample["keypoints"] = tf.concat([points * frame[:2] + frame[2:], seen], axis=-1)
-    return images, sample
+def _finished(sample, seen):
+    """Splits an augmented sample into images, as `preprocess` returned them, and objects in network pixels."""
+    sample = augment.moved(sample, seen["frames"])
+    objects = {key: sample[key] for key in sample.keys() - {"pixels", "ids", "keypoint_pairs"}}
+    return {**seen, "ids": sample["ids"]}, objects
 
 
 def _filled(images, objects, batch_size):
@@ -152,21 +166,12 @@ def _grids(record):
     """The record's masks [M, S, S] uint8, each sampled on a grid over its object's box."""
     grids = np.zeros([len(record.boxes), MASK_SIDE, MASK_SIDE], np.uint8)
     for grid, segment, (x1, y1, x2, y2) in zip(grids, record.segments, record.boxes, strict=True):
-        whole = _decoded(segment, record.height, record.width)
+        whole = segments.decode(segment, record.height, record.width)
         steps = (np.arange(MASK_SIDE) + 0.5) / MASK_SIDE
         rows = np.clip(np.int32(y1 + steps * (y2 - y1)), 0, record.height - 1)
         columns = np.clip(np.int32(x1 + steps * (x2 - x1)), 0, record.width - 1)
         grid[:] = whole[np.ix_(rows, columns)]
     return grids
-
-
-def _decoded(segment, height, width):
-    """A COCO segmentation (polygons, or RLE of either kind) as [H, W] uint8."""
-    if isinstance(segment, list):
-        segment = rle.merge(rle.frPyObjects(segment, height, width))
-    elif isinstance(segment["counts"], list):
-        segment = rle.frPyObjects(segment, height, width)
-    return rle.decode(segment)
 
 
 def _mirror_images(names):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kerasdet import images as image
 from kerasdet import ops
+from kerasdet import tiles as tile
 from kerasdet.targets.assign import over_replicas
 
 
@@ -35,7 +36,8 @@ class Detector(keras.Model, metaclass=_Complete):
     """A detector: `network`, `loss_terms` and `detections` make it train, validate, detect, save and export.
 
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
-    its terms in `terms`.
+    its terms in `terms` and in `class_heads` the layers, by the attributes that lead to them, whose last axis holds the
+    outputs of every class, anchor by anchor.
 
     Args:
         classes: names of the classes, or their number.
@@ -47,6 +49,9 @@ class Detector(keras.Model, metaclass=_Complete):
     """
 
     terms = ()
+    # IoU above which the weaker of two boxes of a class is dropped; where tiles overlap, too.
+    suppression = 0.5
+    class_heads = ()
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
@@ -60,12 +65,17 @@ class Detector(keras.Model, metaclass=_Complete):
         self.resize = tuple(resize)
         self.multiple = multiple
         self.trackers = {term: keras.metrics.Mean(term) for term in ("loss", *self.terms)}
-        self.clip_norm = None
+        self.clip_norm, self.accumulate, self.counted = None, 1, self.terms
 
     @property
     def num_classes(self):
         """K, the number of classes."""
         return len(self.classes)
+
+    @property
+    def class_outputs(self):
+        """Names of an anchor's outputs in `class_heads`; a softmax over a background too has a name more."""
+        return self.classes
 
     def network(self, images, training=False):
         """Runs once a picture.
@@ -105,16 +115,17 @@ class Detector(keras.Model, metaclass=_Complete):
         """
         raise NotImplementedError
 
-    def preprocess(self, pixels):
+    def preprocess(self, pixels, size=None):
         """From pixels of a picture to what the network sees; training, `detect` and exports all call this.
 
         Args:
             pixels: [B, H, W, 3] or [H, W, 3], uint8 or float32, RGB 0...255.
+            size: another smaller side for the resize rule, pixels; training at several sizes takes it.
 
         Returns:
             `pixels`, `windows` and `frames` of the images dict, batched as the input is.
         """
-        return image.preprocess(pixels, self.resize, self.multiple)
+        return image.preprocess(pixels, self.resize, self.multiple, size)
 
     def call(self, images):
         """Detects.
@@ -132,12 +143,14 @@ class Detector(keras.Model, metaclass=_Complete):
         found = self.detections(self.network(images), images)
         return {**found, "boxes": image.from_frames(found["boxes"], images["frames"])}
 
-    def detect(self, pictures, above=0.3):
+    def detect(self, pictures, above=0.3, tiles=None):
         """Detects in files or arrays of any size.
 
         Args:
             pictures: a path or array [H, W, 3] uint8 RGB, or a list of them.
             above: least score of what is returned, 0...1; for looking at, metrics take all.
+            tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.tiles`, and what they show
+                is merged; for small objects in large pictures.
 
         Returns:
             For each picture a dict of `boxes` [D, 4] in its pixels, `scores` [D], `classes` [D] and `names`, by falling
@@ -147,18 +160,24 @@ class Detector(keras.Model, metaclass=_Complete):
             ValueError: a file is missing or is no image; the line names it.
         """
         if not isinstance(pictures, (list, tuple)):
-            return self.detect([pictures], above)[0]
+            return self.detect([pictures], above, tiles)[0]
         pixels = (image.load(p) if isinstance(p, (str, os.PathLike)) else np.asarray(p) for p in pictures)
-        return [self._detect_one(one, above) for one in pixels]
+        return [self._detect_one(one, above, tiles) for one in pixels]
 
-    def _detect_one(self, pixels, above):
+    def _detect_one(self, pixels, above, tiles):
         if pixels.ndim != 3 or pixels.shape[-1] != 3:
             raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
-        found = {k: v[0].numpy() for k, v in self._detect_graph(np.float32(pixels[None])).items()}
-        keep = np.arange(found.pop("counts"))
-        keep = keep[found["scores"][keep] >= above]
-        found = {k: v[keep] for k, v in found.items()}
+        height, width, _ = pixels.shape
+        windows = [(0, 0, width, height)] if tiles is None else tile.windows(height, width, *tiles)
+        parts = [self._found(pixels[y1:y2, x1:x2]) for x1, y1, x2, y2 in windows]
+        found = parts[0] if tiles is None else tile.merged(parts, windows, self.suppression)
+        found = {k: v[found["scores"] >= above] for k, v in found.items()}
         return {**found, "names": [self.classes[i] for i in found["classes"]]}
+
+    def _found(self, pixels):
+        found = {k: v[0].numpy() for k, v in self._detect_graph(np.float32(pixels[None])).items()}
+        count = found.pop("counts")
+        return {k: v[:count] for k, v in found.items()}
 
     @property
     def _detect_graph(self):
@@ -174,28 +193,59 @@ class Detector(keras.Model, metaclass=_Complete):
 
     # Training: what `compile`, `fit` and `evaluate` of Keras need.
 
-    def compile(self, optimizer, clip_norm=None, **kwargs):
+    def compile(self, optimizer, clip_norm=None, accumulate=1, terms=None, **kwargs):
         """As `keras.Model.compile`.
 
         Args:
             optimizer: a Keras optimizer.
             clip_norm: greatest global norm of the gradients, over all replicas; Keras' own would clip each replica.
+            accumulate: parts that a replica's batch is taken in, one after another, to save memory. Each part's terms
+                are divided by the part's own counts, and the mean over the parts is the loss: equal to the loss of the
+                whole batch where terms are means over images.
+            terms: names of the loss terms that count; None for all. Weights that only the others reach stay.
             kwargs: to Keras.
+
+        Raises:
+            ValueError: a term is unknown.
         """
+        if not set(terms or ()) <= set(self.terms):
+            raise ValueError(f"terms must be some of {self.terms}, got {terms!r}.")
         super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
-        self.clip_norm = clip_norm
+        self.clip_norm, self.accumulate, self.counted = clip_norm, accumulate, tuple(terms or self.terms)
 
     def train_step(self, data):
-        images, objects = data
+        images, _ = data
+        sums, gradients = dict.fromkeys(self.terms, 0.0), None
+        for i in range(self.accumulate):
+            # A part waits for the one before, or the graph would hold the activations of both.
+            with tf.control_dependencies([g for g in gradients or () if g is not None]):
+                part = self._part(data, i)
+            terms, more = self._gradients(*part)
+            gradients = more if gradients is None else [_sum(a, b) for a, b in zip(gradients, more, strict=True)]
+            sums = {name: sums[name] + value / self.accumulate for name, value in terms.items()}
+        reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
+        gradients, variables = map(list, zip(*reached, strict=True))
+        if self.clip_norm is not None:
+            gradients = self._clip(gradients)
+        self.optimizer.apply(gradients, variables)
+        return self._track(sums, images)
+
+    def _part(self, data, i):
+        if self.accumulate == 1:
+            return data
+        size = tf.shape(data[0]["ids"])[0] // self.accumulate
+        return tf.nest.map_structure(lambda entry: entry[i * size : (i + 1) * size], data)
+
+    def _gradients(self, images, objects):
+        """The loss terms of a part of the batch, and the gradients of its share of the loss."""
         with tf.GradientTape() as tape:
             outputs = self.network(images, training=True)
             terms = self.loss_terms(outputs, objects, images, training=True)
-            loss = self.optimizer.scale_loss(tf.add_n(list(terms.values())))
-        gradients = tape.gradient(loss, self.trainable_variables)
-        if self.clip_norm is not None:
-            gradients = self._clip(gradients)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return self._track(terms, images)
+            loss = self.optimizer.scale_loss(self._loss(terms) / self.accumulate)
+        return terms, tape.gradient(loss, self.trainable_variables)
+
+    def _loss(self, terms):
+        return tf.add_n([terms[name] for name in self.counted])
 
     def test_step(self, data):
         images, objects = data
@@ -203,7 +253,7 @@ class Detector(keras.Model, metaclass=_Complete):
         return self._track(self.loss_terms(outputs, objects, images, training=False), images)
 
     def make_train_function(self, force=False):
-        """As Keras' own, but it notes the seconds spent waiting for data in `waited`."""
+        """As Keras' own, but it notes the seconds spent waiting for data in `waited`, and the batch in `batch`."""
         if self.train_function is not None and not force:
             return
         strategy = self.distribute_strategy
@@ -221,6 +271,7 @@ class Detector(keras.Model, metaclass=_Complete):
             begin = time.perf_counter()
             data = next(iterator)
             self.waited += time.perf_counter() - begin
+            self.__dict__["batch"] = data  # Keras would wrap and track what is set as an attribute
             return traced["step"](data)
 
         self.waited = 0.0
@@ -237,7 +288,7 @@ class Detector(keras.Model, metaclass=_Complete):
         """Means over images; a replica holds its share of a sum, hence the factor."""
         replicas = self.distribute_strategy.num_replicas_in_sync
         weight = tf.reduce_sum(tf.cast(images["ids"] >= 0, tf.float32))
-        for name, value in {"loss": tf.add_n(list(terms.values())), **terms}.items():
+        for name, value in {"loss": self._loss(terms), **terms}.items():
             self.trackers[name].update_state(value * replicas, sample_weight=weight)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
@@ -275,3 +326,8 @@ class Detector(keras.Model, metaclass=_Complete):
         with ops.portable():
             archive.add_endpoint("serving_default", lambda images: self(images), input_signature=[pixels])
             archive.write_out(filepath, **kwargs)
+
+
+def _sum(a, b):
+    """Of two gradients, of which one of a weight that the loss does not reach is None."""
+    return b if a is None else a if b is None else a + b

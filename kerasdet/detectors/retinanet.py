@@ -46,6 +46,7 @@ class RetinaNet(Detector):
     """
 
     terms = ("class", "box")
+    class_heads = ("class_head/predictor",)
 
     def __init__(
         self, classes, backbone="resnet50", backbone_weights=None, norm="frozen", levels=(3, 7), extra_from="c",

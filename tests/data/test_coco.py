@@ -146,6 +146,35 @@ def test_stated_sizes_cost_no_decoding(write, monkeypatch):
     assert len(coco.read(*write())) == 2
 
 
+def test_ignored_category_hides_every_class(write):
+    def change(content):
+        content["categories"].append({"id": 5, "name": "ignored regions"})
+        content["annotations"][0]["category_id"] = 5
+
+    dataset = coco.read(*write(change))
+    record = dataset.records[0]
+    assert (dataset.classes, dataset.category_ids) == (("egg", "crack"), (3, 7))
+    assert record.classes.tolist() == [0, 1, 0] and record.crowds.all() and len(record.segments) == 3
+    np.testing.assert_array_equal(record.boxes[:2], np.float32([[10, 5, 30, 20]] * 2))
+    assert "'ignored regions' is no class" in dataset.notes[0]
+
+
+def test_empty_and_missized_pictures(write, tmp_path):
+    paths = write()
+    Image.new("RGB", (55, 40)).save(tmp_path / "b.png")
+    dataset = coco.read(*paths)
+    assert dataset.records[0].width == 55 and "image 12" in dataset.notes[0] and "is 55 x 40" in dataset.notes[0]
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"b\.png: cannot be opened as an image \(it is empty\)"):
+        coco.read(*paths)
+
+
+def test_ten_thousand_objects(write):
+    one = CONTENT["annotations"][1]
+    paths = write(lambda c: c.update(annotations=[{**one, "id": number} for number in range(10_000)]))
+    assert coco.read(*paths).records[0].boxes.shape == (10_000, 4)
+
+
 REFUSED = {
     "unknown category": (lambda c: c["annotations"][1].update(category_id=4), "annotation 2 .*category_id 4"),
     "unknown image": (lambda c: c["annotations"][1].update(image_id=99), "annotation 2 .*image 99"),

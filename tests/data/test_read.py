@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from kerasdet.data import read, shapes
+from kerasdet.data.read import splits
 
 BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
 XML = """
@@ -97,3 +98,27 @@ def test_json_file_needs_its_images_and_no_split(tmp_path):
 def test_foreign_options_are_refused(tmp_path):
     with pytest.raises(TypeError, match="images"):
         read("shapes", "val", images="photos")
+
+
+def test_coco_beside_the_images(tmp_path):
+    for split in ("train", "valid"):
+        _coco(tmp_path / split / "_annotations.coco.json")
+        Image.new("RGB", (9, 9)).save(tmp_path / split / "1.png")
+    assert splits(tmp_path) == ["train", "valid"]
+    assert read(tmp_path, "val").records[0].image == str(tmp_path / "valid" / "1.png")
+
+
+def test_splits(tmp_path):
+    assert splits("shapes") == ["train", "val"]
+    for name in ("train2017", "val2017"):
+        _coco(tmp_path / f"annotations/instances_{name}.json")
+    assert splits(tmp_path) == ["train", "val"]
+
+
+def test_table_has_no_split(tmp_path):
+    (tmp_path / "boxes.csv").write_text("1.png,1,2,3,4,egg\n")
+    _pictures(tmp_path / "photos")
+    dataset = read(tmp_path / "boxes.csv", images=tmp_path / "photos", format="xywh")
+    assert dataset.records[0].boxes.tolist() == [[1, 2, 4, 6]] and splits(tmp_path / "boxes.csv") == []
+    with pytest.raises(ValueError, match="give no split"):
+        read(tmp_path / "boxes.csv", "train", format="xywh")

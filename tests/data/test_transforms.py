@@ -311,5 +311,12 @@ def test_no_objects():
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="transforms must be some of .*'flip'.*, got 'mosaic'"):
-        transforms.apply(scene(), [("mosaic",)], seeds(1)[0])
+    with pytest.raises(ValueError, match="transforms must be some of .*'flip'.*, got 'mosaik'"):
+        transforms.apply(scene(), [("mosaik",)], seeds(1)[0])
+
+
+def test_settings_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"'zoom' takes the settings \['low', 'high', 'fill'\], got \[0.5\]"):
+        transforms.apply(scene(), [("zoom", 0.5)], seeds(1)[0])
+    with pytest.raises(ValueError, match="mosaic mixes pictures of a data set"):
+        transforms.apply(scene(), [("mosaic", 64)], seeds(1)[0])

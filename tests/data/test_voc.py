@@ -148,6 +148,65 @@ def test_missing_files(folder):
         voc.read(folder, "train")
 
 
+def test_list_of_a_class(folder):
+    """Its second column says whether the class is in the picture; all are in the split. A name may end on a number."""
+    _write(folder, "photo 1", SIZE)
+    Image.new("RGB", (60, 40)).save(folder / "JPEGImages" / "photo 1.jpg")
+    (folder / "ImageSets/Main/egg_val.txt").write_text("first  1\nsecond -1\nthird  0\nphoto 1\n")
+    assert [os.path.basename(record.image) for record in voc.read(folder, "egg_val").records] == [
+        "first.jpg", "second.jpg", "third.jpg", "photo 1.jpg",
+    ]  # fmt: skip
+    assert voc.splits(folder) == ["train", "val"]
+
+
+def test_devkit(folder, tmp_path_factory):
+    kit = tmp_path_factory.mktemp("VOCdevkit")
+    (kit / "VOC2007").symlink_to(folder)
+    assert len(voc.read(kit, "train")) == len(voc.read(kit / "VOC2007", "train")) == 2
+    (kit / "VOC2012").symlink_to(folder)
+    with pytest.raises(ValueError, match="several years; give one of them: .*VOC2007, .*VOC2012"):
+        voc.read(kit, "train")
+
+
+def test_encodings(folder):
+    """A page is read as its first line says; a name that is not UTF-8 is refused."""
+    page = f"<annotation>{SIZE}{_object('œuf', (11, 6, 30, 20))}</annotation>"
+    for code in ("iso-8859-15", "utf-16"):
+        (folder / "Annotations/first.xml").write_bytes(f'<?xml version="1.0" encoding="{code}"?>{page}'.encode(code))
+        assert "œuf" in voc.read(folder, "train").classes
+    (folder / "Annotations/first.xml").write_bytes(page.encode("iso-8859-15"))
+    with pytest.raises(ValueError, match=r"first\.xml is not readable XML"):
+        voc.read(folder, "train")
+    _write(folder, "first", SIZE)
+    for part, end in (("Annotations", b"xml"), ("JPEGImages", b"jpg")):
+        os.rename(folder / part / f"third.{end.decode()}", os.fsencode(folder / part) + b"/caf\xe9." + end)
+    with pytest.raises(ValueError, match=r"the file name '.*caf\\udce9\.xml' is not UTF-8, of 1 such") as error:
+        voc.read(folder)
+    assert str(error.value).isprintable()
+
+
+def test_ignored_objects_hide_every_class(folder):
+    _write(folder, "second", SIZE + _object("DontCare", (11, 6, 30, 20)))
+    dataset = voc.read(folder, "train")
+    record = dataset.records[0]
+    assert dataset.classes == ("aphid", "crack", "egg") and "'DontCare' is no class" in dataset.notes[0]
+    assert record.classes.tolist() == [0, 1, 2] and record.crowds.all()
+    np.testing.assert_array_equal(record.boxes, np.float32([[10, 5, 30, 20]] * 3))
+
+
+def test_a_slip_of_the_keyboard_is_noted(folder):
+    _write(folder, "first", SIZE + _object("crack", (1, 2, 3, 4)) * 40 + _object("crak", (1, 2, 9, 9)))
+    assert "class 'crak' has 1 of 40 'crack': is it misspelt?" in voc.read(folder, "train").notes[0]
+
+
+def test_a_wrong_size_is_noted_and_that_of_the_file_taken(folder):
+    Image.new("RGB", (50, 30)).save(folder / "JPEGImages/first.jpg")
+    dataset = voc.read(folder, "train")
+    record = dataset.records[1]
+    assert (record.height, record.width) == (30, 50) and record.boxes.max() == 50
+    assert "first.jpg) is stated as 60 x 40, and is 50 x 30" in dataset.notes[0]
+
+
 @pytest.mark.skipif("KERASDET_DATA" not in os.environ, reason="KERASDET_DATA names no folder of real data")
 def test_real_folders():
     folder = os.path.join(os.environ["KERASDET_DATA"], "bccd")

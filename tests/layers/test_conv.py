@@ -219,3 +219,32 @@ def test_setting_trainable_freezes_a_batch_norm():
     layer.build(x.shape)
     layer.trainable = False
     np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
+
+
+@pytest.mark.parametrize("channels, groups", [(64, 32), (48, 16), (8, 8)])
+def test_group_norm_and_its_gradient(channels, groups):
+    """Against the formula in NumPy, and its gradient by automatic differentiation in double precision."""
+    layer = norm.build("group")
+    x, upstream = 3 + 2 * draw(2, 5, 7, channels), draw(2, 5, 7, channels, seed=2)
+    layer.build(x.shape)
+    randomize(layer)
+
+    def plain(x, gamma, beta):
+        parts = tf.reshape(x, [2, 5 * 7, groups, channels // groups])
+        mean = tf.reduce_mean(parts, [1, 3], keepdims=True)
+        variance = tf.reduce_mean((parts - mean) ** 2, [1, 3], keepdims=True)
+        return tf.reshape((parts - mean) / tf.sqrt(variance + 1e-5), x.shape) * gamma + beta
+
+    inputs = [tf.constant(value, tf.float64) for value in (x, layer.gamma.numpy(), layer.beta.numpy())]
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        expected = plain(*inputs)
+    gradients = tape.gradient(expected, inputs, tf.constant(upstream, tf.float64))
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    found = tape.gradient(y, [x, layer.gamma.value, layer.beta.value], upstream)
+    for one, other in zip(found, gradients, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

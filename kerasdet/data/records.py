@@ -1,0 +1,271 @@
+"""Sharded TFRecord files: written from any data set, in parallel and restartable; read with the pictures in place."""
+
+import glob
+import hashlib
+import json
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from kerasdet.data import examples, files, objects, tfrecord
+from kerasdet.data.dataset import Dataset
+
+MANIFEST = "manifest.json"
+_LABELS, _MARK = "label_map.pbtxt", "fingerprint.txt"
+# Some 50 MB of photos: what a kill can cost each worker.
+_SHARD_IMAGES = 250
+
+
+def write(dataset, folder, shards=None, workers=4):
+    """Writes a data set as shards with a manifest. Image files are copied byte for byte.
+
+    A shard appears under its name when it is whole: after a kill, the same call goes on with those that are missing.
+
+    Args:
+        dataset: a `Dataset`.
+        folder: for one split, empty or with shards of the same data set.
+        shards: number of files; by default one for 250 images.
+        workers: threads; each holds one picture at a time.
+
+    Raises:
+        ValueError: one line; the data set is empty, or the folder holds shards of another one.
+    """
+    if not len(dataset):
+        raise ValueError(f"{dataset.name} holds no images.")
+    folder = os.fspath(folder)
+    shards = min(shards or -(-len(dataset) // _SHARD_IMAGES), len(dataset))
+    os.makedirs(folder, exist_ok=True)
+    _claim(folder, _fingerprint(dataset, shards))
+    parts = np.array_split(np.arange(len(dataset)), shards)
+    names = [f"records-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
+    with (
+        tqdm(total=len(dataset), unit="image", desc=folder, mininterval=1) as progress,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        jobs = [
+            pool.submit(_write_shard, dataset, part, os.path.join(folder, name), progress)
+            for part, name in zip(parts, names, strict=True)
+        ]
+        try:
+            hashes = [job.result() for job in jobs]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    items = [
+        f"item {{\n  id: {number}\n  name: {json.dumps(name, ensure_ascii=False)}\n}}\n"
+        for number, name in enumerate(dataset.classes, 1)
+    ]
+    _replace(os.path.join(folder, _LABELS), "".join(items))
+    manifest = {
+        "name": dataset.name,
+        "classes": dataset.classes,
+        "category_ids": dataset.category_ids,
+        "keypoints": dataset.keypoints,
+        "notes": dataset.notes,
+        "images": len(dataset),
+        "objects": sum(len(record.boxes) for record in dataset.records),
+        "shards": [
+            {"file": name, "images": len(part), "bytes": os.path.getsize(os.path.join(folder, name)), "sha256": code}
+            for name, part, code in zip(names, parts, hashes, strict=True)
+        ],
+    }
+    _replace(os.path.join(folder, MANIFEST), json.dumps(manifest, indent=1, ensure_ascii=False))
+
+
+def read(folder, split=None, classes=None, verify=False):
+    """Reads shards that `write` made, or others made for the TF Object Detection API.
+
+    Args:
+        folder: with a manifest, or with files named `*.tfrecord*` or `*.record*`.
+        split: a folder in the folder, or what the names of its shards begin with; None takes all.
+        classes: names in the order of the class ids; by default the manifest's, those of a `*.pbtxt` label map, or all
+            `image/object/class/text`, sorted.
+        verify: compare every shard's SHA-256 with the manifest; else its size only.
+
+    Returns:
+        `Dataset` whose pictures are `Encoded`.
+
+    Raises:
+        ValueError: one line that names the shard and the record; or no classes are known.
+        FileNotFoundError: one line; shards are missing.
+    """
+    folder = os.fspath(folder)
+    if split is not None and os.path.isdir(os.path.join(folder, split)):
+        folder, split = os.path.join(folder, split), None
+    manifest = _manifest(folder, verify)
+    if manifest:
+        if split is not None:
+            raise ValueError(f"{folder} holds one split; split={split!r} is no folder in it.")
+        shards = [os.path.join(folder, shard["file"]) for shard in manifest["shards"]]
+    else:
+        shards = shards_of(folder, split)
+    found = []
+    for shard in shards:
+        found += tfrecord.examples(shard, examples.PICTURE, examples.NAME, examples.READ)
+        if any(image is None for _, image in found):
+            raise ValueError(f"{shard} has examples without {examples.PICTURE}.")
+    name_of = {} if manifest else _label_map(folder)
+    given = classes
+    names = given or manifest.get("classes") or list(name_of.values()) or _texts(found)
+    classes, numbers, ignored = objects.numbered(names, folder)
+    stated = [examples.size(values) for values, _ in found]
+    sizes = stated if manifest else files.upright_sizes([image for _, image in found], stated)
+
+    dataset = Dataset(
+        name=manifest.get("name") or " ".join(filter(None, (os.path.basename(os.path.abspath(folder)), split))),
+        classes=classes,
+        records=[],
+        category_ids=()
+        if given
+        else manifest.get("category_ids") or [one for one in name_of if name_of[one] in classes],
+        keypoints=tuple(manifest.get("keypoints", ())),
+        notes=manifest.get("notes", []) + ignored,
+    )
+    masked = any(examples.has_masks(values) for values, _ in found)
+    for image_id, (values, image), size, said in zip(_ids(found), found, sizes, stated, strict=True):
+        names = examples.names(values, name_of)
+        unknown = [name for name in names if name not in numbers]
+        if unknown:
+            raise ValueError(f"{image}: an object is of class {unknown[0]!r}, which is none of {tuple(numbers)}.")
+        masked = masked and (examples.has_masks(values) or not names)
+        objects.add(
+            dataset,
+            image_id,
+            image,
+            size,
+            boxes=examples.boxes(values, *size),
+            numbers=[numbers[name] for name in names],
+            place=lambda i, image=image: f"{image}: object {i + 1}",
+            crowds=examples.crowds(values, len(names)),
+            areas=values[examples.AREA] if len(values.get(examples.AREA, ())) else None,
+            segments=examples.segments(values) if masked else None,
+            keypoints=examples.keypoints(values, len(names), len(dataset.keypoints)) if dataset.keypoints else None,
+            stated_size=said,
+        )
+    if not masked:
+        for record in dataset.records:
+            record.segments = None
+    return dataset
+
+
+def splits(folder):
+    """Names of the folders of shards in a folder, or what the names of its shards begin with."""
+    inside = glob.glob(f"*/{MANIFEST}", root_dir=folder)
+    if inside or os.path.exists(os.path.join(folder, MANIFEST)):
+        return sorted(map(os.path.dirname, inside))
+    names = {re.split(r"[-_.]", os.path.basename(path))[0] for path in shards_of(folder)}
+    return sorted(names) if len(names) > 1 else []
+
+
+def shards_of(folder, split=None):
+    """Paths of the shards in a folder, sorted.
+
+    Raises:
+        FileNotFoundError: one line; there are none.
+    """
+    found = sorted(glob.glob(os.path.join(folder, f"{split or ''}*")))
+    found = [path for path in found if re.search(r"\.(tf)?records?(-\d+-of-\d+)?$", path)]
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no shards {split or ''}*.tfrecord or {split or ''}*.record.")
+    return found
+
+
+def _claim(folder, fingerprint):
+    """Marks the folder as this data set's, or refuses."""
+    path = os.path.join(folder, _MARK)
+    if os.path.exists(path) and files.text(path).strip() != fingerprint:
+        raise ValueError(f"{folder} holds shards of another data set or of another number; choose an empty folder.")
+    if not os.path.exists(path) and glob.glob(os.path.join(folder, "*.tfrecord")):
+        raise ValueError(f"{folder} holds shards that are none of ours; choose an empty folder.")
+    _replace(path, fingerprint)
+
+
+def _fingerprint(dataset, shards):
+    """Changes with every image, box and name that is to be written."""
+    code = hashlib.sha256(repr((dataset.name, dataset.classes, dataset.category_ids, shards)).encode())
+    for record in dataset.records:
+        state = os.stat(record.image) if isinstance(record.image, str) else None
+        image = (record.image, state.st_size, state.st_mtime_ns) if state else record.image
+        code.update(repr((record.id, None if isinstance(image, np.ndarray) else image)).encode())
+        arrays = [record.boxes, record.classes, record.crowds, record.areas, record.keypoints, record.image]
+        for array in arrays:
+            code.update(array.tobytes() if isinstance(array, np.ndarray) else b"")
+        code.update(json.dumps(record.segments).encode())
+    return code.hexdigest()
+
+
+def _write_shard(dataset, part, path, progress):
+    """Writes a shard if it is not there; gives its SHA-256."""
+    if os.path.exists(path):
+        progress.update(len(part))
+    else:
+        with tf.io.TFRecordWriter(f"{path}.part") as writer:
+            for index in part:
+                writer.write(examples.encode(dataset, dataset.records[index]).SerializeToString())
+                progress.update()
+        os.replace(f"{path}.part", path)
+    return _sha256(path)
+
+
+def _manifest(folder, verify):
+    """The manifest of a folder, checked against its shards; empty where there is none."""
+    path = os.path.join(folder, MANIFEST)
+    if not os.path.exists(path):
+        if os.path.exists(os.path.join(folder, _MARK)):
+            raise ValueError(f"{folder} has no {MANIFEST}: writing was cut off; call it again to go on.")
+        return {}
+    manifest = json.loads(files.text(path))
+    paths = [os.path.join(folder, shard["file"]) for shard in manifest["shards"]]
+    files.require(paths, path)
+    for shard, place in zip(manifest["shards"], paths, strict=True):
+        size = os.path.getsize(place)
+        if size != shard["bytes"]:
+            raise ValueError(f"{place} has {size} bytes, in {MANIFEST} {shard['bytes']}: copy it again.")
+        if verify and _sha256(place) != shard["sha256"]:
+            raise ValueError(f"{place} has another SHA-256 than in {MANIFEST}: copy it again.")
+    return manifest
+
+
+def _label_map(folder):
+    """Class name by number, from the one label map (*.pbtxt) in a folder; empty where there is none."""
+    found = sorted(glob.glob(os.path.join(folder, "*.pbtxt")))
+    if len(found) > 1:
+        raise ValueError(f"{folder} has several label maps: {', '.join(map(os.path.basename, found))}; leave one.")
+    names = {}
+    for item in re.findall(r"item\s*\{(.*?)\}", files.text(found[0]) if found else "", re.DOTALL):
+        fields = dict(re.findall(r"(\w+)\s*:\s*(\d+|\"(?:[^\"\\\\]|\\\\.)*\"|'[^']*')", item))
+        name = fields.get("display_name") or fields.get("name")
+        if "id" not in fields or not name:
+            raise ValueError(f"{found[0]}: an item needs id and name, it holds {' '.join(item.split())!r}.")
+        names[int(fields["id"])] = json.loads(name) if name.startswith('"') else name.strip("'")
+    return dict(sorted(names.items()))
+
+
+def _texts(found):
+    """All class names that examples hold as text, sorted."""
+    return sorted({name for values, _ in found for name in examples.names(values, {})})
+
+
+def _ids(found):
+    """The source ids where they are numbers of 0 or more that differ, else positions."""
+    ids = [b"".join(values.get(examples.SOURCE, ())) for values, _ in found]
+    good = all(one.isdigit() for one in ids) and len({int(one) for one in ids}) == len(ids)
+    return [int(one) for one in ids] if good else list(range(len(ids)))
+
+
+def _sha256(path):
+    code = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            code.update(block)
+    return code.hexdigest()
+
+
+def _replace(path, text):
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.part", path)

@@ -1,0 +1,29 @@
+"""Input work on other machines: batches from a tf.data service."""
+
+import tensorflow as tf
+
+
+def served(stream, dataset, address):
+    """Lets the workers of a tf.data service make the batches.
+
+    Pictures are dealt out among the service's workers, each to one of them. With one worker the batches are those of
+    `pipeline.load`, in order; with several no picture comes twice in a pass, but which ones share a batch, and so a
+    rerun or a resumed run, is no longer exact.
+
+    Args:
+        stream: of `pipeline.load`.
+        dataset: its `Dataset`; the service's workers read its files under the same paths.
+        address: of the service's dispatcher, "grpc://host:port".
+
+    Returns:
+        A `tf.data.Dataset`.
+
+    Raises:
+        ValueError: the address is none, or the data set holds arrays instead of files.
+    """
+    if not address.startswith("grpc://"):
+        raise ValueError(f"data_service must be an address like grpc://host:5000, got {address!r}.")
+    if not all(isinstance(record.image, str) for record in dataset.records):
+        raise ValueError(f"data_service: {dataset.name} holds its pictures in memory; the service reads files only.")
+    dealt = tf.data.experimental.service.ShardingPolicy.DYNAMIC
+    return stream.apply(tf.data.experimental.service.distribute(processing_mode=dealt, service=address))

@@ -1,0 +1,79 @@
+"""Color and light; objects stay as they are."""
+
+import tensorflow as tf
+
+
+def color(sample, seed, brightness=0.125, contrast=0.5, saturation=0.5, hue=0.05):
+    """Changes brightness, contrast, saturation and hue at random, each by up to its share.
+
+    Args:
+        sample, seed: see `transforms`.
+        brightness: greatest shift, as a share of 255.
+        contrast, saturation: factors are drawn from 1 - x ... 1 + x.
+        hue: greatest shift, as a share of the circle.
+    """
+    shares = tf.unstack(tf.random.stateless_uniform([4], seed, -1.0, 1.0))
+    pixels = tf.cast(sample["pixels"], tf.float32) / 255.0 + brightness * shares[0]
+    pixels = tf.clip_by_value(tf.image.adjust_contrast(pixels, 1 + contrast * shares[1]), 0.0, 1.0)
+    pixels = tf.image.adjust_saturation(pixels, 1 + saturation * shares[2])
+    pixels = tf.image.adjust_hue(pixels, hue * shares[3])
+    return {**sample, "pixels": tf.clip_by_value(pixels, 0.0, 1.0) * 255.0}
+
+
+def hsv(sample, seed, hue=0.015, saturation=0.7, value=0.4):
+    """Shifts the hue and scales saturation and value, as the later YOLO releases do, whose gains are the defaults.
+
+    Args:
+        sample, seed: see `transforms`.
+        hue: greatest shift, as a share of the circle.
+        saturation, value: factors are drawn from 1 - x ... 1 + x.
+    """
+    shares = tf.unstack(tf.random.stateless_uniform([3], seed, -1.0, 1.0))
+    # Of pixels in 0...255 the value is so, too. Channels apart: a product with a vector of three takes far longer.
+    angle, purity, light = tf.split(tf.image.rgb_to_hsv(tf.cast(sample["pixels"], tf.float32)), 3, axis=-1)
+    angle += hue * shares[0]
+    angle -= tf.floor(angle)
+    purity = tf.minimum(purity * (1 + saturation * shares[1]), 1.0)
+    light = tf.minimum(light * (1 + value * shares[2]), 255.0)
+    return _with(sample, tf.image.hsv_to_rgb(tf.concat([angle, purity, light], axis=-1)))
+
+
+def photometric(sample, seed, brightness=32.0, contrast=0.5, saturation=0.5, hue=18.0, probability=0.5, shuffle=0.0):
+    """SSD's distortion of color (arXiv:1512.02325, section 2.2, in the order of its release).
+
+    Brightness, contrast, saturation and hue in this order or, as likely, contrast last; each happens or not.
+
+    Args:
+        sample, seed: see `transforms`.
+        brightness: greatest shift, of 255.
+        contrast, saturation: factors are drawn from 1 - x ... 1 + x; contrast scales from black.
+        hue: greatest turn, degrees.
+        probability: of each change.
+        shuffle: probability that the channels trade places; 0 in the release.
+    """
+    lots = tf.unstack(tf.random.stateless_uniform([6], seed))
+    shares = tf.unstack(tf.random.stateless_uniform([4], tf.random.fold_in(seed, 1), -1.0, 1.0))
+    late = tf.where(lots[5] < 0.5, 1.0, 0.0)  # added to a lot, 1 forbids
+    steps = (
+        (lots[0], lambda pixels: pixels + brightness * shares[0]),
+        (lots[1] + late, lambda pixels: pixels * (1 + contrast * shares[1])),
+        (lots[2], lambda pixels: tf.image.adjust_saturation(pixels, 1 + saturation * shares[2])),
+        (lots[3], lambda pixels: tf.image.adjust_hue(pixels, hue / 360.0 * shares[3])),
+        (lots[1] + 1 - late, lambda pixels: pixels * (1 + contrast * shares[1])),
+    )
+    pixels = tf.cast(sample["pixels"], tf.float32)
+    for lot, step in steps:
+
+        def changed(step=step, pixels=pixels):
+            return tf.clip_by_value(step(pixels), 0.0, 255.0)
+
+        pixels = tf.cond(lot < probability, changed, lambda pixels=pixels: pixels)
+    order = tf.random.experimental.index_shuffle(tf.range(3), tf.random.fold_in(seed, 2), 2)
+    pixels = tf.cond(lots[4] < shuffle, lambda: tf.gather(pixels, order, axis=-1), lambda: pixels)
+    return _with(sample, pixels)
+
+
+def _with(sample, pixels):
+    """The sample with other pixels, in the type of its own: what is of 8 bits stays so, and is moved sooner."""
+    dtype = sample["pixels"].dtype
+    return {**sample, "pixels": tf.saturate_cast(tf.round(pixels) if dtype.is_integer else pixels, dtype)}

@@ -1,0 +1,163 @@
+"""Windows, mirrors and turns: pixels move as they are, and boxes, masks and keypoints with them."""
+
+import tensorflow as tf
+
+from kerasdet import boxes as box
+from kerasdet import images as image
+
+# An object of which less than this share stays in the picture is ignored instead of learned.
+VISIBLE = 0.3
+
+OBJECTS = ("boxes", "classes", "crowds", "masks", "mask_frames", "keypoints")
+
+
+def flip(sample, seed, probability=0.5):
+    """Mirrors left and right. `keypoint_pairs` [P] int32 of the sample names each point's mirror image."""
+
+    def flipped():
+        mirrored = _mirrored(sample, 1)
+        if "keypoints" in sample:
+            mirrored["keypoints"] = tf.gather(mirrored["keypoints"], sample["keypoint_pairs"], axis=1)
+        return mirrored
+
+    return tf.cond(chance(seed, probability), flipped, lambda: sample)
+
+
+def flip_vertical(sample, seed, probability=0.5):
+    """Mirrors top and bottom."""
+    return tf.cond(chance(seed, probability), lambda: _mirrored(sample, 0), lambda: sample)
+
+
+def rotate(sample, seed):
+    """Turns counterclockwise by 0, 90, 180 or 270 degrees, each as likely."""
+    turns = tf.random.stateless_uniform([], seed, 0, 4, tf.int32)
+    steps = (
+        (turns % 2 == 1, _transposed),
+        ((turns == 1) | (turns == 2), lambda sample: _mirrored(sample, 0)),
+        (turns >= 2, lambda sample: _mirrored(sample, 1)),
+    )
+    for needed, step in steps:
+        sample = tf.cond(needed, lambda step=step, sample=sample: step(sample), lambda sample=sample: sample)
+    return sample
+
+
+def window(sample, seed, x1, y1, x2, y2, fill=114.0):
+    """Cuts the window x1, y1, x2, y2 of whole pixels, which may reach over the border; see `crop`."""
+    del seed
+    return crop(sample, tf.constant([y1, x1]), tf.constant([y2 - y1, x2 - x1]), fill)
+
+
+def crop(sample, start, size, fill=114.0, visible=VISIBLE):
+    """Cuts a window, which may reach over the picture's border.
+
+    Objects are clipped to the window. Of those that lose more than 1 - `visible` of their area, what is left is
+    ignored.
+
+    Args:
+        sample: the sample dict.
+        start: (y, x) of the window's corner, int32 pixels, may be negative.
+        size: (height, width) of the window.
+        fill: value outside the picture, 0...255, or one for each of red, green and blue.
+        visible: least share of an object's area, 0...1.
+
+    Returns:
+        The changed sample; pixels keep their type.
+    """
+    left, top = tf.unstack(-tf.cast(tf.reverse(start, [0]), tf.float32))
+    sample = moved({**sample, "pixels": cut(sample["pixels"], start, size, fill)}, tf.stack([1.0, 1.0, left, top]))
+    height, width = tf.unstack(tf.cast(size, tf.float32))
+    clipped = box.clip(sample["boxes"], tf.stack([0.0, 0.0, width, height]))
+    share = tf.math.divide_no_nan(box.area(clipped), box.area(sample["boxes"]))
+    sample["boxes"] = clipped
+    sample["crowds"] |= (share < visible) & (share > 0)
+    if "keypoints" in sample:
+        points, seen = tf.split(sample["keypoints"], [2, 1], axis=-1)
+        outside = tf.reduce_any((points < 0) | (points > [width, height]), axis=-1, keepdims=True)
+        sample["keypoints"] = tf.concat([points, tf.where(outside, 0.0, seen)], axis=-1)
+    return only(sample, share > 0)
+
+
+def cut(pixels, start, size, fill):
+    """The window of `crop` from pixels [H, W, 3]; each pixel is copied, none is converted."""
+    low, high = tf.maximum(start, 0), tf.minimum(start + size, tf.shape(pixels)[:2])
+    before, after = low - start, start + size - high
+    inside = pixels[low[0] : high[0], low[1] : high[1]]
+
+    def bar(height, width):
+        return tf.broadcast_to(tf.cast(fill, pixels.dtype), [height, width, 3])
+
+    def surrounded():
+        rows = tf.concat([bar(high[0] - low[0], before[1]), inside, bar(high[0] - low[0], after[1])], 1)
+        return tf.concat([bar(before[0], size[1]), rows, bar(after[0], size[1])], 0)
+
+    return tf.cond(tf.reduce_any(before + after > 0), surrounded, lambda: inside)
+
+
+def resized(sample, size):
+    """Resamples a sample bilinearly to (height, width), int32 pixels."""
+    old = tf.cast(tf.shape(sample["pixels"])[:2], tf.float32)
+    scale_y, scale_x = tf.unstack(tf.cast(size, tf.float32) / old)
+    pixels = tf.image.resize(sample["pixels"], size, "bilinear", antialias=False)
+    return moved({**sample, "pixels": pixels}, tf.stack([scale_x, scale_y, 0.0, 0.0]))
+
+
+def moved(sample, frame):
+    """Maps boxes, mask frames and keypoints.
+
+    Args:
+        sample: the sample dict.
+        frame: [4] float32, scale x, scale y, offset x, offset y, as in `contract`.
+
+    Returns:
+        The changed sample, its pixels as they were.
+    """
+    sample = {**sample}
+    for key in {"boxes", "mask_frames"} & sample.keys():
+        sample[key] = image.to_frames(sample[key], frame)
+    if "keypoints" in sample:
+        points, seen = tf.split(sample["keypoints"], [2, 1], axis=-1)
+        sample["keypoints"] = tf.concat([points * frame[:2] + frame[2:], seen], axis=-1)
+    return sample
+
+
+def only(sample, keep):
+    """Keeps the chosen objects; here, unbatched, no shape depends on their number."""
+    return {key: tf.boolean_mask(value, keep) if key in OBJECTS else value for key, value in sample.items()}
+
+
+def chance(seed, probability):
+    """True with a probability."""
+    return tf.random.stateless_uniform([], seed) < probability
+
+
+def _mirrored(sample, axis):
+    """Mirrors along an axis of the picture: 0 turns it upside down, 1 left to right."""
+    side = tf.cast(tf.shape(sample["pixels"])[axis], tf.float32)
+    x = 1 - axis
+
+    def mirrored(boxes):
+        parts = tf.unstack(boxes, num=4, axis=-1)
+        parts[x], parts[x + 2] = side - parts[x + 2], side - parts[x]
+        return tf.stack(parts, axis=-1)
+
+    sample = {**sample, "pixels": tf.reverse(sample["pixels"], [axis]), "boxes": mirrored(sample["boxes"])}
+    if "masks" in sample:
+        sample["masks"] = tf.reverse(sample["masks"], [axis + 1])
+        sample["mask_frames"] = mirrored(sample["mask_frames"])
+    if "keypoints" in sample:
+        parts = tf.unstack(sample["keypoints"], num=3, axis=-1)
+        parts[x] = tf.where(parts[2] > 0, side - parts[x], parts[x])
+        sample["keypoints"] = tf.stack(parts, axis=-1)
+    return sample
+
+
+def _transposed(sample):
+    """Swaps rows and columns."""
+    sample = {**sample, "pixels": tf.transpose(sample["pixels"], [1, 0, 2])}
+    sample["boxes"] = tf.gather(sample["boxes"], [1, 0, 3, 2], axis=-1)
+    if "masks" in sample:
+        sample["masks"] = tf.transpose(sample["masks"], [0, 2, 1])
+        sample["mask_frames"] = tf.gather(sample["mask_frames"], [1, 0, 3, 2], axis=-1)
+    if "keypoints" in sample:
+        sample["keypoints"] = tf.gather(sample["keypoints"], [1, 0, 2], axis=-1)
+    return sample

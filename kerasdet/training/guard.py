@@ -1,0 +1,70 @@
+"""Stops a run whose loss is not finite, and keeps what is needed to find out why."""
+
+import math
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class Guard(keras.callbacks.Callback):
+    """Stops at the first loss term that is not finite and saves the batch as `nonfinite.npz`.
+
+    It costs nothing: Keras has made numbers of a step's logs before it calls any callback.
+
+    Args:
+        folder: where to save.
+        start: step that the run starts at.
+    """
+
+    def __init__(self, folder, start):
+        super().__init__()
+        self.path = pathlib.Path(folder) / "nonfinite.npz"
+        self.step = start
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        terms = {name: logs[name] for name in self.model.terms if not math.isfinite(logs[name])}
+        for name, value in terms.items():
+            images, objects = whole(self.model.distribute_strategy, self.model.batch)
+            save_batch(self.path, images, objects)
+            ids = [int(i) for i in images["ids"] if i >= 0]
+            raise FloatingPointError(
+                f"the loss term '{name}' is {value} at step {self.step}, images {ids}: lower the learning rate, "
+                f"lengthen the warm-up or check the annotations; the batch is saved as {self.path}."
+            )
+
+
+def check_weights(model, step):
+    """Checks that a model can be saved.
+
+    Raises:
+        FloatingPointError: a weight is not finite; the line names it and the step.
+    """
+    for weight in model.weights:
+        if not bool(tf.reduce_all(tf.math.is_finite(tf.cast(weight, tf.float32)))):
+            raise FloatingPointError(
+                f"the weight {weight.path} is not finite at step {step}: lower the learning rate or clip_norm; "
+                "the run's last checkpoint and model stay as they are."
+            )
+
+
+def whole(strategy, batch):
+    """A batch as this process's replicas hold it, as NumPy arrays."""
+
+    def joined(entry):
+        return np.concatenate([value.numpy() for value in strategy.experimental_local_results(entry)])
+
+    return tuple({name: joined(entry) for name, entry in part.items()} for part in batch)
+
+
+def save_batch(path, images, objects):
+    """Writes a batch as one NumPy file.
+
+    Args:
+        path: of the file.
+        images, objects: the dicts of `contract`, of arrays; keys in the file are "images/pixels", "objects/boxes" ...
+    """
+    parts = {"images": images, "objects": objects}
+    np.savez_compressed(path, **{f"{part}/{name}": value for part, d in parts.items() for name, value in d.items()})

@@ -1,0 +1,45 @@
+"""SIGTERM, which cloud machines send before they vanish: the step ends, a checkpoint is written, exit code 0."""
+
+import contextlib
+import signal
+import threading
+
+import keras
+
+
+class Preemption(keras.callbacks.Callback):
+    """After the step during which this process, or another worker, was asked to end: saves and exits.
+
+    Args:
+        agreed: of `strategy.agreement`.
+        save: called without arguments before the exit.
+        run: the run folder, for the message.
+    """
+
+    def __init__(self, agreed, save, run):
+        super().__init__()
+        self.agreed = agreed
+        self.save = save
+        self.run = run
+        self.asked = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.agreed(self.asked) > 0:
+            step = self.save()
+            print(f"\nasked to end: saved at step {step} in {self.run}; the same command with --resume goes on.")
+            raise SystemExit(0)
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Inside, SIGTERM asks; only a process's main thread can listen."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _ask(self, *_):
+        self.asked = True

@@ -1,0 +1,113 @@
+"""Where a model trains: one device, all devices of this machine, several machines, a TPU. One code path for all.
+
+Each replica gets its part of the same global batch and loss terms are divided by counts over the global batch, so that
+the layout changes no curve. Every worker evaluates the whole validation set and saves; what the chief writes stays.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import tempfile
+
+import tensorflow as tf
+
+KINDS = ("auto", "one", "mirrored", "workers", "tpu")
+
+
+def make(kind="auto", tpu=""):
+    """Makes a strategy; a model made inside its `scope()` trains there. Call it before anything else uses a device.
+
+    Args:
+        kind: "one" device; "mirrored" over the GPUs of this machine, or its logical CPUs; "workers", the machines of
+            the environment variable TF_CONFIG; "tpu"; "auto" takes workers if TF_CONFIG names several, else mirrored if
+            there are several GPUs, else one.
+        tpu: name or address of the TPU; "" for the local one.
+
+    Returns:
+        A `tf.distribute.Strategy`.
+
+    Raises:
+        ValueError: the kind is unknown, or TF_CONFIG is missing.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"strategy must be one of {KINDS}, got {kind!r}.")
+    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+    workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
+    if kind == "workers" and not workers:
+        raise ValueError("strategy 'workers' needs the environment variable TF_CONFIG with a cluster of workers.")
+    if kind == "workers" or (kind == "auto" and len(workers) > 1):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if kind == "tpu":
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu)
+        return tf.distribute.TPUStrategy(resolver)
+    gpus = tf.config.list_logical_devices("GPU")
+    if kind == "mirrored" or (kind == "auto" and len(gpus) > 1):
+        return tf.distribute.MirroredStrategy([device.name for device in gpus or tf.config.list_logical_devices("CPU")])
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy):
+    """Whether this process is the one whose files stay."""
+    if not _has_workers(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
+
+
+@contextlib.contextmanager
+def own_folder(strategy, folder):
+    """The folder for the chief; for others one that is thrown away, since saving reads variables on all workers."""
+    if is_chief(strategy):
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        yield pathlib.Path(folder)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield pathlib.Path(scratch)
+
+
+def batches(strategy, batch_size, accumulate, load):
+    """Shares a stream out.
+
+    Args:
+        strategy: the model's.
+        batch_size: images over all replicas.
+        accumulate: parts that a replica takes its share in.
+        load: function of `part`, as in `data.pipeline.load`, that gives the stream.
+
+    Returns:
+        A dataset of which `strategy.run` takes an element.
+
+    Raises:
+        ValueError: the replicas cannot have equal shares of equal parts.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % (replicas * accumulate):
+        raise ValueError(
+            f"batch_size must be a multiple of {replicas} replicas times accumulate={accumulate}, got {batch_size}."
+        )
+    if not _has_workers(strategy):
+        return strategy.experimental_distribute_dataset(load((0, 1)))
+
+    def worker(context):
+        stream = load((context.input_pipeline_id, context.num_input_pipelines))
+        return stream if context.num_input_pipelines == replicas else stream.rebatch(batch_size // replicas)
+
+    return strategy.distribute_datasets_from_function(worker)
+
+
+def agreement(strategy):
+    """A function from each worker's number to the mean over all, so that they decide alike; every worker calls it."""
+    if not _has_workers(strategy):
+        return float
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])
+    def mean(value):
+        return strategy.reduce("MEAN", strategy.run(tf.identity, args=(value,)), axis=None)
+
+    return lambda value: float(mean(tf.constant(float(value))))
+
+
+def _has_workers(strategy):
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

@@ -1,0 +1,45 @@
+"""Fits anchors to a data set, by k-means under 1 - IoU on its objects as the network gets them.
+
+    python -m tools.anchors --config=configs/retinanet/own_data.py --config.data.folder=photos
+
+Prints the line for the config's `model` with the share of objects reached before and after, and k priors (YOLOv2,
+section 2) for detectors that take widths and heights.
+"""
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from kerasdet import runs
+from kerasdet.training import cluster
+from kerasdet.training.preflight import advice, reach, targets
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
+RUN = flags.DEFINE_string("run", "inspection", "Run folder, for a split that is made by itself.")
+IMAGES = flags.DEFINE_integer("images", 1000, "Pictures to look at.")
+PRIORS = flags.DEFINE_integer("priors", 9, "Number of priors.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the choice of pictures and of k-means.")
+flags.mark_flag_as_required("config")
+
+
+def main(_):
+    config = CONFIG.value
+    if "backbone_weights" in config.model:
+        config.model.backbone_weights = None
+    train, _ = runs.datasets(config, RUN.value)
+    model = runs.build(config.model, train.classes)
+    seen = targets(model, train, config.train.get("transforms", ()), IMAGES.value, SEED.value)
+    boxes = np.concatenate([boxes for boxes, _ in seen])
+    if not len(boxes):
+        raise ValueError(f"{train.name} has no objects.")
+    if hasattr(model, "anchors") and hasattr(model, "positive"):
+        share = np.mean(reach(model, seen) >= model.positive)
+        print(f"the model's anchors reach {share:.3f} of {len(boxes)} objects (IoU of {model.positive} or more)")
+        print(advice(model, seen, SEED.value))
+    centers, mean = cluster.kmeans(boxes[:, 2:] - boxes[:, :2], PRIORS.value, SEED.value)
+    print(f"{len(centers)} priors, width x height in network pixels, mean IoU {mean:.3f}:")
+    print(", ".join(f"({width:.1f}, {height:.1f})" for width, height in centers))
+
+
+if __name__ == "__main__":
+    runs.script(main)
