@@ -135,7 +135,8 @@ class SSD(Detector):
         head = {"cells": self.anchors.per_cell, "size": head_size, "separable": separable, "conv": conv}
         self.class_head = Head(outputs=self.num_classes + 1, **head)
         self.box_head = Head(outputs=4, **head)
-        self.levels, self.scores, self.positive, self.negatives = tuple(levels), scores, positive, negatives
+        self.levels, self.scores, self.negatives = tuple(levels), scores, negatives
+        self.positive = self.negative = positive
         self.box_weight, self.above, self.per_class = box_weight, above, per_class
         self.suppression, self.limit = suppression, limit
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from kerasdet.detectors import SSD, RetinaNet
 from kerasdet.detectors.ssd import SSDLITE_V3
+from kerasdet.weights import tensors as named
 
 _RETINANET = {
     "normalizer": "image",
@@ -69,20 +70,12 @@ def load(model, tensors):
     Raises:
         ValueError: a tensor is missing, left over or of another shape; the line names it.
     """
-    tensors = _renamed(tensors)
-    for variable, name in variables(model):
-        if name not in tensors:
-            raise ValueError(f"the weights have no tensor '{name}'.")
-        value = tensors.pop(name)
-        value = np.transpose(value, (2, 3, 1, 0)) if np.ndim(value) == 4 else np.asarray(value)
-        if value.shape != tuple(variable.shape):
-            raise ValueError(
-                f"tensor '{name}' has shape {value.shape} in Keras' layout, the model's is {tuple(variable.shape)}."
-            )
-        variable.assign(value)
-    left = [name for name in tensors if not name.endswith("num_batches_tracked")]
-    if left:
-        raise ValueError(f"the model has no place for the tensor '{left[0]}' and {len(left) - 1} others.")
+    tensors = {
+        name: np.transpose(value, (2, 3, 1, 0)) if np.ndim(value) == 4 else value
+        for name, value in _renamed(tensors).items()
+        if not name.endswith("num_batches_tracked")
+    }
+    named.assign(variables(model), tensors)
 
 
 def variables(model):
