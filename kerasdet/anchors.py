@@ -74,12 +74,14 @@ class DefaultBoxes:
         cells: function from a side of the network's image, pixels, to the cells of every map along it.
         shapes: for every map (width, height) of a cell's boxes in parts of the image, as `default_shapes` gives them.
         steps: for every map the distance of its cells, pixels; None for side / cells.
+        grid: None, or the part of the image that centers and sides are rounded to (as quantized releases have them).
     """
 
-    def __init__(self, cells, shapes, steps=None):
+    def __init__(self, cells, shapes, steps=None, grid=None):
         self.cells = cells
-        self.shapes = [np.float32(shape) for shape in shapes]
+        self.shapes = [np.float32(shape if grid is None else np.round(shape / grid) * grid) for shape in shapes]
         self.steps = steps
+        self.grid = grid
         self.per_cell = [len(shape) for shape in shapes]
 
     def grids(self, size):
@@ -105,13 +107,18 @@ class DefaultBoxes:
             step_y, step_x = height / tf.cast(rows, tf.float32), width / tf.cast(columns, tf.float32)
             if self.steps is not None:
                 step_y = step_x = self.steps[i]
-            x, y = tf.meshgrid(
-                (tf.range(columns, dtype=tf.float32) + 0.5) * step_x, (tf.range(rows, dtype=tf.float32) + 0.5) * step_y
-            )
+            x = self._rounded((tf.range(columns, dtype=tf.float32) + 0.5) * step_x, width)
+            y = self._rounded((tf.range(rows, dtype=tf.float32) + 0.5) * step_y, height)
+            x, y = tf.meshgrid(x, y)
             half = tf.constant(shape) * tf.stack([width, height]) / 2
             centers = tf.stack([x, y, x, y], axis=-1)
             maps.append(tf.reshape(centers[:, :, None] + tf.concat([-half, half], axis=-1), [-1, 4]))
         return tf.concat(maps, axis=0)
+
+    def _rounded(self, centers, side):
+        if self.grid is None:
+            return centers
+        return tf.round(centers / side / self.grid) * self.grid * side
 
 
 def default_shapes(scales, ratios, clip=False):

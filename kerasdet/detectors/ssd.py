@@ -92,6 +92,7 @@ class SSD(Detector):
         scales, ratios, clip_boxes: see `anchors.default_shapes` (section 2.2).
         steps: see `anchors.DefaultBoxes`.
         tensorflow_boxes: see `anchors.default_shapes_tf`.
+        box_grid: the `grid` of `anchors.DefaultBoxes`.
         scores: "softmax" over background and classes (equation 3), or "sigmoid" of each.
         positive: IoU of positive boxes (section 2.2).
         negatives: hard negatives for every positive of an image (section 2.2); an image without any counts as one with
@@ -112,8 +113,8 @@ class SSD(Detector):
         extras=((512, 3, 2, 1), (256, 3, 2, 1), (256, 3, 1, 0), (256, 3, 1, 0)), extra_norm=None, activation="relu",
         separable=False, head_size=3, scales=(0.1, 0.2, 0.37, 0.54, 0.71, 0.88, 1.05),
         ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)), clip_boxes=False, steps=(8, 16, 32, 64, 100, 300),
-        tensorflow_boxes=False, scores="softmax", positive=0.5, negatives=3, box_weight=1.0, above=0.01, per_class=400,
-        suppression=0.45, limit=200, resize=("stretch", 300, 300), multiple=1, **kwargs,
+        tensorflow_boxes=False, box_grid=None, scores="softmax", positive=0.5, negatives=3, box_weight=1.0, above=0.01,
+        per_class=400, suppression=0.45, limit=200, resize=("stretch", 300, 300), multiple=1, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
         if scores not in SCORES:
@@ -131,7 +132,7 @@ class SSD(Detector):
             shapes = anchors.default_shapes_tf(scales, ratios)
         else:
             shapes = anchors.default_shapes(scales, ratios, clip_boxes)
-        self.anchors = anchors.DefaultBoxes(self._cells, shapes, steps)
+        self.anchors = anchors.DefaultBoxes(self._cells, shapes, steps, box_grid)
         head = {"cells": self.anchors.per_cell, "size": head_size, "separable": separable, "conv": conv}
         self.class_head = Head(outputs=self.num_classes + 1, **head)
         self.box_head = Head(outputs=4, **head)

@@ -19,14 +19,15 @@ COCO = (
     "scissors, teddy bear, hair drier, toothbrush"
 ).split(", ")
 
-# Keras' layers of MobileNetV1 for the release's; extra layers and heads follow from the model.
-_STAGES = range(1, 14)
+# The release's default boxes are on the grid of its eight bits.
+_GRID = 0.006453060545027256
 
 
 def ssd_mobilenet_v1(path, **options):
     """Makes the detector of a released file; its classes are COCO's 80.
 
-    The release's norms are folded into its biases: here they become norms that shift only.
+    The release's norms are folded into its biases: here they become norms that shift only. Pictures are squeezed with
+    antialias: 300 pixels of a photo are few.
 
     Args:
         path: a `.tflite` file, or its tensors packed as `.npz`: "layer/kernel" [H, W, in, out] or
@@ -49,7 +50,7 @@ def ssd_mobilenet_v1(path, **options):
             value = value.reshape(*value.shape[:-1], -1, 4)[..., [1, 0, 3, 2]]  # y, x, h, w to x, y, w, h
         tensors[name] = value.reshape(*value.shape[:-2], -1)
     alpha = tensors.get("MobilenetV1/Conv2d_0/bias", np.zeros(32)).size / 32
-    arguments = {**mobilenet_v1(alpha), "norm": "frozen", "extra_norm": None}
+    arguments = {**mobilenet_v1(alpha), "extra_norm": None, "resize": ("squeeze", 300, 300), "box_grid": _GRID}
     model = SSD([name for name in COCO if name], **{**arguments, **options})
     named.assign(list(_variables(model)), tensors, path)
     return model
@@ -59,7 +60,7 @@ def _variables(model):
     """(variable, name) of everything that the release holds; norms are set to shift only."""
     network = model.backbone.network
     yield from _folded(network, "conv1", "MobilenetV1/Conv2d_0")
-    for i in _STAGES:
+    for i in range(1, 14):
         yield from _folded(network, f"conv_dw_{i}", f"MobilenetV1/Conv2d_{i}_depthwise")
         yield from _folded(network, f"conv_pw_{i}", f"MobilenetV1/Conv2d_{i}_pointwise")
     for i, extra in enumerate(model.extras, start=2):
