@@ -192,11 +192,12 @@ def _pair(overlaps, best, indices, count, anchors, positive):
     def bid(start, held, value, _):
         iou = overlaps(start)
         rows = start + tf.range(tf.shape(iou)[0])[:, None]
-        free = ~tf.reduce_any(rows == held, axis=1, keepdims=True)
-        preferred = (iou > value) | ((iou == value) & (rows < held))
+        # `tf.equal`, for the shape of == is unknown where a side is.
+        free = ~tf.reduce_any(tf.equal(rows, held), axis=1, keepdims=True)
+        preferred = (iou > value) | (tf.equal(iou, value) & (rows < held))
         wanted = tf.where(free & preferred, iou, 0.0)
-        own = tf.argmax(wanted, axis=1, output_type=tf.int32)[:, None] == tf.range(anchors)
-        bids = tf.where(own, wanted, 0.0)
+        own = tf.argmax(wanted, axis=1, output_type=tf.int32)[:, None]
+        bids = tf.where(tf.equal(own, tf.range(anchors)), wanted, 0.0)
         offer = tf.reduce_max(bids, axis=0)
         won = offer > 0
         held = tf.where(won, tf.argmax(bids, axis=0, output_type=tf.int32) + start, held)

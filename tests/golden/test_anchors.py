@@ -1,6 +1,7 @@
 """Anchors against the reference values.
 
-These cases of the file await their detector: efficientdet, fcos_points*, yolov2_*, yolov3, yolov3_tiny, yolov4, and the +1 convention of old weights: classic_table, classic_plus1.
+These cases of the file await their detector: efficientdet, fcos_points*, yolov2_*, yolov3, yolov3_tiny, yolov4, and the
++1 convention of old weights: classic_table, classic_plus1.
 """
 
 import inspect

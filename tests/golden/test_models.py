@@ -61,7 +61,11 @@ class Golden:
         for i, (target, frame) in enumerate(zip(self.info["targets"], self.images["frames"].numpy(), strict=True)):
             boxes[i, : len(target["labels"])] = np.array(target["boxes"]) * np.tile(frame[:2], 2)
             classes[i, : len(target["labels"])] = np.array(target["labels"]) - self.background
-        return {"boxes": tf.constant(boxes), "classes": tf.constant(classes), "crowds": tf.zeros(classes.shape, tf.bool)}
+        return {
+            "boxes": tf.constant(boxes),
+            "classes": tf.constant(classes),
+            "crowds": tf.zeros(classes.shape, tf.bool),
+        }
 
     def close(self, name, got):
         """Compares with a recorded tensor or its recorded slice, to 1e-4 of its largest magnitude."""

@@ -36,8 +36,8 @@ def detect(kind, golden):
         per_level=golden["topk"].item(),
         per_class=golden["topk"].item(),
         scores="softmax",
-        above=goldens.decimal(golden['score_threshold']),
-        suppression=goldens.decimal(golden['nms_threshold']),
+        above=goldens.decimal(golden["score_threshold"]),
+        suppression=goldens.decimal(golden["nms_threshold"]),
         limit=golden["detections"].item(),
     )
     sizes = golden["image_sizes"].astype(np.float32)
