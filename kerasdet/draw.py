@@ -1,9 +1,12 @@
 """Draws boxes, labels and keypoints on pictures, and sets pictures side by side."""
 
 import colorsys
+import os
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from kerasdet import images
 
 _PAPER, _INK = (255, 255, 255), (34, 40, 49)
 
@@ -53,6 +56,21 @@ def boxes(image, boxes, classes, names, scores=None, keypoints=None):
         text = names[classes[index]] if scores is None else f"{names[classes[index]]} {scores[index]:.2f}"
         shown.append(_label(pen, boxes[index], text, color(classes[index]), font, width, np.array(shown)))
     return canvas
+
+
+def found(image, found):
+    """Draws what `Detector.detect` found in one picture.
+
+    Args:
+        image: a path, a PIL image or an [H, W, 3] array, RGB 0...255.
+        found: dict of `boxes`, `scores`, `classes` and `names`.
+
+    Returns:
+        A PIL image of the same size.
+    """
+    pixels = images.load(image) if isinstance(image, (str, os.PathLike)) else image
+    names = dict(zip(found["classes"], found["names"], strict=True))
+    return boxes(pixels, found["boxes"], found["classes"], names, found["scores"])
 
 
 def outline(image, boxes, color, width=None):

@@ -14,11 +14,15 @@ TFLite's builtin ones, which know no float64.
 
 import os
 
+import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 _KINDS = "JPEG, PNG, GIF, BMP or WebP"
 _JPEG = b"\xff\xd8\xff"
 _HEAD = 2**11
+# What follows the size of a HEIC file's first box (ISO/IEC 23008-12, annex B).
+_HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 _ORIENTATION = 0x0112
 _SIZES = {"shorter": 2, "stretch": 2, "squeeze": 2, "letterbox": 2, "keep": 0}
 
@@ -27,7 +31,8 @@ def load(path):
     """Reads an image file.
 
     Args:
-        path: str or path-like; a JPEG, PNG, GIF (its first frame), BMP or WebP file, whatever its ending.
+        path: str or path-like; a JPEG, PNG, GIF (its first frame), BMP or WebP file, whatever its ending; with the
+            extra `heic` also a phone's HEIC.
 
     Returns:
         NumPy array [H, W, 3] uint8, RGB 0...255, upright by its EXIF orientation.
@@ -35,6 +40,8 @@ def load(path):
     Raises:
         ValueError: one line that names the file and says why it gives no image.
     """
+    if is_heic(path):
+        return _load_heic(path)
     try:
         return read(os.fspath(path)).numpy()
     except tf.errors.NotFoundError:
@@ -44,6 +51,27 @@ def load(path):
     except tf.errors.OpError as error:
         reason = _words(error)
     raise ValueError(f"{path}: cannot be decoded as an image ({reason})")
+
+
+def is_heic(path):
+    """Whether a file is a HEIC photo, which TensorFlow's graphs cannot decode."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(12)[4:] in _HEIC
+
+
+def _load_heic(path):
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ValueError(f"{path}: this is a HEIC photo; pip install kerasdet[heic], or save it as JPEG.") from None
+    register_heif_opener()
+    try:
+        with Image.open(path) as photo:
+            return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be decoded as an image ({error})") from None
 
 
 def read(path):

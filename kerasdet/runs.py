@@ -8,7 +8,8 @@ import keras
 from absl import app
 from ml_collections import ConfigDict
 
-from kerasdet import detectors
+from kerasdet import data, detectors
+from kerasdet.data import parts
 from kerasdet.weights import presets
 
 
@@ -73,6 +74,81 @@ def read_config(run):
     if not file.is_file():
         raise FileNotFoundError(f"{file}: this run has no config; give one by --config.")
     return ConfigDict(json.loads(file.read_text()))
+
+
+def datasets(config, run, again=False):
+    """Reads what a config trains and validates on.
+
+    Args:
+        config: with `data.train` and `data.validation`, the arguments of `data.read`; or with the arguments of
+            `data.parts` in `data`. Which photos went where is then written into the run folder.
+        run: the run folder.
+        again: whether to part a folder as the run did before.
+
+    Returns:
+        (train, validation), two `Dataset`s.
+    """
+    if "train" in config.data:
+        return data.read(**config.data.train), data.read(**config.data.validation)
+    file = pathlib.Path(run) / "split.json"
+    listed = json.loads(file.read_text()) if again and file.is_file() else None
+    found = parts.parts(**config.data, listed=listed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps([parts.names(one, config.data.folder) for one in found], indent=0))
+    return found
+
+
+def dataset(run, part):
+    """Reads one data set of a run.
+
+    Args:
+        run: a run folder.
+        part: "train", "validation" or, where the run's config names one, "test".
+
+    Returns:
+        A `Dataset`; where the run parted a folder by itself, the same photos as then.
+
+    Raises:
+        FileNotFoundError: the run has no config.
+        ValueError: the config names no such data set.
+    """
+    config = read_config(run)
+    if part in config.data:
+        return data.read(**config.data[part])
+    if "train" in config.data or part not in ("train", "validation"):
+        raise ValueError(f"{run}: its config names no data {part!r}.")
+    return datasets(config, run, again=True)[part == "validation"]
+
+
+def threshold(path):
+    """The score from which on a run's detections are best shown, as its last evaluation found it; 0.3 before.
+
+    Args:
+        path: a run folder or a `.keras` file.
+    """
+    home = pathlib.Path(path) if pathlib.Path(path).is_dir() else pathlib.Path(path).parent
+    for file in (home / "evaluation" / "metrics.json", home / "metrics.json"):
+        if file.is_file():
+            return json.loads(file.read_text()).get("threshold", 0.3)
+    return 0.3
+
+
+def argument(arguments, flag, what):
+    """Takes a flag's value, or the first argument without a flag.
+
+    Args:
+        arguments: of `main`, the program's name first; an argument that is taken is removed.
+        flag: an absl flag.
+        what: it is, for the message.
+
+    Raises:
+        ValueError: neither is given.
+    """
+    if flag.value:
+        return flag.value
+    if len(arguments) < 2:
+        raise ValueError(f"give a {what}, as the first argument or by --{flag.name}.")
+    return arguments.pop(1)
 
 
 def script(main):

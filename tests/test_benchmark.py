@@ -219,7 +219,7 @@ def test_the_tool_names_what_it_measures():
     command = [sys.executable, "-m", "tools.benchmark", "speed"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "error: say what to measure, models or ops, got 'speed'." in result.stderr
+    assert "error: say what to measure, models, ops, input, got 'speed'." in result.stderr
 
 
 def test_operators_on_small_sizes():

@@ -19,7 +19,7 @@ FLOORS = (
     ("layers",),
     ("backbones",),
     ("detectors",),
-    ("weights", "training", "evaluation", "export", "runs", "draw", "benchmark"),
+    ("weights", "training", "evaluation", "export", "runs", "draw", "benchmark", "recipes"),
     ("tools", "configs"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
@@ -77,7 +77,7 @@ def test_imports_are_found():
         ("kerasdet.targets.assign", "kerasdet.boxes"),
         ("kerasdet.detectors.retinanet", "kerasdet.decoding.candidates"),
         ("kerasdet.backbones.resnet", "kerasdet.layers.conv"),
-        ("kerasdet.data.pipeline", "kerasdet.images"),
+        ("kerasdet.data.pictures", "kerasdet.images"),
     } <= set(ARROWS)
 
 

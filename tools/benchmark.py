@@ -2,6 +2,7 @@
 
     python -m tools.benchmark models --rounds=9 --out=benchmark.json
     python -m tools.benchmark ops --rounds=9
+    python -m tools.benchmark input --path="photos/*.jpg"
 
 `models` times RetinaNet R50-FPN: one picture from uint8 pixels to detections, with every level's full number of
 candidates, and training steps with frozen and with training BatchNorm, and the parts of each. `floor_ms` is the time of
@@ -9,8 +10,10 @@ the network's multiply-adds at the median rate of a 2048^3 float32 matrix multip
 median over it, `best_ratio` the best round over the floor at the best rate. `ops` times the native operators, forward
 and with gradients, beside their twins and what stock TensorFlow has; `copies` is the median over the time to copy an
 operator's inputs and outputs once, in the same rounds. Both run torchvision and KerasHub beside where installed.
+`input` times the data pipeline; `floor_share` is the part of its time that decoding the JPEGs alone takes.
 """
 
+import functools
 import importlib.util
 import json
 import resource
@@ -19,8 +22,9 @@ import tensorflow as tf
 from absl import flags
 
 from kerasdet import runs
+from kerasdet.benchmark import input as inputs
 from kerasdet.benchmark import models as model_benchmarks
-from kerasdet.benchmark import operators
+from kerasdet.benchmark import operators, table
 from kerasdet.weights import torchvision
 
 MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
@@ -33,9 +37,8 @@ ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each case is timed.")
 PEERS = flags.DEFINE_bool("peers", True, "Also torchvision's and KerasHub's RetinaNet, where installed.")
 THREADS = flags.DEFINE_integer("threads", 0, "Threads of an operator; 0 takes all cores.")
 TWINS = flags.DEFINE_bool("twins", True, "With ops: also their TensorFlow twins.")
+PATH = flags.DEFINE_string("path", None, "With input: pattern of JPEG files; else drawn ones of 640 x 480.")
 OUT = flags.DEFINE_string("out", None, "File for the numbers, json.")
-
-COLUMNS = ("median_ms", "best_ms", "floor_ms", "ratio", "best_ratio", "images_s", "gflop", "peak_mib", "copies", "gbs")
 
 
 def models():
@@ -47,27 +50,17 @@ def models():
     return model_benchmarks.models(make, DTYPES.value, *sizes, ROUNDS.value, PEERS.value)
 
 
-def show(title, report):
-    """Prints a report as a table."""
-    speed = report["machine"]
-    rates = [speed[key] for key in ("matmul_gflops", "best_matmul_gflops", "copy_gbs")]
-    print("\n{}: matmul {:.0f} GFLOP/s (best {:.0f}), copy {:.1f} GB/s".format(title, *rates))
-    columns = [column for column in COLUMNS if any(column in line for line in report["cases"])]
-    print(" " * 56 + "".join(f"{column:>11s}" for column in columns))
-    for line in report["cases"]:
-        print(f"{line['name']:56s}" + "".join(f"{line[c]:11.2f}" if c in line else " " * 11 for c in columns))
-
-
 def main(arguments):
     tf.config.threading.set_intra_op_parallelism_threads(THREADS.value)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS.value)
-    kinds = {"models": models, "ops": lambda: operators.operators(ROUNDS.value, TWINS.value, PEERS.value)}
+    ops = functools.partial(operators.operators, ROUNDS.value, TWINS.value, PEERS.value)
+    kinds = {"models": models, "ops": ops, "input": functools.partial(inputs.files, PATH.value, ROUNDS.value)}
     kind = " ".join(arguments[1:])
     if kind not in kinds:
-        raise ValueError(f"say what to measure, {' or '.join(kinds)}, got {kind!r}.")
+        raise ValueError(f"say what to measure, {', '.join(kinds)}, got {kind!r}.")
     reports = kinds[kind]()
     for title, report in reports.items():
-        show(title, report)
+        table.show(title, report)
     missing = [peer for peer in ("torchvision", "keras_hub") if importlib.util.find_spec(peer) is None]
     print(f"\nnot installed: {', '.join(missing) or 'nothing'}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

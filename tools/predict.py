@@ -1,7 +1,7 @@
 """Detects in pictures: annotated copies and a COCO results file.
 
-python -m tools.predict --model=runs/quickstart --images=photos --out=seen
-python -m tools.predict --model=runs/quickstart --images='photos/*.jpg'
+python -m tools.predict runs/quickstart photos --out=seen
+python -m tools.predict runs/quickstart 'photos/*.jpg' --above=0.3
 """
 
 import glob
@@ -12,23 +12,26 @@ from absl import flags
 
 from kerasdet import draw, images, runs
 
-MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file.", required=True)
-IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob.", required=True)
+MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file; may also stand first without its flag.")
+IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob; may also stand without its flag.")
 OUT = flags.DEFINE_string("out", "predictions", "Folder for the pictures and results.json.")
-ABOVE = flags.DEFINE_float("above", 0.3, "Least score, 0...1.")
-ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+ABOVE = flags.DEFINE_float("above", None, "Least score, 0...1; by default the run's best threshold.")
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".heif")
 
 
-def main(_):
-    paths = _paths(IMAGES.value)
-    model = runs.load(MODEL.value)
+def main(arguments):
+    rest = arguments[:]
+    path = runs.argument(rest, MODEL, "run folder or .keras file")
+    patterns = [IMAGES.value] if IMAGES.value else rest[1:]
+    paths = _paths(patterns)
+    model = runs.load(path)
+    above = runs.threshold(path) if ABOVE.value is None else ABOVE.value
     os.makedirs(OUT.value, exist_ok=True)
     results = []
     for number, path in enumerate(paths):
         pixels = images.load(path)
-        found = model.detect(pixels, above=ABOVE.value)
-        drawn = draw.boxes(pixels, found["boxes"], found["classes"], model.classes, found["scores"])
-        drawn.save(os.path.join(OUT.value, f"{os.path.splitext(os.path.basename(path))[0]}.png"))
+        found = model.detect(pixels, above=above)
+        draw.found(pixels, found).save(os.path.join(OUT.value, f"{os.path.splitext(os.path.basename(path))[0]}.png"))
         for box, score, kind in zip(found["boxes"].tolist(), found["scores"], found["classes"], strict=True):
             xywh = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
             place = {
@@ -44,15 +47,17 @@ def main(_):
         )
     with open(os.path.join(OUT.value, "results.json"), "w", encoding="utf-8") as file:
         json.dump(results, file)
-    print(f"{len(paths)} pictures, {len(results)} detections, written to {OUT.value}")
+    print(f"{len(paths)} pictures, {len(results)} detections above {above:.2f}, written to {OUT.value}")
 
 
-def _paths(pattern):
-    """The image files that a path, folder or glob names, sorted."""
-    found = glob.glob(os.path.join(pattern, "*")) if os.path.isdir(pattern) else glob.glob(pattern)
-    found = [pattern] if os.path.isfile(pattern) else [p for p in found if p.lower().endswith(ENDINGS)]
+def _paths(patterns):
+    """The image files that paths, folders or globs name, sorted."""
+    found = []
+    for pattern in patterns:
+        names = glob.glob(os.path.join(pattern, "*")) if os.path.isdir(pattern) else glob.glob(pattern)
+        found += [pattern] if os.path.isfile(pattern) else [p for p in names if p.lower().endswith(ENDINGS)]
     if not found:
-        raise FileNotFoundError(f"{pattern}: no image file there.")
+        raise FileNotFoundError(f"{' '.join(patterns) or 'no picture named'}: no image file there.")
     return sorted(found)
 
 

@@ -1,13 +1,16 @@
-"""RetinaNet on MobileNetV2-FPN for a folder of your own photos, COCO or Pascal VOC: some hundred photos, one laptop.
+"""RetinaNet on MobileNetV2-FPN for a folder of your own photos, some hundred on one laptop: `kerasdet train FOLDER`.
 
-python -m tools.train --config=configs/retinanet/own_data.py --config.data.folder=FOLDER --run=runs/mine
+The number behind the colon is the shorter side of what the network sees, pixels:
+
+python -m tools.train FOLDER --config=configs/retinanet/own_data.py:320 --config.train.batch_size=8
 """
 
 from ml_collections import ConfigDict
 
 
-def get_config():
-    config = ConfigDict({
+def get_config(size=384):
+    size = int(size)
+    return ConfigDict({
         "name": "own_data",
         "model": {
             "name": "RetinaNet",
@@ -21,11 +24,12 @@ def get_config():
             "head_norm": "group",
             "box_loss": "giou",
             "box_weight": 2.0,
-            "resize": ("shorter", 384, 512),
+            "resize": ("shorter", size, size * 4 // 3),
         },
-        "data": {"folder": "data"},
+        # A folder that has no splits of its own is split: this share of its photos validates.
+        "data": {"folder": "photos", "share": 0.2, "seed": 0},
         "train": {
-            "steps": 2000,
+            "minutes": 60.0,
             "batch_size": 4,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
@@ -37,7 +41,3 @@ def get_config():
             "transforms": (("flip", 0.5), ("zoom", 0.7, 1.5), ("color",)),
         },
     })  # fmt: skip
-    folder = config.data.get_ref("folder")
-    config.data.train = {"path": folder, "split": "train"}
-    config.data.validation = {"path": folder, "split": "val"}
-    return config

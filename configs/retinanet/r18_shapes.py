@@ -23,14 +23,14 @@ def get_config():
         },
         "data": {"train": {"path": "shapes", "split": "train"}, "validation": {"path": "shapes", "split": "val"}},
         "train": {
-            "steps": 1800,
+            "steps": 1500,
             "batch_size": 8,
             "optimizer": "adamw",
             "learning_rate": 2e-3,
             "weight_decay": 1e-4,
             "warmup": 100,
             "ema": 0.99,
-            "evaluate_every": 900,
+            "evaluate_every": 750,
             "transforms": (("flip", 0.5), ("flip_vertical", 0.5)),
         },
     })  # fmt: skip

@@ -4,17 +4,19 @@ Features have the names that the TF Object Detection API reads; a few of our own
 in: the API's boxes are float32 shares of the picture, and a share times the side is often not the pixel that it was.
 """
 
+import glob
 import hashlib
 import io
 import json
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 from pycocotools import mask as rle
 
-from kerasdet.data import tfrecord
+from kerasdet.data import files, tfrecord
 from kerasdet.data.dataset import Encoded
 
 PICTURE, NAME, SOURCE = "image/encoded", "image/filename", "image/source_id"
@@ -92,6 +94,21 @@ def _encoded(record):
     file = io.BytesIO()
     Image.fromarray(record.pixels()).save(file, "png", compress_level=1)
     return file.getvalue(), f"{record.id}.png"
+
+
+def label_map(folder):
+    """Class name by number, from the one label map (*.pbtxt) in a folder; empty where there is none."""
+    found = sorted(glob.glob(os.path.join(folder, "*.pbtxt")))
+    if len(found) > 1:
+        raise ValueError(f"{folder} has several label maps: {', '.join(map(os.path.basename, found))}; leave one.")
+    names = {}
+    for item in re.findall(r"item\s*\{(.*?)\}", files.text(found[0]) if found else "", re.DOTALL):
+        fields = dict(re.findall(r"""(\w+)\s*:\s*(\d+|"(?:[^"\\]|\\.)*"|'[^']*')""", item))
+        name = fields.get("display_name") or fields.get("name")
+        if "id" not in fields or not name:
+            raise ValueError(f"{found[0]}: an item needs id and name, it holds {' '.join(item.split())!r}.")
+        names[int(fields["id"])] = json.loads(name) if name.startswith('"') else name.strip("'")
+    return dict(sorted(names.items()))
 
 
 def size(values):

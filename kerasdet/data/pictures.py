@@ -1,5 +1,7 @@
 """Reads the pictures of records inside a graph, whatever they are kept in."""
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
@@ -33,8 +35,16 @@ def reader(pictures):
     return lambda index: tf.switch_case(which[index], [lambda read=read: read(index) for read in readers])
 
 
+class _Heic(NamedTuple):
+    """A photo that no operator of TensorFlow decodes."""
+
+    path: str
+
+
 def _seen(picture):
     """The window of an array is an array."""
+    if isinstance(picture, str) and picture.lower().endswith((".heic", ".heif")):
+        return _Heic(picture)
     held = isinstance(picture, Window) and isinstance(picture.record.image, np.ndarray)
     return picture.pixels() if held else picture
 
@@ -55,10 +65,15 @@ def _encoded(pictures):
 
 
 def _arrays(pictures):
-    def read(index):
-        return tf.ensure_shape(tf.numpy_function(lambda i: pictures[i], [index], tf.uint8), [None, None, 3])
+    return _from_python(lambda i: pictures[i])
 
-    return read
+
+def _heics(photos):
+    return _from_python(lambda i: image.load(photos[i].path))
+
+
+def _from_python(function):
+    return lambda index: tf.ensure_shape(tf.numpy_function(function, [index], tf.uint8), [None, None, 3])
 
 
 def _windows(windows):
@@ -72,4 +87,4 @@ def _windows(windows):
     return read
 
 
-_READERS = {str: _files, Encoded: _encoded, np.ndarray: _arrays, Window: _windows}
+_READERS = {str: _files, _Heic: _heics, Encoded: _encoded, np.ndarray: _arrays, Window: _windows}

@@ -12,6 +12,15 @@ _UNDERSTOOD = (
     "or in itself (Pascal VOC); a data.yaml, or a folder with one or with images/, labels/ and classes.txt (YOLO); a "
     '.csv table, with format="xyxy", "xywh" or "cxcywh"; a folder with .tfrecord shards'
 )
+_NAMES = {
+    shapes: "the embedded shapes",
+    catalog: "TensorFlow Datasets",
+    coco: "COCO",
+    records: "TFRecord",
+    table: "CSV",
+    voc: "Pascal VOC",
+    yolo: "YOLO",
+}
 # What annotation services call the file that lies beside the images of a split.
 _BESIDE = "_annotations.coco.json"
 
@@ -78,6 +87,11 @@ def splits(path):
     if reader is coco and os.path.isdir(path):
         return [_year_less(name, _coco_splits(path)) for name in _coco_splits(path)]
     return reader.splits(path) if reader in (voc, yolo, records) else []
+
+
+def recognized(path):
+    """The name of the format that lies at a path, such as "Pascal VOC"; errors as in `read`."""
+    return _NAMES[_reader(os.fspath(path))]
 
 
 def _reader(path):

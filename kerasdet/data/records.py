@@ -108,7 +108,7 @@ def read(folder, split=None, classes=None, verify=False):
         found += tfrecord.examples(shard, examples.PICTURE, examples.NAME, examples.READ)
         if any(image is None for _, image in found):
             raise ValueError(f"{shard} has examples without {examples.PICTURE}.")
-    name_of = {} if manifest else _label_map(folder)
+    name_of = {} if manifest else examples.label_map(folder)
     given = classes
     names = given or manifest.get("classes") or list(name_of.values()) or _texts(found)
     classes, numbers, ignored = objects.numbered(names, folder)
@@ -228,21 +228,6 @@ def _manifest(folder, verify):
         if verify and _sha256(place) != shard["sha256"]:
             raise ValueError(f"{place} has another SHA-256 than in {MANIFEST}: copy it again.")
     return manifest
-
-
-def _label_map(folder):
-    """Class name by number, from the one label map (*.pbtxt) in a folder; empty where there is none."""
-    found = sorted(glob.glob(os.path.join(folder, "*.pbtxt")))
-    if len(found) > 1:
-        raise ValueError(f"{folder} has several label maps: {', '.join(map(os.path.basename, found))}; leave one.")
-    names = {}
-    for item in re.findall(r"item\s*\{(.*?)\}", files.text(found[0]) if found else "", re.DOTALL):
-        fields = dict(re.findall(r"(\w+)\s*:\s*(\d+|\"(?:[^\"\\\\]|\\\\.)*\"|'[^']*')", item))
-        name = fields.get("display_name") or fields.get("name")
-        if "id" not in fields or not name:
-            raise ValueError(f"{found[0]}: an item needs id and name, it holds {' '.join(item.split())!r}.")
-        names[int(fields["id"])] = json.loads(name) if name.startswith('"') else name.strip("'")
-    return dict(sorted(names.items()))
 
 
 def _texts(found):

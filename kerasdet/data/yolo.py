@@ -76,6 +76,7 @@ def read(path, split=None, classes=None):
             boxes=[[*points.min(0), *points.max(0)] for points in scaled],
             numbers=[numbers[number] for _, number, _ in found],
             place=lambda i, label=label, found=found: f"{label}, line {found[i][0]}: the box",
+            areas=[_area(points) for points in scaled] if masked else None,
             segments=[[points.ravel().tolist()] for points in scaled] if masked else None,
         )
     return dataset
@@ -224,6 +225,12 @@ def _rows(label, count):
             values = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
         found.append((line, int(kind), np.reshape(values, (-1, 2))))
     return found
+
+
+def _area(points):
+    """Area of a polygon, by the shoelace formula."""
+    x, y = points.T
+    return abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
 
 
 def _fault(kind, values, count):

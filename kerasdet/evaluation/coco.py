@@ -144,6 +144,35 @@ def curves(evaluation):
     return {name: precision[:, index] for index, name in enumerate(_names(evaluation)) if precision[0, index] > -1}
 
 
+def threshold(evaluation):
+    """Finds the score from which on detections are best shown: where F1 at IoU 0.5, averaged over classes, is highest.
+
+    Args:
+        evaluation: what `evaluate` returned.
+
+    Returns:
+        (score in 0.01...0.99, that F1 in 0...1); (0.5, 0.0) where nothing was found.
+    """
+    candidates = np.arange(1, 100) / 100
+    sizes, pictures = len(evaluation.params.areaRng), len(evaluation.params.imgIds)
+    f1 = []
+    for index in range(len(evaluation.params.catIds)):
+        start = index * sizes * pictures  # the first range of areas holds all
+        seen = [one for one in evaluation.evalImgs[start : start + pictures] if one is not None]
+        objects = sum(int(np.sum(np.logical_not(one["gtIgnore"]))) for one in seen)
+        if objects:
+            scores = np.concatenate([one["dtScores"] for one in seen])
+            right = np.concatenate([one["dtMatches"][0] > 0 for one in seen])
+            counted = np.concatenate([np.logical_not(one["dtIgnore"][0]) for one in seen])
+            shown = (scores >= candidates[:, None]) & counted
+            f1.append(2 * (shown & right).sum(axis=1) / (shown.sum(axis=1) + objects))
+    mean = np.mean(f1, axis=0) if f1 else np.zeros(len(candidates))
+    if mean.max() == 0:
+        return 0.5, 0.0
+    best = np.flatnonzero(mean >= mean.max() - 1e-9)
+    return float(candidates[best[len(best) // 2]]), float(mean.max())
+
+
 def _annotation(record, index, category_ids):
     found = {
         "image_id": record.id,

@@ -45,13 +45,19 @@ class Evaluator:
         """Runs once over the data.
 
         Returns:
-            Dict of the mean of every loss term, "loss" and the numbers of `coco.score`. `results` then holds COCO's
-            result dicts, `evaluation` the COCOeval.
+            Dict of the mean of every loss term, "loss", the numbers of `coco.score`, and "threshold" and "F1" of
+            `coco.threshold`. `results` then holds COCO's result dicts, `evaluation` the COCOeval.
         """
         with pipeline.named(self.dataset):
             terms = self._run()
         self.evaluation = coco.evaluate(self.truth, self.results)
-        return {"loss": sum(terms.values()), **terms, **coco.summary(self.evaluation)}
+        threshold, f1 = coco.threshold(self.evaluation)
+        numbers = {**coco.summary(self.evaluation), "threshold": threshold, "F1": f1}
+        return {"loss": sum(terms.values()), **terms, **numbers}
+
+    def found(self, image_id):
+        """COCO's result dicts of one image, best score first."""
+        return sorted((one for one in self.results if one["image_id"] == image_id), key=lambda one: -one["score"])
 
     def _run(self):
         """Fills `results`; returns the mean of every loss term."""

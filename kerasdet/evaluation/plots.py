@@ -6,9 +6,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from pycocotools import mask
 
-from kerasdet.evaluation import coco
+from kerasdet.evaluation import coco, pairs
 
 _INK, _FAINT = "#222831", "#d9dde3"
 
@@ -68,46 +67,12 @@ def confusion_matrix(truth, results, path, iou=0.5, above=0.5):
     """
     numbers = sorted(truth.cats)
     matrix = np.zeros((len(numbers) + 1, len(numbers) + 1), np.int64)
-    found = {}
-    for one in results:
-        if one["score"] >= above:
-            found.setdefault(one["image_id"], []).append(one)
-    for image_id in truth.imgs:
-        for actual, detected in _pairs(truth.imgToAnns.get(image_id, []), found.get(image_id, []), iou):
+    for image_pairs in pairs.by_image(truth, results, iou, above).values():
+        for actual, detected in image_pairs:
             row, column = (len(numbers) if one is None else numbers.index(one) for one in (actual, detected))
             matrix[row, column] += 1
     _draw_matrix(matrix, [truth.cats[number]["name"] for number in numbers] + ["background"], path)
     return matrix
-
-
-def _pairs(annotations, found, iou):
-    """Pairs the objects and detections of one image: tuples of two category ids, None for nothing."""
-    objects = [one for one in annotations if not one.get("iscrowd")]
-    crowds = [one for one in annotations if one.get("iscrowd")]
-    free = list(range(len(objects)))
-    pairs = []
-    for one in sorted(found, key=lambda one: -one["score"]):
-        overlaps = _overlaps(one, objects)
-        near = [index for index in free if overlaps[index] >= iou]
-        if near:
-            best = max(near, key=lambda index: (objects[index]["category_id"] == one["category_id"], overlaps[index]))
-            free.remove(best)
-            pairs.append((objects[best]["category_id"], one["category_id"]))
-        elif max(_overlaps(one, [crowd for crowd in crowds if _same_class(one, crowd)]), default=0) < iou:
-            pairs.append((None, one["category_id"]))
-    return pairs + [(objects[index]["category_id"], None) for index in free]
-
-
-def _same_class(one, other):
-    return one["category_id"] == other["category_id"]
-
-
-def _overlaps(one, others):
-    """IoU of a detection with each annotation; with a crowd, the share of the detection that lies under it."""
-    if not others:
-        return []
-    crowds = [int(other.get("iscrowd", 0)) for other in others]
-    return mask.iou([one["bbox"]], [other["bbox"] for other in others], crowds)[0]
 
 
 def _draw_matrix(matrix, names, path):

@@ -35,7 +35,7 @@ class Checkpoints:
         folder = pathlib.Path(folder or self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         writing = folder / "writing"
-        values = {name: variable.numpy() for name, variable in _variables(model).items()}
+        values = state(model)
         with open(writing, "wb") as file:
             np.savez(file, facts=np.array(json.dumps(facts)), **values)
             file.flush()
@@ -65,6 +65,11 @@ class Checkpoints:
             path.unlink()
 
 
+def state(model):
+    """The values of all variables of a compiled model, for `restore`: a dict of arrays."""
+    return {name: variable.numpy() for name, variable in _variables(model).items()}
+
+
 def restore(model, values):
     """Sets all variables of a compiled model to the values of a checkpoint.
 
@@ -90,7 +95,7 @@ def _variables(model):
 @contextlib.contextmanager
 def kept(model):
     """Whatever happens to the variables inside is undone afterwards."""
-    values = {name: variable.numpy() for name, variable in _variables(model).items()}
+    values = state(model)
     try:
         yield
     finally:

@@ -4,6 +4,8 @@ import dataclasses
 import pathlib
 import time
 
+import keras
+
 from kerasdet.data import pipeline, service
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.training import checkpoints as states
@@ -122,11 +124,16 @@ def fit(
         preemption = Preemption(agreed, validate.save, run)
         guard = Guard(home, facts["step"])
         validate.finish(model)
+        # Keras' `fit` leaves the averaged weights in the model; another leg goes on from its own.
+        raw = {}
+        remember = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: raw.update(states.state(model)))
         with pipeline.named(train), preemption.listening():
             for first, last, length in _legs(facts["step"], plan):
+                if raw:
+                    states.restore(model, raw)
                 model.fit(
                     batches(facts["step"]), initial_epoch=first, epochs=last, steps_per_epoch=length,
-                    callbacks=[guard, log, validate, preemption, *callbacks],
+                    callbacks=[guard, log, validate, preemption, *callbacks, remember],
                 )  # fmt: skip
                 if model.stop_training:
                     break

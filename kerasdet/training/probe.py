@@ -19,8 +19,7 @@ _LOOK, _SCORE, _TRIAL = 10, 50, 60
 _FALLEN = 0.7
 _FACTORS = (0.1, 0.01, 10.0)
 _CROWDED = 50
-# The arguments of `fit` that a probe takes too.
-SETTINGS = ("learning_rate", "learning_rate_for", "optimizer", "momentum", "clip_norm")
+_SHARED = ("learning_rate", "learning_rate_for", "optimizer", "momentum", "clip_norm")
 
 
 @dataclasses.dataclass
@@ -39,6 +38,15 @@ class Verdict:
 
     def __str__(self):
         return f"probe: {'passed' if self.blame is None else f'the {self.blame} is to blame'}: {self.reason}"
+
+
+def settings(train):
+    """The arguments of `fit` that a probe takes too.
+
+    Args:
+        train: dict of arguments of `fit`.
+    """
+    return {"learning_rate_for": train.get("batch_size"), **{k: v for k, v in train.items() if k in _SHARED}}
 
 
 def probe(

@@ -42,6 +42,7 @@ def test_polygons(folder):
     record = yolo.read(folder, "train").records[0]
     np.testing.assert_allclose(record.boxes, [[2, 2, 10, 8]], rtol=1e-6)
     np.testing.assert_allclose(record.segments, [[[2, 2, 10, 2, 6, 8]]])
+    np.testing.assert_allclose(record.areas, [24], rtol=1e-6)
     label(folder, "0 0.1 0.2 0.5 0.2 0.3 0.8\n1 0.5 0.5 0.2 0.4\n")
     dataset = yolo.read(folder, "train")
     assert dataset.records[0].segments is None and "masks are left out" in dataset.notes[0]

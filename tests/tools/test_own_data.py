@@ -1,9 +1,10 @@
-"""Runs the commands of docs/own-data.md, as they stand there, on a folder of generated photos."""
+"""Runs the commands of docs/own-data.md, as they stand there, on a bare folder of photos with XML files."""
 
 import json
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -11,16 +12,14 @@ import pytest
 from PIL import Image
 
 from kerasdet import data
-from kerasdet.evaluation import coco
 
 ROOT = pathlib.Path(__file__).parents[2]
-# What makes the documented runs short; nothing else is changed.
+# What makes the documented run short; nothing else is changed.
 SHORT = {
-    "tools.train": (
-        "--config.model.backbone_weights= --config.model.width=32 --config.train.steps=4 "
+    "train": (
+        f"--config={ROOT}/configs/retinanet/own_data.py --weights=none --config.model.width=32 --steps=4 "
         "--config.train.evaluate_every=2 --config.train.batch_size=2 --config.model.resize=('shorter',96,128)"
     ),
-    "tools.inspect": "--config.model.backbone_weights= --config.model.width=32 --batches=2",
 }
 
 
@@ -30,54 +29,68 @@ def commands():
     return [line for block in blocks for line in block.strip().splitlines()]
 
 
+def run(folder, *arguments):
+    """Runs the console command as an installed user would, in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "kerasdet", *arguments], cwd=folder, capture_output=True, text=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "2", "KERASDET_CACHE": str(folder / "cache")},
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """`photos` in COCO's layout: six generated pictures, one of them empty."""
+    """`photos` as a labeling tool leaves it: JPEG files with XML files beside them, no lists; one without objects."""
     folder = tmp_path_factory.mktemp("own")
-    (folder / "photos" / "images").mkdir(parents=True)
-    (folder / "photos" / "annotations").mkdir()
-    (folder / "configs").symlink_to(ROOT / "configs")
+    (folder / "photos").mkdir()
     shapes = data.read("shapes", "val")
-    for split, records in (("train", shapes.records[:4]), ("val", shapes.records[4:6])):
-        truth = coco.ground_truth(data.Dataset(split, shapes.classes, records, keypoints=shapes.keypoints)).dataset
-        for image, record in zip(truth["images"], records, strict=True):
-            image["file_name"] = f"{record.id}.png"
-            Image.fromarray(record.image).save(folder / "photos" / "images" / image["file_name"])
-        truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] != records[0].id or split == "val"]
-        (folder / "photos" / "annotations" / f"instances_{split}.json").write_text(json.dumps(truth))
+    for record in shapes.records[:10]:
+        Image.fromarray(record.image).save(folder / "photos" / f"{record.id}.jpg", quality=95)
+        objects = "" if record.id == shapes.records[0].id else "".join(
+            f"<object><name>{shapes.classes[kind]}</name><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin>"
+            f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+            for kind, (x1, y1, x2, y2) in zip(record.classes, record.boxes.round().astype(int), strict=True)
+        )  # fmt: skip
+        size = f"<size><width>{record.width}</width><height>{record.height}</height><depth>3</depth></size>"
+        (folder / "photos" / f"{record.id}.xml").write_text(f"<annotation>{size}{objects}</annotation>")
     return folder
 
 
 def test_the_documented_commands_run(folder):
-    lines = commands()
-    assert [shlex.split(line)[2] for line in lines] == [
-        "tools.inspect",
-        "tools.train",
-        "tools.evaluate",
-        "tools.predict",
-    ]
-    for line in lines:
-        _, _, module, *arguments = shlex.split(line)
-        short = SHORT.get(module, "").split()
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments, *short], cwd=folder, capture_output=True, text=True,
-            env={"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "2"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-    assert len(list((folder / "runs" / "look").glob("*.png"))) == 4
-    metrics = json.loads((folder / "runs" / "mine" / "evaluation" / "metrics.json").read_text())
-    assert {"AP", "AP50", "loss", "class", "box", "per_class"} <= set(metrics) and metrics["images"] == 2
-    assert len(list((folder / "runs" / "mine" / "evaluation").glob("0*.png"))) == 2
-    assert len(list((folder / "runs" / "seen").glob("*.png"))) == 6
+    lines = [shlex.split(line) for line in commands()]
+    assert [line[:2] for line in lines] == [["kerasdet", name] for name in ("check", "train", "evaluate", "predict")]
+    for _, name, *arguments in lines:
+        done = run(folder, name, *arguments, *SHORT.get(name, "").split())
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    assert len(list((folder / "runs" / "look").glob("*.png"))) == 10
+    mine = folder / "runs" / "mine"
+    train, validation = json.loads((mine / "split.json").read_text())
+    assert len(validation) == 2 and sorted(train + validation) == sorted(p.name for p in folder.glob("photos/*.jpg"))
+    metrics = json.loads((mine / "evaluation" / "metrics.json").read_text())
+    assert {"AP", "AP50", "loss", "class", "box", "per_class", "threshold"} <= set(metrics) and metrics["images"] == 2
+    assert len(list((mine / "evaluation" / "worst").glob("*.png"))) == 2
+    assert len(list((folder / "runs" / "seen").glob("*.png"))) == 10
+
+
+def test_a_spoiled_folder_is_named(folder, tmp_path):
+    """Every fault in one go, and an exit code that a script can ask for."""
+    shutil.copytree(folder / "photos", tmp_path / "photos")
+    one, two, *_ = sorted((tmp_path / "photos").glob("*.jpg"))
+    one.write_bytes(b"")
+    page = two.with_suffix(".xml")
+    page.write_text(re.sub(r"<xmax>\d+</xmax>", "<xmax>much</xmax>", page.read_text(), count=1))
+    done = run(tmp_path, "check", "photos", f"--out={tmp_path}/look")
+    assert done.returncode == 1
+    assert one.name in done.stdout and page.name in done.stdout and "much" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_misspelled_key_names_the_right_one(folder):
     done = subprocess.run(
-        [sys.executable, "-m", "tools.train", "--config=configs/retinanet/own_data.py", "--config.train.step=5"],
+        [sys.executable, "-m", "tools.train", "--config=configs/retinanet/own_data.py", "--config.train.minute=5"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode != 0
-    assert 'Did you mean "steps"' in done.stderr + done.stdout
+    assert 'Did you mean "minutes"' in done.stderr + done.stdout
 
 
 def test_a_missing_folder_is_one_line(tmp_path):

@@ -1,0 +1,67 @@
+"""What an evaluation leaves on disk: numbers, COCO results, curves, and the photos worth looking at."""
+
+import json
+import pathlib
+
+from kerasdet import draw
+from kerasdet.evaluation import pairs, plots
+
+
+def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
+    """Writes the files of a report.
+
+    metrics.json, results.json (which bare pycocotools scores to the same numbers), pr_curves.png, confusion.png, the
+    first pictures of the data set as ID.png, and in `worst` those with most errors.
+
+    Args:
+        evaluator: an `Evaluator` that has run.
+        metrics: what it returned.
+        folder: for the files; made if needed.
+        pictures: how many of the data set's first images are drawn.
+        worst: how many of those with most errors are drawn.
+        above: least score of a drawn detection and of an error; by default the evaluation's best threshold.
+
+    Returns:
+        List of (file, errors) of the worst images.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset, above = evaluator.dataset, metrics["threshold"] if above is None else above
+    metrics = {"data": dataset.name, "images": len(dataset), **metrics}
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps(evaluator.results), encoding="utf-8")
+    plots.precision_recall(evaluator.evaluation, folder / "pr_curves.png")
+    plots.confusion_matrix(evaluator.truth, evaluator.results, folder / "confusion.png", above=above)
+    for record in dataset.records[:pictures]:
+        beside_truth(evaluator, record, above).save(folder / f"{record.id:06d}.png")
+    records = {record.id: record for record in dataset.records}
+    ranked = pairs.worst(evaluator.truth, evaluator.results, above=above)[:worst]
+    (folder / "worst").mkdir(exist_ok=True)
+    for old in (folder / "worst").glob("*.png"):
+        old.unlink()
+    for place, (number, _) in enumerate(ranked, start=1):
+        beside_truth(evaluator, records[number], above).save(folder / "worst" / f"{place:02d}_{number:06d}.png")
+    return [(records[number].image, errors) for number, errors in ranked]
+
+
+def beside_truth(evaluator, record, above):
+    """Draws one image twice: with its objects, and with what was found in it.
+
+    Args:
+        evaluator: an `Evaluator` that has run.
+        record: of its data set.
+        above: least score of a drawn detection.
+
+    Returns:
+        A PIL image.
+    """
+    names, numbers = evaluator.dataset.classes, evaluator.dataset.category_ids
+    found = [one for one in evaluator.found(record.id) if one["score"] >= above]
+    boxes = [(x, y, x + width, y + height) for x, y, width, height in (one["bbox"] for one in found)]
+    classes = [numbers.index(one["category_id"]) for one in found]
+    pixels = record.pixels()
+    return draw.beside(
+        draw.boxes(pixels, record.boxes, record.classes, names),
+        draw.boxes(pixels, boxes, classes, names, [one["score"] for one in found]),
+        ("ground truth", "detections"),
+    )

@@ -1,0 +1,69 @@
+"""What trains on a folder of one's own photos: the config that a detector ships for it, and the best start at hand."""
+
+import importlib
+import pathlib
+
+import kerasdet.configs
+from kerasdet import backbones
+
+NONE = "none"
+
+
+def names():
+    """Names of the detectors that have a recipe, the folders of configs with an own_data.py."""
+    return sorted(p.parent.name for home in kerasdet.configs.__path__ for p in pathlib.Path(home).glob("*/own_data.py"))
+
+
+def config(given=None, folder=None, model="retinanet", size=None, weights=None):
+    """The config of a training: a given one, or what a detector ships for a folder of photos.
+
+    Args:
+        given: a `ConfigDict`, or None.
+        folder: of photos, put into the config's `data.folder`; the best start at hand is then looked for.
+        model: one of `names`, where no config is given.
+        size: shorter side of what the network sees, pixels; None for the recipe's own.
+        weights: of `start`.
+
+    Returns:
+        A `ConfigDict`.
+
+    Raises:
+        ValueError: neither is given, or the model is unknown.
+    """
+    if folder is None and given is None:
+        raise ValueError("give a folder of photos or a --config.")
+    if given is None:
+        if model not in names():
+            raise ValueError(f"model must be one of {names()}, got {model!r}.")
+        get_config = importlib.import_module(f"kerasdet.configs.{model}.own_data").get_config
+        given = get_config(size) if size else get_config()
+    if folder is not None:
+        given.data.folder = folder
+        start(given.model, weights)
+    return given
+
+
+def start(model, weights=None):
+    """Chooses what the backbone starts from, in place, and says so.
+
+    Args:
+        model: the `model` part of a config.
+        weights: a Keras weights file without top, "none", or None for what the config names. ImageNet weights come from
+            Keras' cache or, with a network, from its server. Without weights the norms train, since their statistics
+            are unknown.
+    """
+    model.backbone_weights = None if weights == NONE else weights or model.backbone_weights
+    if model.backbone_weights == "imagenet" and not _at_hand(model.backbone):
+        model.backbone_weights = None
+    if model.backbone_weights is None:
+        model.norm = "batch"
+    print(f"the backbone starts from {model.backbone_weights or 'random numbers: ImageNet weights would help a lot'}")
+
+
+def _at_hand(backbone):
+    try:
+        backbones.build(backbone, levels=(5, 5), weights="imagenet")
+    except Exception as error:  # Keras raises no narrower one where a download fails
+        print(f"no ImageNet weights ({str(error).splitlines()[0]}); give a file by --weights.")
+        return False
+    return True

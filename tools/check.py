@@ -1,0 +1,54 @@
+"""Looks at a folder of photos before anything is trained on it: names every fault, draws some photos with their boxes.
+
+    python -m tools.check photos --out=runs/look
+
+Opens every photo and checks every annotation, in all parts of the folder. Exits with 1 if something is wrong.
+"""
+
+import os
+import sys
+
+import numpy as np
+from absl import flags
+
+from kerasdet import data, draw, runs
+from kerasdet.data import faults, validate
+from kerasdet.data.read import recognized, splits
+
+FOLDER = flags.DEFINE_string("folder", None, "What to check; may also stand without its flag.")
+OUT = flags.DEFINE_string("out", "check", "Folder for the drawn photos.")
+PICTURES = flags.DEFINE_integer("pictures", 20, "How many photos of each part to draw.")
+CLEAN = flags.DEFINE_string("clean", None, "Folder for COCO files without what is at fault, one for each part.")
+
+
+def main(arguments):
+    folder = runs.argument(arguments, FOLDER, "folder of photos")
+    print(f"{folder}: {recognized(folder)}")
+    wrong = False
+    for part in splits(folder) or [None]:
+        with faults.listed() as refused:
+            dataset = data.read(folder, part)
+        findings = validate.check(dataset, refused)
+        print(findings.text(), flush=True)
+        wrong |= bool(findings.faults)
+        _draw(findings.clean, os.path.join(OUT.value, part or ""))
+        if CLEAN.value:
+            os.makedirs(CLEAN.value, exist_ok=True)
+            path = os.path.join(CLEAN.value, f"{part or 'all'}.json")
+            root = validate.write(findings.clean, path)
+            print(f"{len(findings.clean)} photos written to {path}; read it with images={root!r}")
+    print(f"drawn photos are in {OUT.value}")
+    sys.exit(int(wrong))
+
+
+def _draw(dataset, folder):
+    """Draws photos from all over a data set."""
+    os.makedirs(folder, exist_ok=True)
+    for index in np.unique(np.linspace(0, len(dataset) - 1, PICTURES.value).astype(int)) if len(dataset) else ():
+        record = dataset.records[index]
+        picture = draw.boxes(record.pixels(), record.boxes, record.classes, dataset.classes)
+        picture.save(os.path.join(folder, f"{record.id:06d}.png"))
+
+
+if __name__ == "__main__":
+    runs.script(main)
