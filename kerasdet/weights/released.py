@@ -39,12 +39,31 @@ RELEASED = {
 }
 
 
+def fetch(name):
+    """Downloads a released file to Keras' cache, once, and checks its SHA-256.
+
+    Args:
+        name: a key of `RELEASED`.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    entry = RELEASED[name]
+    file = f"{name}.{entry.url.rpartition('.')[2]}"
+    return keras.utils.get_file(
+        file, entry.url, cache_subdir="kerasdet", file_hash=entry.sha256, hash_algorithm="sha256"
+    )
+
+
 def load(name, file=None):
     """Makes a released detector.
 
     Args:
         name: a key of `RELEASED`.
-        file: path of its file; None downloads it once to Keras' cache and checks its SHA-256.
+        file: path of its file; None takes that of `fetch`.
 
     Returns:
         A `Detector`.
@@ -54,10 +73,4 @@ def load(name, file=None):
     """
     if name not in RELEASED:
         raise ValueError(f"a released model must be one of {sorted(RELEASED)}, got {name!r}.")
-    entry = RELEASED[name]
-    if file is None:
-        ending = entry.url.rpartition(".")[2]
-        file = keras.utils.get_file(
-            f"{name}.{ending}", entry.url, cache_subdir="kerasdet", file_hash=entry.sha256, hash_algorithm="sha256"
-        )
-    return entry.make(file)
+    return RELEASED[name].make(fetch(name) if file is None else file)

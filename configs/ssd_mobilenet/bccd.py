@@ -1,7 +1,7 @@
 """SSD on MobileNetV1 0.75 for BCCD, blood cells under the microscope (360 photos), from the weights released for COCO.
 
 python -m tools.import_weights ssd_mobilenet_v1_coco --out=presets/ssd_mobilenet_v1_coco
-python -m tools.train --config=configs/ssd/mobilenetv1_bccd.py --config.data.folder=FOLDER \
+python -m tools.train --config=configs/ssd_mobilenet/bccd.py --config.data.folder=FOLDER \
     --init_from=presets/ssd_mobilenet_v1_coco
 """
 
@@ -12,7 +12,7 @@ from kerasdet.detectors import ssd
 
 def get_config():
     config = ConfigDict({
-        "name": "ssd_mobilenetv1_bccd",
+        "name": "ssd_mobilenet_bccd",
         "model": {"name": "SSD", **ssd.mobilenet_v1(0.75), "extra_norm": None, "resize": ("squeeze", 300, 300)},
         "data": {"folder": "data/bccd"},
         "train": {

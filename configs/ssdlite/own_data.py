@@ -1,8 +1,8 @@
-"""SSD on MobileNetV1, trained on COCO, for a folder of your own photos: `kerasdet train FOLDER --model ssd_mobilenet`.
+"""SSDLite on MobileNetV2, from ImageNet weights, for your own photos: `kerasdet train FOLDER --model ssdlite`.
 
 The number behind the colon is the side of what the network sees, pixels; photos are squeezed to a square of it.
 
-python -m tools.train --config=configs/ssd/own_data.py:300 --config.data.folder=FOLDER
+python -m tools.train FOLDER --config=configs/ssdlite/own_data.py:300
 """
 
 from ml_collections import ConfigDict
@@ -13,11 +13,11 @@ from kerasdet.detectors import ssd
 def get_config(size=300):
     size = int(size)
     return ConfigDict({
-        "name": "ssd_mobilenet",
+        "name": "ssdlite",
         "model": {
             "name": "SSD",
-            **ssd.mobilenet_v1(0.75),
-            "extra_norm": None,
+            **ssd.SSDLITE_V2,
+            "backbone_weights": "imagenet",
             "resize": ("squeeze", size, size),
         },
         # A folder that has no splits of its own is split: this share of its photos validates.
@@ -32,7 +32,6 @@ def get_config(size=300):
             "clip_norm": 10.0,
             "ema": 0.99,
             "evaluate_every": 250,
-            "init_from": "ssd_mobilenet_v1_coco",
             "transforms": (("flip", 0.5), ("zoom", 0.7, 1.5), ("color",)),
         },
     })  # fmt: skip

@@ -1,6 +1,6 @@
 """SSDLite on MobileNetV2, half as wide, from scratch on the drawn shapes: a start without any download.
 
-python -m tools.train --config=configs/ssd/mobilenetv2_shapes.py
+python -m tools.train --config=configs/ssdlite/mobilenetv2_shapes.py
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """SSDLite on MobileNetV2 for BCCD, blood cells under the microscope (360 photos), from ImageNet weights.
 
-python -m tools.train --config=configs/ssd/mobilenetv2_bccd.py --config.data.folder=FOLDER \
+python -m tools.train --config=configs/ssdlite/mobilenetv2_bccd.py --config.data.folder=FOLDER \
     --config.model.backbone_weights=FOLDER/mobilenet_v2_1.0_224_notop.h5
 """
 

@@ -1,6 +1,6 @@
 """SSD on MobileNetV1 0.75 for 39 photos of raccoons, from the weights released for COCO.
 
-python -m tools.train --config=configs/ssd/mobilenetv1_raccoon.py --config.data.folder=FOLDER \
+python -m tools.train --config=configs/ssd_mobilenet/raccoon.py --config.data.folder=FOLDER \
     --init_from=presets/ssd_mobilenet_v1_coco --config.train.seed=1
 """
 
@@ -11,7 +11,7 @@ from kerasdet.detectors import ssd
 
 def get_config():
     config = ConfigDict({
-        "name": "ssd_mobilenetv1_raccoon",
+        "name": "ssd_mobilenet_raccoon",
         "model": {"name": "SSD", **ssd.mobilenet_v1(0.75), "extra_norm": None, "resize": ("squeeze", 300, 300)},
         "data": {"folder": "data/raccoon"},
         "train": {
