@@ -178,7 +178,7 @@ class SSD(Detector):
 
     def loss_terms(self, outputs, objects, images, training=True):
         grid = self.anchors(image_size(images))
-        match = assign.one_to_one(grid, objects, self.positive)
+        match = assign.one_to_one(grid, objects, self.positive, images["windows"])
         real = (images["ids"] >= 0)[:, None]
         positive, negative = match.positive & real, match.counted & ~match.positive & real
         entropy = self._entropy(outputs["logits"], match.classes + 1)

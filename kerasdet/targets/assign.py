@@ -54,7 +54,7 @@ def by_iou(anchors, objects, positive, negative, low_quality=True):
     return _assigned(anchors, objects, lambda *image: _by_iou(*image, positive, negative, low_quality))
 
 
-def one_to_one(anchors, objects, positive):
+def one_to_one(anchors, objects, positive, windows=None):
     """Assigns as SSD does (Liu et al., ECCV 2016, section 2.2): first one to one, then by overlap.
 
     The pair of an object and an anchor that overlap most is taken, then the next of the objects and anchors that are
@@ -65,19 +65,22 @@ def one_to_one(anchors, objects, positive):
         anchors: [A, 4] float32, or [B, A, 4].
         objects: the objects dict.
         positive: least IoU with an object, 0...1; anchors below are background.
+        windows: [B, 4], the pictures, or None; of anchors that reach over the border of theirs only the part inside
+            counts for crowds.
 
     Returns:
         A `Match`.
     """
-    return _assigned(anchors, objects, lambda *image: _one_to_one(*image, positive))
+    return _assigned(anchors, objects, lambda *image: _one_to_one(*image, positive), windows)
 
 
-def _assigned(anchors, objects, assign):
-    """A `Match` of what `assign` gives each image: from its anchors, objects, real ones and crowds to [A] indices."""
+def _assigned(anchors, objects, assign, windows=None):
+    """A `Match` of what `assign` gives each image: from its anchors, their areas, its objects, real ones and crowds."""
     anchors = tf.broadcast_to(anchors, tf.concat([tf.shape(objects["boxes"])[:1], tf.shape(anchors)[-2:]], axis=0))
+    areas = boxes.area(anchors if windows is None else boxes.clip(anchors, windows))
     indices = tf.map_fn(
         lambda image: assign(*image),
-        (anchors, objects["boxes"], objects["classes"] >= 0, objects["crowds"]),
+        (anchors, areas, objects["boxes"], objects["classes"] >= 0, objects["crowds"]),
         fn_output_signature=tf.TensorSpec([None], tf.int32),
     )
     taken = tf.maximum(indices, 0)
@@ -90,19 +93,19 @@ def _assigned(anchors, objects, assign):
     return Match(indices, tf.where(found[..., None], matched, anchors), tf.where(found, classes, -1))
 
 
-def _by_iou(anchors, objects, real, crowds, positive, negative, low_quality):
+def _by_iou(anchors, areas, objects, real, crowds, positive, negative, low_quality):
     overlaps = _overlaps(anchors, objects, real, crowds)
     best, indices, forced, crowded = _over_blocks(overlaps, tf.shape(objects)[0], tf.shape(anchors)[0])
     indices = _decide(best, indices, forced & low_quality, positive, negative)
-    return _hide(indices, anchors, crowded)
+    return _hide(indices, areas, crowded)
 
 
-def _one_to_one(anchors, objects, real, crowds, positive):
+def _one_to_one(anchors, areas, objects, real, crowds, positive):
     overlaps = _overlaps(anchors, objects, real, crowds)
     count, size = tf.shape(objects)[0], tf.shape(anchors)[0]
     best, indices, _, crowded = _over_blocks(overlaps, count, size)
     indices = _pair(lambda start: overlaps(start)[0], best, indices, count, size, positive)
-    return _hide(indices, anchors, crowded)
+    return _hide(indices, areas, crowded)
 
 
 def _overlaps(anchors, objects, real, crowds):
@@ -119,8 +122,8 @@ def _overlaps(anchors, objects, real, crowds):
     return overlaps
 
 
-def _hide(indices, anchors, crowded):
-    hidden = (crowded > 0.5 * boxes.area(anchors)) & (indices == BACKGROUND)
+def _hide(indices, areas, crowded):
+    hidden = (crowded > 0.5 * areas) & (indices == BACKGROUND)
     return tf.where(hidden, IGNORE, indices)
 
 

@@ -273,3 +273,15 @@ def test_one_to_one_of_equal_objects_and_anchors():
     anchors = tf.tile(tf.constant([[0.0, 0, 20, 20]]), [count + 3, 1])
     found = assign.one_to_one(anchors, objects, 0.5).indices[0].numpy()
     np.testing.assert_array_equal(found, [*range(count), 0, 0, 0])
+
+
+def test_crowds_at_the_border():
+    """Two thirds of an anchor lie outside the picture, and all that is inside lies under a crowd."""
+    objects = {
+        "boxes": tf.constant([[[0.0, 0, 50, 50]]]),
+        "classes": tf.zeros([1, 1], tf.int32),
+        "crowds": tf.constant([[True]]),
+    }
+    anchors, windows = tf.constant([[-20.0, 10, 10, 20]]), tf.constant([[0.0, 0, 100, 100]])
+    assert assign.one_to_one(anchors, objects, 0.5).indices[0, 0] == assign.BACKGROUND
+    assert assign.one_to_one(anchors, objects, 0.5, windows).indices[0, 0] == assign.IGNORE
