@@ -67,6 +67,91 @@ class Pyramid:
         return tf.concat(levels, axis=0)
 
 
+class DefaultBoxes:
+    """SSD's default boxes (Liu et al., ECCV 2016, section 2.2), in rows of map, row, column, shape.
+
+    Args:
+        cells: function from a side of the network's image, pixels, to the cells of every map along it.
+        shapes: for every map (width, height) of a cell's boxes in parts of the image, as `default_shapes` gives them.
+        steps: for every map the distance of its cells, pixels; None for side / cells.
+        grid: None, or the part of the image that centers and sides are rounded to (as quantized releases have them).
+    """
+
+    def __init__(self, cells, shapes, steps=None, grid=None):
+        self.cells = cells
+        self.shapes = [np.float32(shape if grid is None else np.round(shape / grid) * grid) for shape in shapes]
+        self.steps = steps
+        self.grid = grid
+        self.per_cell = [len(shape) for shape in shapes]
+
+    def grids(self, size):
+        """Cells of every map, a list of (rows, columns); `size` as in `Pyramid`."""
+        return list(zip(self.cells(size[0]), self.cells(size[1]), strict=True))
+
+    def counts(self, size):
+        """Boxes of every map, a list of ints or scalar tensors; `size` as in `Pyramid`."""
+        return [rows * columns * count for (rows, columns), count in zip(self.grids(size), self.per_cell, strict=True)]
+
+    def __call__(self, size):
+        """Lays out the boxes.
+
+        Args:
+            size: (height, width) of the network's image, ints or scalar tensors.
+
+        Returns:
+            [A, 4] float32, pixels, x1 y1 x2 y2; corners may lie outside the image.
+        """
+        height, width = (tf.cast(side, tf.float32) for side in size)
+        maps = []
+        for i, ((rows, columns), shape) in enumerate(zip(self.grids(size), self.shapes, strict=True)):
+            step_y, step_x = height / tf.cast(rows, tf.float32), width / tf.cast(columns, tf.float32)
+            if self.steps is not None:
+                step_y = step_x = self.steps[i]
+            x = self._rounded((tf.range(columns, dtype=tf.float32) + 0.5) * step_x, width)
+            y = self._rounded((tf.range(rows, dtype=tf.float32) + 0.5) * step_y, height)
+            x, y = tf.meshgrid(x, y)
+            half = tf.constant(shape) * tf.stack([width, height]) / 2
+            centers = tf.stack([x, y, x, y], axis=-1)
+            maps.append(tf.reshape(centers[:, :, None] + tf.concat([-half, half], axis=-1), [-1, 4]))
+        return tf.concat(maps, axis=0)
+
+    def _rounded(self, centers, side):
+        if self.grid is None:
+            return centers
+        return tf.round(centers / side / self.grid) * self.grid * side
+
+
+def default_shapes(scales, ratios, clip=False):
+    """Shapes of SSD's default boxes: s, sqrt(s * s'), and for each ratio r (s sqrt(r), s / sqrt(r)) and its mirror.
+
+    Args:
+        scales: s of every map in parts of the image, and one more for the last map's s'.
+        ratios: for every map widths over heights.
+        clip: sides end at 1.
+
+    Returns:
+        For every map an array [N, 2] of widths and heights.
+    """
+    shapes = []
+    for scale, following, own in zip(scales[:-1], scales[1:], ratios, strict=True):
+        mean = math.sqrt(scale * following)
+        sides = [(scale, scale), (mean, mean)]
+        for root in map(math.sqrt, own):
+            sides += [(scale * root, scale / root), (scale / root, scale * root)]
+        shapes.append(np.minimum(sides, 1.0) if clip else np.array(sides))
+    return shapes
+
+
+def default_shapes_tf(scales, ratios):
+    """As `default_shapes`, in the form of TensorFlow's Object Detection API.
+
+    The first map has three shapes, at 1:1 of scale 0.1; sqrt(s * s') is every other map's last shape, not its second.
+    Arguments and result as in `default_shapes`.
+    """
+    first, *others = default_shapes(scales, ratios)
+    return [np.concatenate([[(0.1, 0.1)], first[2:4]]), *(np.concatenate([s[:1], s[2:], s[1:2]]) for s in others)]
+
+
 def octaves(levels, scale=4.0, count=3):
     """Sizes of `count` anchors an octave: scale * 2**level * 2**(i / count) (RetinaNet, section 4).
 

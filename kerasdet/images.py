@@ -4,6 +4,7 @@ A resize rule is a plain tuple that a model saves with its other arguments:
 
     ("shorter", min, max)         the shorter side becomes `min`, or the longer one `max` where it would pass that
     ("stretch", height, width)    exactly this size; the aspect ratio changes
+    ("squeeze", height, width)    as "stretch", with antialias, as Pillow resizes: every pixel counts
     ("letterbox", height, width)  as large as this size holds, centered on zeros; the aspect ratio stays
     ("keep",)                     no resizing
 
@@ -23,7 +24,7 @@ _HEAD = 2**11
 # What follows the size of a HEIC file's first box (ISO/IEC 23008-12, annex B).
 _HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 _ORIENTATION = 0x0112
-_SIZES = {"shorter": 2, "stretch": 2, "letterbox": 2, "keep": 0}
+_SIZES = {"shorter": 2, "stretch": 2, "squeeze": 2, "letterbox": 2, "keep": 0}
 
 
 def load(path):
@@ -130,8 +131,8 @@ def check_rule(rule):
     whole = all(isinstance(size, int) and size > 0 for size in sizes)
     if not isinstance(name, str) or len(sizes) != _SIZES.get(name) or not whole:
         raise ValueError(
-            "resize must be ('shorter', min, max), ('stretch', height, width), ('letterbox', height, width) or "
-            f"('keep',), with sizes in whole pixels above 0; got {rule!r}."
+            "resize must be ('shorter', min, max), ('stretch', height, width), ('squeeze', height, width), "
+            f"('letterbox', height, width) or ('keep',), with sizes in whole pixels above 0; got {rule!r}."
         )
     return (name, *sizes)
 
@@ -176,7 +177,9 @@ def preprocess(pixels, rule, multiple=1, size=None):
 
 
 def resize(pixels, rule):
-    """Resizes images bilinearly, without antialias, by the ratio of new to old size per axis; no side vanishes.
+    """Resizes images bilinearly by the ratio of new to old size per axis, without antialias but for "squeeze".
+
+    No side vanishes.
 
     Args:
         pixels: [B, H, W, 3] or [H, W, 3], uint8 or float, 0...255.
@@ -199,12 +202,14 @@ def resize(pixels, rule):
     margins = tf.zeros([2], tf.int32)
     if name == "shorter":
         new = _shorter(old, *sizes)
-    elif name == "stretch":
+    elif name in ("stretch", "squeeze"):
         new = tf.constant(sizes)
     elif name == "letterbox":
         new = _contained(old, sizes)
         margins = sizes - new
-    if name != "keep":
+    if name == "squeeze":
+        pixels = _squeezed(pixels, old, sizes)
+    elif name != "keep":
         pixels = tf.image.resize(pixels, new, "bilinear", antialias=False)
     before = margins // 2
     if name == "letterbox":
@@ -383,6 +388,21 @@ def _contained(old, sizes):
     height, width = sizes
     tall = height * old[1] <= width * old[0]
     return tf.maximum(old * tf.where(tall, height, width) // tf.where(tall, old[0], old[1]), 1)
+
+
+def _squeezed(pixels, old, new):
+    """A bilinear resize with antialias as two matrix products, which TFLite has."""
+    rows, columns = (_triangles(tf.cast(old[axis], tf.float32), new[axis]) for axis in (0, 1))
+    return tf.einsum("yh,...hwc,xw->...yxc", rows, pixels, columns)
+
+
+def _triangles(old, new):
+    """Weights [new, old] of the old pixels in every new one: a triangle as wide as two pixels of the coarser grid."""
+    scale = old / new
+    centers = (tf.range(new, dtype=tf.float32) + 0.5) * scale - 0.5
+    distances = tf.abs(centers[:, None] - tf.range(old)[None]) / tf.maximum(scale, 1.0)
+    weights = tf.nn.relu(1.0 - distances)
+    return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
 
 
 def _floor_scaled(sides, size, side):

@@ -5,6 +5,7 @@ import pathlib
 
 import kerasdet.configs
 from kerasdet import backbones
+from kerasdet.weights import presets, released
 
 NONE = "none"
 
@@ -39,25 +40,45 @@ def config(given=None, folder=None, model="retinanet", size=None, weights=None):
         given = get_config(size) if size else get_config()
     if folder is not None:
         given.data.folder = folder
-        start(given.model, weights)
+        start(given, weights)
     return given
 
 
-def start(model, weights=None):
-    """Chooses what the backbone starts from, in place, and says so.
+def start(config, weights=None):
+    """Chooses what a training starts from, in place, and says so.
 
     Args:
-        model: the `model` part of a config.
-        weights: a Keras weights file without top, "none", or None for what the config names. ImageNet weights come from
-            Keras' cache or, with a network, from its server. Without weights the norms train, since their statistics
-            are unknown.
+        config: a `ConfigDict`, whose `train.init_from` may name a released model.
+        weights: a preset for the whole detector, a Keras weights file without top for its backbone, "none", or None for
+            what the config names. Released and ImageNet weights come from Keras' cache or, with a network, from their
+            servers. Without weights the norms train, since their statistics are unknown.
     """
+    model, whole = config.model, config.train.get("init_from")
+    if weights is not None:
+        whole = weights if presets.is_preset(weights) else None
+    if whole is not None and _fetched(whole):
+        config.train.init_from = whole
+        print(f"the detector starts from {whole}")
+        return
+    if "init_from" in config.train:
+        del config.train.init_from
+        model.backbone_weights = "imagenet"
     model.backbone_weights = None if weights == NONE else weights or model.backbone_weights
     if model.backbone_weights == "imagenet" and not _at_hand(model.backbone):
         model.backbone_weights = None
     if model.backbone_weights is None:
         model.norm = "batch"
     print(f"the backbone starts from {model.backbone_weights or 'random numbers: ImageNet weights would help a lot'}")
+
+
+def _fetched(preset):
+    try:
+        if preset in released.RELEASED:
+            released.fetch(preset)
+    except Exception as error:  # Keras raises no narrower one where a download fails
+        print(f"no {preset} ({str(error).splitlines()[0]}); give a preset's folder by --weights.")
+        return False
+    return True
 
 
 def _at_hand(backbone):

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from kerasdet import data, detectors
 from kerasdet.data import parts
+from kerasdet.weights import presets
 
 
 def build(config, classes):
@@ -36,18 +37,23 @@ def load(path):
     """Loads a detector.
 
     Args:
-        path: a run folder or a `.keras` file.
+        path: a run folder, a `.keras` file, a preset's folder or the name of a released model.
 
     Returns:
         A `Detector`.
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: a preset is damaged.
     """
+    if presets.is_preset(path):
+        return presets.load(path)
     path = pathlib.Path(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: no model there; give a run folder or a .keras file.")
+        raise FileNotFoundError(
+            f"{file}: no model there; give a run folder, a .keras file, a preset or the name of a released model."
+        )
     return keras.saving.load_model(file)
 
 

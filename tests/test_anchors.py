@@ -62,3 +62,43 @@ def test_sizes_that_only_the_graph_knows(options):
 def test_wrong_number_of_sizes():
     with pytest.raises(ValueError, match=r"sizes must hold one tuple for each of the levels \(3, 7\), got 4"):
         anchors.Pyramid((3, 7), [(32,)] * 4)
+
+
+def test_default_boxes():
+    """SSD, section 2.2: centers (i + 0.5) / |f_k|; s, sqrt(s s'), and s sqrt(r) by s / sqrt(r) and its mirror."""
+    shapes = anchors.default_shapes((0.2, 0.45, 0.8), ((2,), (4,)))
+    np.testing.assert_allclose(
+        shapes[0], [(0.2, 0.2), (0.3, 0.3), (0.282843, 0.141421), (0.141421, 0.282843)], atol=1e-6
+    )
+    np.testing.assert_allclose(shapes[1], [(0.45, 0.45), (0.6, 0.6), (0.9, 0.225), (0.225, 0.9)], atol=1e-6)
+    boxes = anchors.DefaultBoxes(lambda side: [side // 100, side // 200], shapes)
+    found = boxes((200, 400)).numpy()
+    assert boxes.grids((200, 400)) == [(2, 4), (1, 2)] and boxes.counts((200, 400)) == [32, 8] and len(found) == 40
+    np.testing.assert_allclose(found[4 * 5], [150 - 40, 150 - 20, 150 + 40, 150 + 20])  # second row, second column
+    np.testing.assert_allclose(found[-1], [300 - 45, 100 - 90, 300 + 45, 100 + 90], rtol=1e-6)
+    stepped = anchors.DefaultBoxes(boxes.cells, shapes, steps=(90, 200))((200, 400)).numpy()
+    np.testing.assert_allclose(stepped[4 * 5, :2], [135 - 40, 135 - 20])
+
+
+def test_default_shapes_are_clipped():
+    (shapes,) = anchors.default_shapes((0.9, 1.1), ((4,),), clip=True)
+    np.testing.assert_allclose(shapes[1:], [(0.994987, 0.994987), (1, 0.45), (0.45, 1)], atol=1e-6)
+
+
+def test_default_boxes_of_tensorflow():
+    """Three on the first map, whose square has scale 0.1; on the others the square of the mean scale is the last."""
+    first, second = anchors.default_shapes_tf((0.2, 0.35, 0.5), ((2,), (2, 3)))
+    np.testing.assert_allclose(first, [(0.1, 0.1), (0.282843, 0.141421), (0.141421, 0.282843)], atol=1e-6)
+    np.testing.assert_allclose(second[[0, -1]], [(0.35, 0.35), (0.41833, 0.41833)], atol=1e-6)
+    np.testing.assert_allclose(second[3], [0.35 * 3**0.5, 0.35 / 3**0.5])
+
+
+def test_default_boxes_on_a_grid():
+    """Centers and sides in whole eighths of the image."""
+    shapes = anchors.default_shapes((0.3, 0.4), ((2,),))
+    found = anchors.DefaultBoxes(lambda side: [3], shapes, grid=1 / 8)((80, 160)).numpy()
+    sides, centers = (found[:, 2:] - found[:, :2]) / [20, 10], (found[:, 2:] + found[:, :2]) / 2 / [20, 10]
+    np.testing.assert_allclose(sides, np.round(sides), atol=1e-5)
+    np.testing.assert_allclose(centers, np.round(centers), atol=1e-5)
+    np.testing.assert_allclose(np.unique(np.round(centers)), [1, 4, 7])
+    np.testing.assert_allclose(sides[0], [2, 2])

@@ -28,6 +28,12 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 DATA_USES = {"contract", "boxes", "images", "views", "tiles", "data", "version"}
 USES_DATA = {"data", *FLOORS[-1], *FLOORS[-2]}
 
+# Verbs of the base that call upward, and so import when they are called.
+LATE = {
+    ("kerasdet.detectors.detector", "kerasdet.weights.presets"),
+    ("kerasdet.detectors.detector", "kerasdet.training.start"),
+}
+
 # Functions of plain numbers or of tensors of any shape.
 SHAPELESS = {"kerasdet.anchors.octaves", "kerasdet.losses.widen"}
 
@@ -61,7 +67,7 @@ def part(module):
     return module.split(".")[1] if "." in module else None
 
 
-ARROWS = [(module, used) for module in MODULES for used in sorted(imports(module))]
+ARROWS = [(module, used) for module in MODULES for used in sorted(imports(module)) if (module, used) not in LATE]
 
 
 def test_imports_are_found():
@@ -92,7 +98,7 @@ def test_no_arrow_uphill(module, used):
 
 
 def test_no_circle():
-    after = {module: imports(module) for module in MODULES}
+    after = {module: [used for other, used in ARROWS if other == module] for module in MODULES}
     done = set()
 
     def visit(module, trail):

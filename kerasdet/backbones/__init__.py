@@ -3,7 +3,9 @@
 from functools import partial
 
 from kerasdet.backbones.mobilenet import MobileNet
+from kerasdet.backbones.mobilenet_v3 import MobileNetV3
 from kerasdet.backbones.resnet import ResNet
+from kerasdet.backbones.vgg import VGG
 
 # Keras' own ResNets stride in the first 1x1, use their own epsilon and subtract Caffe's means.
 KERAS_RESNET = {"stride_in": "1x1", "epsilon": 1.001e-5, "normalization": "caffe"}
@@ -22,6 +24,10 @@ BACKBONES = {
     "resnext101_64x4d": partial(ResNet, 101, groups=64, group_width=4),
     "mobilenet_v1": partial(MobileNet, 1),
     "mobilenet_v2": partial(MobileNet, 2),
+    "mobilenet_v3_large": MobileNetV3,
+    "mobilenet_v3_large_reduced": partial(MobileNetV3, reduced=True),
+    "vgg16": partial(VGG, 16),
+    "vgg16_atrous": partial(VGG, 16, atrous=True),
 }
 
 

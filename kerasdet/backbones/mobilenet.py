@@ -1,4 +1,8 @@
-"""MobileNet V1 (arXiv:1704.04861) and V2 (arXiv:1801.04381) of `keras.applications`, tapped at a pyramid's strides."""
+"""MobileNet V1 (arXiv:1704.04861) and V2 (arXiv:1801.04381) of `keras.applications`, tapped at a pyramid's strides.
+
+Their padding is TensorFlow's own, which gives level l ceil(side / 2**l) cells at any side. Keras' networks pad as if
+all sides were even: the same at multiples of 32, a row and a column less at SSD's 300 pixels.
+"""
 
 import keras
 
@@ -30,8 +34,8 @@ class MobileNet(keras.layers.Layer):
         super().__init__(**kwargs)
         if norm not in ("frozen", "batch"):
             raise ValueError(f"norm of a MobileNet must be 'frozen' or 'batch', got {norm!r}.")
-        network = NETWORKS[version](
-            input_shape=(None, None, 3), alpha=alpha, include_top=False, weights=weights or None
+        network = _padded(
+            NETWORKS[version](input_shape=(None, None, 3), alpha=alpha, include_top=False, weights=weights or None)
         )
         taps = [network.get_layer(name).output for name in TAPS[version][levels[0] - 1 : levels[1]]]
         self.network = keras.Model(network.input, taps)
@@ -56,3 +60,17 @@ class MobileNet(keras.layers.Layer):
         """
         features = self.network(x, training=training)
         return list(features) if isinstance(features, (list, tuple)) else [features]
+
+
+def _padded(network):
+    """A copy of a network in which every convolution pads by itself."""
+
+    def copied(layer):
+        if isinstance(layer, keras.layers.ZeroPadding2D):
+            return keras.layers.Identity(name=layer.name)
+        padding = {"padding": "same"} if hasattr(layer, "padding") else {}
+        return type(layer).from_config({**layer.get_config(), **padding})
+
+    copy = keras.models.clone_model(network, clone_function=copied)
+    copy.set_weights(network.get_weights())
+    return copy

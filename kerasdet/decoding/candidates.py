@@ -29,3 +29,18 @@ def top(logits, counts, per_level):
         chosen.append((values, tf.gather(rows, flat // classes, batch_dims=1), flat % classes))
         start += count
     return tuple(tf.concat(parts, axis=1) for parts in zip(*chosen, strict=True))
+
+
+def top_of_classes(scores, count):
+    """Takes the highest scoring anchors of every class (SSD's release: the 400 best of each).
+
+    Args:
+        scores: [B, A, K] float32.
+        count: anchors a class at most.
+
+    Returns:
+        scores [B, N, K] float32 and anchors [B, N, K] int32, N = min(count, A), each class in falling order.
+    """
+    by_class = tf.transpose(scores, [0, 2, 1])
+    values, anchors = tf.math.top_k(by_class, tf.minimum(count, tf.shape(by_class)[2]))
+    return tf.transpose(values, [0, 2, 1]), tf.transpose(anchors, [0, 2, 1])

@@ -34,3 +34,27 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit):
         "classes": tf.where(real, tf.cast(found.nmsed_classes, tf.int32), -1),
         "counts": found.valid_detections,
     }
+
+
+def within_classes(boxes, scores, iou, above, limit):
+    """As `per_class`, where every class has candidates of its own.
+
+    Args:
+        boxes: [B, N, K, 4] float32, pixels.
+        scores: [B, N, K] float32, 0...1.
+        iou, above, limit: as in `per_class`.
+
+    Returns:
+        The detections dict.
+    """
+    found = tf.image.combined_non_max_suppression(
+        boxes, tf.where(scores > above, scores, -1.0), max_output_size_per_class=limit, max_total_size=limit,
+        iou_threshold=iou, score_threshold=0.0, clip_boxes=False,
+    )  # fmt: skip
+    real = tf.range(limit)[None] < found.valid_detections[:, None]
+    return {
+        "boxes": found.nmsed_boxes,
+        "scores": found.nmsed_scores,
+        "classes": tf.where(real, tf.cast(found.nmsed_classes, tf.int32), -1),
+        "counts": found.valid_detections,
+    }

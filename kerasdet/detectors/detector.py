@@ -41,8 +41,8 @@ class Detector(keras.Model, metaclass=_Complete):
 
     Args:
         classes: names of the classes, or their number.
-        resize: rule of `images.preprocess`: ("shorter", 800, 1333), ("stretch", 300, 300), ("letterbox", 416, 416) or
-            ("keep",).
+        resize: rule of `images.preprocess`: ("shorter", 800, 1333), ("stretch", 300, 300), ("squeeze", 300, 300),
+            ("letterbox", 416, 416) or ("keep",).
         multiple: network images are padded to a multiple of this, pixels.
         name, dtype: of the Keras model; dtype "mixed_bfloat16" and "mixed_float16" train and run in mixed precision,
             with boxes, losses and suppression in float32.
@@ -310,6 +310,46 @@ class Detector(keras.Model, metaclass=_Complete):
     def get_compile_config(self):
         """A saved model holds no optimizer; a run is resumed from its checkpoint."""
         return None
+
+    def save_preset(self, folder, published=None, license=None, source=None):
+        """Writes a preset, see `kerasdet.weights.presets`.
+
+        Args:
+            folder: made where it does not exist.
+            published: dict of what was measured, such as {"AP": 0.251, "data": "COCO test-dev"}.
+            license, source: of the weights.
+        """
+        from kerasdet.weights import presets  # from above: a verb of every detector all the same
+
+        presets.save(self, folder, published, license, source)
+
+    @classmethod
+    def from_preset(cls, preset, classes=None):
+        """Makes the detector of a preset.
+
+        Args:
+            preset: a preset's folder or the name of a released model.
+            classes: names of other classes: the class head is new but for the rows of classes that stay by name; what
+                was loaded, skipped and left out is printed.
+
+        Returns:
+            A `Detector` of this class.
+
+        Raises:
+            FileNotFoundError: there is no such preset.
+            ValueError: it is damaged, or of another class.
+        """
+        from kerasdet.training import start
+        from kerasdet.weights import presets
+
+        source = presets.load(preset)
+        if not isinstance(source, cls):
+            raise ValueError(f"{preset} is a preset of {type(source).__name__}, not of {cls.__name__}.")
+        if classes is None:
+            return source
+        model = type(source).from_config({**source.get_config(), "classes": classes})
+        print(start.table(start.copy(source, model, preset), preset))
+        return model
 
     def export(self, filepath, **kwargs):
         """Writes a SavedModel: uint8 pixels of any batch and size in, detections in the pictures' own pixels out.

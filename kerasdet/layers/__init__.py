@@ -1,6 +1,9 @@
 """Layers own weights."""
 
 from kerasdet.layers.conv import Conv as Conv
+from kerasdet.layers.conv import DepthwiseConv as DepthwiseConv
 from kerasdet.layers.heads import ConvHead as ConvHead
+from kerasdet.layers.norm import L2Norm as L2Norm
 from kerasdet.layers.pixels import Pixels as Pixels
+from kerasdet.layers.pixels import image_size as image_size
 from kerasdet.layers.pyramid import FPN as FPN

@@ -22,11 +22,12 @@ class Conv(keras.layers.Layer):
         epsilon: of the norm.
         initializer: of the kernel.
         bias: initial value of the bias.
+        padding: zeros on each side; None for (size - 1) * dilation / 2, and "same" for TensorFlow's own padding.
     """
 
     def __init__(
         self, filters, size, stride=1, norm=None, activation=None, dilation=1, groups=1, epsilon=1e-5,
-        initializer="he_normal", bias=0.0, **kwargs,
+        initializer="he_normal", bias=0.0, padding=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.filters = filters
@@ -36,6 +37,7 @@ class Conv(keras.layers.Layer):
         self.groups = groups
         self.initializer = keras.initializers.get(initializer)
         self.initial_bias = bias
+        self.padding = (size - 1) * dilation // 2 if padding is None else padding
         self.norm = norms.build(norm, epsilon)
         self.activation = keras.activations.get(activation)
 
@@ -59,11 +61,41 @@ class Conv(keras.layers.Layer):
         elif self.norm.is_affine(training):
             scale, bias = self.norm.affine()
             kernel = kernel * scale
-        if self.stride > 1 and self.size > 1:
-            # Padded apart: oneDNN has no gradient of a convolution with explicit padding.
-            pad = [(self.size - 1) * self.dilation // 2] * 2
-            x = tf.pad(x, [[0, 0], pad, pad, [0, 0]])
-        padding = "SAME" if self.stride == 1 else "VALID"
-        x = tf.nn.conv2d(x, tf.cast(kernel, x.dtype), self.stride, padding, dilations=self.dilation)
+        x = self._convolve(*self._padded(x), tf.cast(kernel, x.dtype))
         x = self.norm(x, training=training) if bias is None else tf.nn.bias_add(x, tf.cast(bias, x.dtype))
         return self.activation(tf.cast(x, self.compute_dtype))
+
+    def _padded(self, x):
+        """The input and the name of the padding that is left to TensorFlow."""
+        if self.padding == "same" or (self.stride == 1 and 2 * self.padding == (self.size - 1) * self.dilation):
+            return x, "SAME"
+        if self.padding:
+            # Padded apart: oneDNN has no gradient of a convolution with explicit padding.
+            pad = [self.padding] * 2
+            x = tf.pad(x, [[0, 0], pad, pad, [0, 0]])
+        return x, "VALID"
+
+    def _convolve(self, x, padding, kernel):
+        return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.dilation)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class DepthwiseConv(Conv):
+    """A `Conv` of every channel by itself.
+
+    Args:
+        size: side of the kernel, odd.
+        kwargs: of `Conv`.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(None, size, **kwargs)
+
+    def build(self, shape):
+        self.filters = self.groups = shape[-1]
+        super().build(shape)
+
+    def _convolve(self, x, padding, kernel):
+        kernel = tf.reshape(kernel, [self.size, self.size, self.filters, 1])
+        strides = [1, self.stride, self.stride, 1]
+        return tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=[self.dilation] * 2)

@@ -161,3 +161,25 @@ def _group_norm(x, gamma, beta, groups, epsilon):
         return x * scale + (beta - mean * scale), gradient
 
     return normalized(x, gamma, beta)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class L2Norm(keras.layers.Layer):
+    """Scales every position's channels to unit length and each channel by a learned factor (ParseNet, section 3.3).
+
+    Args:
+        scale: initial factor.
+    """
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_scale = scale
+
+    def build(self, shape):
+        self.scale = self.add_weight(
+            shape=(shape[-1],), name="scale", initializer=keras.initializers.Constant(self.initial_scale),
+            dtype="float32", autocast=False,
+        )  # fmt: skip
+
+    def call(self, x):
+        return tf.cast(tf.math.l2_normalize(tf.cast(x, tf.float32), axis=-1, epsilon=1e-24) * self.scale, x.dtype)

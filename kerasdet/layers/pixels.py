@@ -4,10 +4,12 @@ import keras
 import tensorflow as tf
 
 # RGB means and deviations in 0...255. "torch": torchvision's ImageNet statistics; "caffe": the means that Keras'
-# ResNets subtract; "tf": -1...1, Keras' MobileNets; "unit": 0...1.
+# ResNets subtract; "tf": -1...1, Keras' MobileNets; "unit": 0...1; "vgg": Caffe's means
+# 123, 117, 104 of VGG and SSD, as torchvision rounds them.
 STATISTICS = {
     "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "caffe": ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    "vgg": ((122.99925, 116.9991, 103.9992), (1.0, 1.0, 1.0)),
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
 }
@@ -44,3 +46,10 @@ class Pixels(keras.layers.Layer):
         inside = ((rows > y1) & (rows < y2))[:, :, None] & ((columns > x1) & (columns < x2))[:, None, :]
         pixels = (tf.cast(pixels, tf.float32) - self.mean) / self.deviation
         return tf.cast(pixels * tf.cast(inside[..., None], tf.float32), self.compute_dtype)
+
+
+def image_size(images):
+    """(height, width) of a batch: ints where the graph knows them, else scalar tensors."""
+    static = images["pixels"].shape[1:3]
+    dynamic = tf.shape(images["pixels"])
+    return [side or dynamic[i] for i, side in enumerate(static, start=1)]

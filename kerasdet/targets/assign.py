@@ -51,10 +51,36 @@ def by_iou(anchors, objects, positive, negative, low_quality=True):
     Returns:
         A `Match`.
     """
+    return _assigned(anchors, objects, lambda *image: _by_iou(*image, positive, negative, low_quality))
+
+
+def one_to_one(anchors, objects, positive, windows=None):
+    """Assigns as SSD does (Liu et al., ECCV 2016, section 2.2): first one to one, then by overlap.
+
+    The pair of an object and an anchor that overlap most is taken, then the next of the objects and anchors that are
+    left, until every object that touches a free anchor has one; each anchor left then takes its best object if they
+    overlap by `positive`. Padding, crowds and memory are as in `by_iou`.
+
+    Args:
+        anchors: [A, 4] float32, or [B, A, 4].
+        objects: the objects dict.
+        positive: least IoU with an object, 0...1; anchors below are background.
+        windows: [B, 4], the pictures, or None; of anchors that reach over the border of theirs only the part inside
+            counts for crowds.
+
+    Returns:
+        A `Match`.
+    """
+    return _assigned(anchors, objects, lambda *image: _one_to_one(*image, positive), windows)
+
+
+def _assigned(anchors, objects, assign, windows=None):
+    """A `Match` of what `assign` gives each image: from its anchors, their areas, its objects, real ones and crowds."""
     anchors = tf.broadcast_to(anchors, tf.concat([tf.shape(objects["boxes"])[:1], tf.shape(anchors)[-2:]], axis=0))
+    areas = boxes.area(anchors if windows is None else boxes.clip(anchors, windows))
     indices = tf.map_fn(
-        lambda image: _assign(*image, positive, negative, low_quality),
-        (anchors, objects["boxes"], objects["classes"] >= 0, objects["crowds"]),
+        lambda image: assign(*image),
+        (anchors, areas, objects["boxes"], objects["classes"] >= 0, objects["crowds"]),
         fn_output_signature=tf.TensorSpec([None], tf.int32),
     )
     taken = tf.maximum(indices, 0)
@@ -67,7 +93,24 @@ def by_iou(anchors, objects, positive, negative, low_quality=True):
     return Match(indices, tf.where(found[..., None], matched, anchors), tf.where(found, classes, -1))
 
 
-def _assign(anchors, objects, real, crowds, positive, negative, low_quality):
+def _by_iou(anchors, areas, objects, real, crowds, positive, negative, low_quality):
+    overlaps = _overlaps(anchors, objects, real, crowds)
+    best, indices, forced, crowded = _over_blocks(overlaps, tf.shape(objects)[0], tf.shape(anchors)[0])
+    indices = _decide(best, indices, forced & low_quality, positive, negative)
+    return _hide(indices, areas, crowded)
+
+
+def _one_to_one(anchors, areas, objects, real, crowds, positive):
+    overlaps = _overlaps(anchors, objects, real, crowds)
+    count, size = tf.shape(objects)[0], tf.shape(anchors)[0]
+    best, indices, _, crowded = _over_blocks(overlaps, count, size)
+    indices = _pair(lambda start: overlaps(start)[0], best, indices, count, size, positive)
+    return _hide(indices, areas, crowded)
+
+
+def _overlaps(anchors, objects, real, crowds):
+    """A function from a block's start to the IoUs of its objects, [n, A], and the area of anchors that crowds hide."""
+
     def overlaps(start):
         block = slice(start, start + BLOCK)
         shared = boxes.intersection(objects[block], anchors)
@@ -76,9 +119,11 @@ def _assign(anchors, objects, real, crowds, positive, negative, low_quality):
         crowded = tf.reduce_max(tf.where(crowds[block][:, None], shared, 0.0), axis=0)
         return iou, crowded
 
-    best, indices, forced, crowded = _over_blocks(overlaps, tf.shape(objects)[0], tf.shape(anchors)[0])
-    indices = _decide(best, indices, forced & low_quality, positive, negative)
-    hidden = (crowded > 0.5 * boxes.area(anchors)) & (indices == BACKGROUND)
+    return overlaps
+
+
+def _hide(indices, areas, crowded):
+    hidden = (crowded > 0.5 * areas) & (indices == BACKGROUND)
     return tf.where(hidden, IGNORE, indices)
 
 
@@ -95,6 +140,21 @@ def match(iou, positive, negative, low_quality=True):
     count, anchors = tf.unstack(tf.shape(iou))
     best, indices, forced, _ = _over_blocks(lambda i: (iou[i : i + BLOCK], tf.zeros([anchors])), count, anchors)
     return _decide(best, indices, forced & low_quality, positive, negative)
+
+
+def match_one_to_one(iou, positive):
+    """The rule of `one_to_one` on given overlaps.
+
+    Args:
+        iou: [M, A] float32, of M objects and A anchors; M may be 0.
+        positive: as in `one_to_one`.
+
+    Returns:
+        [A] int32: the object's number or `BACKGROUND`.
+    """
+    count, anchors = tf.unstack(tf.shape(iou))
+    best, indices, *_ = _over_blocks(lambda i: (iou[i : i + BLOCK], tf.zeros([anchors])), count, anchors)
+    return _pair(lambda start: iou[start : start + BLOCK], best, indices, count, anchors, positive)
 
 
 def _over_blocks(overlaps, count, anchors):
@@ -123,6 +183,41 @@ def _over_blocks(overlaps, count, anchors):
 def _decide(best, indices, forced, positive, negative):
     decided = tf.where(best >= positive, indices, tf.where(best < negative, BACKGROUND, IGNORE))
     return tf.where(forced, indices, decided)
+
+
+def _pair(overlaps, best, indices, count, anchors, positive):
+    """One to one, then by the best overlap.
+
+    Each object without an anchor bids for the one it overlaps most of those that would prefer it to their holder, until
+    none bids. The outcome is that of taking the greatest overlap again and again, ties by lower object, then anchor.
+    """
+
+    def bid(start, held, value, _):
+        iou = overlaps(start)
+        rows = start + tf.range(tf.shape(iou)[0])[:, None]
+        # `tf.equal`, for the shape of == is unknown where a side is.
+        free = ~tf.reduce_any(tf.equal(rows, held), axis=1, keepdims=True)
+        preferred = (iou > value) | (tf.equal(iou, value) & (rows < held))
+        wanted = tf.where(free & preferred, iou, 0.0)
+        own = tf.argmax(wanted, axis=1, output_type=tf.int32)[:, None]
+        bids = tf.where(tf.equal(own, tf.range(anchors)), wanted, 0.0)
+        offer = tf.reduce_max(bids, axis=0)
+        won = offer > 0
+        held = tf.where(won, tf.argmax(bids, axis=0, output_type=tf.int32) + start, held)
+        return start + BLOCK, held, tf.where(won, offer, value), tf.reduce_any(won)
+
+    def every_block(held, value, _):
+        def step(start, held, value, bids):
+            *state, more = bid(start, held, value, bids)
+            return *state, bids | more
+
+        start = (0, held, value, False)
+        return tf.while_loop(lambda start, *_: start < count, step, start, shape_invariants=shapes)[1:]
+
+    shapes = (tf.TensorShape([]), tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([]))
+    state = (tf.fill([anchors], BACKGROUND), tf.zeros([anchors]), count > 0)
+    held, *_ = tf.while_loop(lambda held, value, bids: bids, every_block, state, shape_invariants=shapes[1:])
+    return tf.where(held >= 0, held, tf.where(best >= positive, indices, BACKGROUND))
 
 
 def positives(match, images):

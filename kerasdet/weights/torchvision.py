@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 
-from kerasdet.detectors import RetinaNet
+from kerasdet.detectors import SSD, RetinaNet
+from kerasdet.detectors.ssd import SSDLITE_V3
+from kerasdet.weights import tensors as named
 
 _RETINANET = {
     "normalizer": "image",
@@ -35,6 +37,8 @@ MODELS = {
             "box_loss": "giou",
         },
     ),
+    "ssd300_vgg16": (SSD, {"scales": (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05), "clip_boxes": True}),
+    "ssdlite320_mobilenet_v3_large": (SSD, SSDLITE_V3),
 }
 
 
@@ -43,15 +47,17 @@ def build(name, classes, min_size=800, max_size=1333, **options):
 
     Args:
         name: a key of `MODELS`.
-        classes: names of the classes or their number; torchvision's slot 0, without a class, counts.
-        min_size, max_size: of the resized picture's sides, pixels.
+        classes: names of the classes or their number. torchvision's slot 0, without a class, counts in a RetinaNet; in
+            an SSD it is the background, which does not.
+        min_size, max_size: of the resized picture's sides, pixels; an SSD has one size.
         options: further arguments of the class.
 
     Returns:
         A `Detector`.
     """
     make, arguments = MODELS[name]
-    return make(classes=classes, **{**arguments, "resize": ("shorter", min_size, max_size), **options})
+    size = {} if make is SSD else {"resize": ("shorter", min_size, max_size)}
+    return make(classes=classes, **{**arguments, **size, **options})
 
 
 def load(model, tensors):
@@ -64,30 +70,24 @@ def load(model, tensors):
     Raises:
         ValueError: a tensor is missing, left over or of another shape; the line names it.
     """
-    tensors = _renamed(tensors)
-    for variable, name in variables(model):
-        if name not in tensors:
-            raise ValueError(f"the weights have no tensor '{name}'.")
-        value = tensors.pop(name)
-        value = np.transpose(value, (2, 3, 1, 0)) if value.ndim == 4 else value
-        if value.shape != tuple(variable.shape):
-            raise ValueError(
-                f"tensor '{name}' has shape {value.shape} in Keras' layout, the model's is {tuple(variable.shape)}."
-            )
-        variable.assign(value)
-    left = [name for name in tensors if not name.endswith("num_batches_tracked")]
-    if left:
-        raise ValueError(f"the model has no place for the tensor '{left[0]}' and {len(left) - 1} others.")
+    tensors = {
+        name: np.transpose(value, (2, 3, 1, 0)) if np.ndim(value) == 4 else value
+        for name, value in _renamed(tensors).items()
+        if not name.endswith("num_batches_tracked")
+    }
+    named.assign(variables(model), tensors)
 
 
 def variables(model):
-    """Pairs a RetinaNet's variables with torchvision's names.
+    """Pairs a detector's variables with torchvision's names.
 
     Returns:
         List of (variable, name).
     """
     pairs = []
-    for conv, name, norm in _retinanet(model):
+    if isinstance(model, SSD) and model.l2_norm is not None:
+        pairs.append((model.l2_norm.scale, "backbone.scale_weight"))
+    for conv, name, norm in (_ssd if isinstance(model, SSD) else _retinanet)(model):
         pairs.append((conv.kernel, f"{name}.weight"))
         if conv.norm is None:
             pairs.append((conv.bias, f"{name}.bias"))
@@ -115,6 +115,57 @@ def _retinanet(model):
         for i, conv in enumerate(head.tower):
             yield conv, f"head.{part}.conv.{i}.0", f"head.{part}.conv.{i}.1"
         yield head.predictor, f"head.{part}.{last}", None
+
+
+def _ssd(model):
+    yield from (_vgg if model.l2_norm is not None else _mobilenet_v3)(model.backbone)
+    lite = model.box_head.depthwise
+    for i, extra in enumerate(model.extras, start=0 if lite else 1):
+        for j, conv in enumerate(extra.convs):
+            name = f"backbone.extra.{i}.{j if lite else 2 * j}"
+            yield conv, f"{name}.0" if lite else name, f"{name}.1"
+    for head, part in ((model.class_head, "classification_head"), (model.box_head, "regression_head")):
+        for i, predictor in enumerate(head.predictors):
+            name = f"head.{part}.module_list.{i}"
+            if lite:
+                yield head.depthwise[i], f"{name}.0.0", f"{name}.0.1"
+            yield predictor, f"{name}.1" if lite else name, None
+
+
+def _vgg(backbone):
+    *early, last = backbone.stages
+    place = 0  # of a convolution among convolutions, ReLUs and pools
+    for stage in early:
+        for conv in stage:
+            yield conv, f"backbone.features.{place}", None
+            place += 2
+        place += 1
+    for i, conv in enumerate(last):
+        yield conv, f"backbone.extra.0.{1 + 2 * i}", None
+    yield backbone.fc6, "backbone.extra.0.7.1", None
+    yield backbone.fc7, "backbone.extra.0.7.3", None
+
+
+def _mobilenet_v3(backbone):
+    """In torchvision the network is cut within its last block of stride 2, after the expansion."""
+    yield backbone.stem, "backbone.features.0.0.0", "backbone.features.0.0.1"
+    cut = max(i for i, block in enumerate(backbone.blocks, start=1) if block.stride > 1)
+    for i, block in enumerate(backbone.blocks, start=1):
+        name = f"backbone.features.0.{i}.block" if i < cut else f"backbone.features.1.{i - cut}"
+        name += "" if i <= cut else ".block"
+        place = 0
+        if block.expand is not None:
+            expand = f"backbone.features.0.{i}" if i == cut else f"{name}.0"
+            yield block.expand, f"{expand}.0", f"{expand}.1"
+            place = 1
+        yield block.depthwise, f"{name}.{place}.0", f"{name}.{place}.1"
+        if block.excite is not None:
+            place += 1
+            yield block.excite.fc1, f"{name}.{place}.fc1", None
+            yield block.excite.fc2, f"{name}.{place}.fc2", None
+        yield block.project, f"{name}.{place + 1}.0", f"{name}.{place + 1}.1"
+    last = f"backbone.features.1.{len(backbone.blocks) - cut + 1}"
+    yield backbone.last, f"{last}.0", f"{last}.1"
 
 
 def _resnet(backbone):

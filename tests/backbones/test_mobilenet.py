@@ -80,3 +80,13 @@ def test_levels(version, levels):
 def test_unknown_norm():
     with pytest.raises(ValueError, match="norm of a MobileNet must be 'frozen' or 'batch', got 'group'"):
         backbones.build("mobilenet_v2", levels=(3, 5), norm="group")
+
+
+@pytest.mark.parametrize("version, side", [(1, 75), (2, 75)])
+def test_levels_of_odd_sides_round_up(version, side):
+    """TensorFlow's padding, which the released detectors were trained with: 300 pixels give 19 cells and 10."""
+    backbone = backbones.build(
+        {"name": f"mobilenet_v{version}", "alpha": 0.35 if version == 2 else 0.25}, levels=(1, 5)
+    )
+    sizes = [feature.shape[1] for feature in backbone(draw(1, side, side, 3))]
+    assert sizes == [-(-side // 2**level) for level in range(1, 6)]

@@ -66,3 +66,12 @@ def test_counts_that_only_the_graph_knows():
         known = candidates.top(tf.constant(logits), [first, 50 - first], 30)
         for got, expected in zip(top(logits, first), known, strict=True):
             np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("count", [4, 50])
+def test_top_of_classes(count):
+    scores = np.random.default_rng(2).permutation(60).reshape(2, 10, 3).astype(np.float32)
+    values, anchors = candidates.top_of_classes(tf.constant(scores), count)
+    order = np.argsort(-scores, axis=1)[:, :count]
+    np.testing.assert_array_equal(anchors, order)
+    np.testing.assert_array_equal(values, np.take_along_axis(scores, order, axis=1))

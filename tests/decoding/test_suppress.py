@@ -139,3 +139,20 @@ def test_images_of_a_batch_do_not_touch(way):
 
 def test_nothing_to_suppress(way):
     compare(way, np.zeros([2, 0, 4], np.float32), np.zeros([2, 0], np.float32), np.zeros([2, 0], np.int32))
+
+
+def test_within_classes():
+    """Every class has candidates of its own; the best of all classes stay."""
+    rng = np.random.default_rng(5)
+    boxes = np.stack([np.stack([draw(rng, 40, 30) for _ in range(3)], axis=1) for _ in range(2)])
+    scores = rng.permutation(240).reshape(2, 40, 3).astype(np.float32) / 240
+    settings = {"iou": 0.45, "above": 0.2, "limit": 25}
+    found = {key: value.numpy() for key, value in suppress.within_classes(boxes, scores, **settings).items()}
+    classes = np.tile(np.arange(3), 40)
+    for b in range(2):
+        keep = oracle(boxes[b].reshape(-1, 4), scores[b].ravel(), classes, **settings)
+        count = len(keep)
+        assert found["counts"][b] == count > 10
+        np.testing.assert_array_equal(found["boxes"][b, :count], boxes[b].reshape(-1, 4)[keep])
+        np.testing.assert_array_equal(found["scores"][b], np.pad(scores[b].ravel()[keep], (0, 25 - count)))
+        np.testing.assert_array_equal(found["classes"][b], np.pad(classes[keep], (0, 25 - count), constant_values=-1))

@@ -1,6 +1,6 @@
 """The matching rule against the reference values.
 
-These cases of the file await their detector: ssd_* (greedy one-to-one matching), atss, sampler_*.
+These cases of the file await their detector: atss, sampler_*.
 """
 
 import numpy as np
@@ -42,6 +42,26 @@ def test_by_iou(case):
     np.testing.assert_array_equal(found.classes[0], np.maximum(matches, -1))
     boxes = np.where(matches[:, None] >= 0, golden["gt"][np.maximum(matches, 0)], golden["anchors"])
     np.testing.assert_array_equal(found.boxes[0], boxes)
+
+
+@pytest.mark.parametrize("case", goldens.cases("matcher", "ssd_"))
+def test_match_one_to_one(case):
+    golden = MATCHER[case]
+    matches = assign.match_one_to_one(tf.constant(golden["quality"]), goldens.decimal(golden["threshold"]))
+    np.testing.assert_array_equal(matches, golden["matches"])
+
+
+@pytest.mark.parametrize("case", [case for case in goldens.cases("matcher", "ssd_") if "gt" in MATCHER[case]])
+def test_one_to_one(case):
+    golden = MATCHER[case]
+    count = len(golden["gt"])
+    objects = {
+        "boxes": tf.constant(golden["gt"][None]),
+        "classes": tf.range(count)[None],
+        "crowds": tf.zeros([1, count], tf.bool),
+    }
+    found = assign.one_to_one(tf.constant(golden["anchors"]), objects, goldens.decimal(golden["threshold"]))
+    np.testing.assert_array_equal(found.indices[0], golden["matches"])
 
 
 def test_some_cases_hold_boxes():

@@ -45,9 +45,9 @@ def as_dataset(content):
                 crowds=np.array([one["iscrowd"] for one in found], bool),
                 areas=np.array([one["area"] for one in found], np.float32),
                 segments=[one["segmentation"] for one in found],
-                keypoints=np.reshape(
-                    [one.get("keypoints", [0] * 3 * points) for one in found], (-1, points, 3)
-                ).astype(np.float32),
+                keypoints=np.reshape([one.get("keypoints", [0] * 3 * points) for one in found], (-1, points, 3)).astype(
+                    np.float32
+                ),
             )
         )
     names = [category["name"] for category in content["categories"]]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet.layers import Conv, norm
+from kerasdet.layers import Conv, DepthwiseConv, L2Norm, norm
 
 
 def oracle(x, kernel, stride, dilation, groups):
@@ -248,3 +248,48 @@ def test_group_norm_and_its_gradient(channels, groups):
     found = tape.gradient(y, [x, layer.gamma.value, layer.beta.value], upstream)
     for one, other in zip(found, gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size, stride, dilation", [(3, 1, 1), (3, 2, 1), (5, 2, 1), (3, 1, 2)])
+def test_depthwise_convolution_is_one_of_as_many_groups(size, stride, dilation):
+    layer = DepthwiseConv(size, stride=stride, dilation=dilation, norm="frozen", activation="relu6")
+    x = draw(2, 9, 8, 6)
+    layer.build(x.shape)
+    randomize(layer)
+    scale, shift = layer.norm.affine()
+    expected = oracle(x.astype(np.float64), layer.kernel.numpy().astype(np.float64), stride, dilation, groups=6)
+    np.testing.assert_allclose(layer(x), np.clip(expected * scale + shift, 0, 6), atol=1e-4)
+
+
+def test_other_paddings():
+    """None at all, more than symmetric, and TensorFlow's, whose odd pixel lies behind."""
+    x = draw(1, 8, 8, 2)
+    kernel = draw(4, 4, 2, 3, seed=2)
+
+    def got(padding, size=4, stride=1):
+        layer = Conv(3, size, stride, padding=padding)
+        layer.build(x.shape)
+        layer.kernel.assign(kernel[:size, :size])
+        return layer(x).numpy()
+
+    whole = got(0)
+    assert whole.shape == (1, 5, 5, 3)
+    np.testing.assert_allclose(whole, tf.nn.conv2d(x, kernel, 1, "VALID"), atol=1e-6)
+    padded = got(1)
+    assert padded.shape == (1, 7, 7, 3)
+    np.testing.assert_allclose(padded[:, 1:-1, 1:-1], whole, atol=1e-5)
+    np.testing.assert_allclose(got("same", 3, 2), tf.nn.conv2d(x, kernel[:3, :3], 2, "SAME"), atol=1e-5)
+    assert np.abs(got("same", 3, 2) - got(None, 3, 2)).max() > 0.1
+
+
+def test_l2_norm():
+    """Each position's channels over their length, times the channel's factor; a position of zeros stays zero."""
+    layer = L2Norm(20.0)
+    x = draw(2, 3, 3, 5)
+    x[0, 0, 0] = 0
+    layer.build(x.shape)
+    np.testing.assert_array_equal(layer.scale, np.full(5, 20, np.float32))
+    layer.scale.assign([1.0, 2, 3, 4, 5])
+    lengths = np.maximum(np.linalg.norm(x.astype(np.float64), axis=-1, keepdims=True), 1e-12)
+    np.testing.assert_allclose(layer(x), x / lengths * [1, 2, 3, 4, 5], atol=1e-6)
+    assert not np.asarray(layer(x))[0, 0, 0].any()

@@ -223,3 +223,65 @@ def test_memory_of_2000_objects():
     found, megabytes = map(float, run.stdout.split())
     assert found > 1000  # small neighbors share their best anchors
     assert megabytes < 700
+
+
+def greedy(anchors, boxes, classes, crowds, positive):
+    """SSD, section 2.2, and its release: the greatest overlap that is left, again and again; then the threshold."""
+    overlaps = np.array([[iou(a, box) for a in anchors] for box in boxes], np.float32).reshape(len(boxes), len(anchors))
+    overlaps[[j for j in range(len(boxes)) if classes[j] < 0 or crowds[j]]] = 0
+    indices = np.full(len(anchors), assign.BACKGROUND)
+    left = overlaps.copy()
+    while left.size and left.max() > 0:
+        j, i = np.unravel_index(left.argmax(), left.shape)  # of equals the first object, then the first anchor
+        indices[i] = j
+        left[j], left[:, i] = 0, 0
+    for i, anchor in enumerate(anchors):
+        best = overlaps[:, i].argmax() if len(boxes) else 0
+        if indices[i] < 0 and len(boxes) and overlaps[best, i] >= np.float32(positive):
+            indices[i] = best
+        if indices[i] == assign.BACKGROUND:
+            for box in (box for box, crowd in zip(boxes, crowds, strict=True) if crowd):
+                width = min(anchor[2], box[2]) - max(anchor[0], box[0])
+                height = min(anchor[3], box[3]) - max(anchor[1], box[1])
+                if 2 * max(width, 0) * max(height, 0) > (anchor[2] - anchor[0]) * (anchor[3] - anchor[1]):
+                    indices[i] = assign.IGNORE
+    return indices
+
+
+@pytest.mark.parametrize(
+    "anchors, counts, crowds", [(120, (6, 0, 12), 0.0), (60, (80,), 0.2), (20, (70, 3), 0.0)],
+    ids=["random", "crowds", "more objects than anchors"],
+)  # fmt: skip
+def test_one_to_one(anchors, counts, crowds):
+    rng = np.random.default_rng(6)
+    anchors, objects = draw(rng, anchors), batch(rng, counts, crowd_share=crowds)
+    tensors = {k: tf.constant(v) for k, v in objects.items()}
+    found = tf.function(assign.one_to_one)(tf.constant(np.float32(anchors)), tensors, 0.5)
+    for b in range(len(counts)):
+        values = [objects[key][b].tolist() for key in ("boxes", "classes", "crowds")]
+        np.testing.assert_array_equal(found.indices[b], greedy(anchors.tolist(), *values, 0.5))
+
+
+def test_one_to_one_of_equal_objects_and_anchors():
+    """All overlaps are 1: the first object takes the first anchor, and so on; what is left takes the first object."""
+    count = assign.BLOCK + 5
+    objects = {
+        "boxes": tf.tile(tf.constant([[[0.0, 0, 20, 20]]]), [1, count, 1]),
+        "classes": tf.zeros([1, count], tf.int32),
+        "crowds": tf.zeros([1, count], tf.bool),
+    }
+    anchors = tf.tile(tf.constant([[0.0, 0, 20, 20]]), [count + 3, 1])
+    found = assign.one_to_one(anchors, objects, 0.5).indices[0].numpy()
+    np.testing.assert_array_equal(found, [*range(count), 0, 0, 0])
+
+
+def test_crowds_at_the_border():
+    """Two thirds of an anchor lie outside the picture, and all that is inside lies under a crowd."""
+    objects = {
+        "boxes": tf.constant([[[0.0, 0, 50, 50]]]),
+        "classes": tf.zeros([1, 1], tf.int32),
+        "crowds": tf.constant([[True]]),
+    }
+    anchors, windows = tf.constant([[-20.0, 10, 10, 20]]), tf.constant([[0.0, 0, 100, 100]])
+    assert assign.one_to_one(anchors, objects, 0.5).indices[0, 0] == assign.BACKGROUND
+    assert assign.one_to_one(anchors, objects, 0.5, windows).indices[0, 0] == assign.IGNORE

@@ -1,0 +1,38 @@
+"""SSDLite on MobileNetV2 for BCCD, blood cells under the microscope (360 photos), from ImageNet weights.
+
+python -m tools.train --config=configs/ssdlite/mobilenetv2_bccd.py --config.data.folder=FOLDER \
+    --config.model.backbone_weights=FOLDER/mobilenet_v2_1.0_224_notop.h5
+"""
+
+from ml_collections import ConfigDict
+
+from kerasdet.detectors import ssd
+
+
+def get_config():
+    config = ConfigDict({
+        "name": "ssdlite_mobilenetv2_bccd",
+        "model": {
+            "name": "SSD",
+            **ssd.SSDLITE_V2,
+            "backbone_weights": "imagenet",
+            "resize": ("squeeze", 300, 300),
+        },
+        "data": {"folder": "data/bccd"},
+        "train": {
+            "steps": 2000,
+            "batch_size": 8,
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.05,
+            "warmup": 100,
+            "clip_norm": 10.0,
+            "ema": 0.99,
+            "evaluate_every": 500,
+            "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4), ("color", 0.1, 0.2, 0.2, 0.02)),
+        },
+    })  # fmt: skip
+    folder = config.data.get_ref("folder")
+    for part, split in (("train", "trainval"), ("validation", "val"), ("test", "test")):
+        config.data[part] = {"path": folder, "split": split}
+    return config

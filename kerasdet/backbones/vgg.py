@@ -1,0 +1,103 @@
+"""VGG (Simonyan & Zisserman, ICLR 2015, arXiv:1409.1556), and its dense form with fc6 and fc7 as convolutions."""
+
+import keras
+import tensorflow as tf
+
+from kerasdet.layers.conv import Conv
+
+# Table 1: 3x3 convolutions of the five stages.
+CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+NETWORKS = {16: keras.applications.VGG16, 19: keras.applications.VGG19}
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class VGG(keras.layers.Layer):
+    """A VGG network, tapped before its pools at chosen levels.
+
+    Pools round up, as Caffe's do: level l has ceil(side / 2**l) cells.
+
+    Args:
+        depth: 11, 13, 16 or 19.
+        levels: first and last level to return, 0...4; level l has stride 2**l, and 4 is conv5.
+        atrous: pool5 keeps the resolution, and fc6, dilated by 6, and fc7 follow with a quarter of their channels;
+            level 4 is then fc7 (SSD, section 3).
+        norm: kind of `layers.norm`, or None for biases, as the paper has it.
+        width: channels of the first stage; 64 in the paper.
+        normalization: pixel statistics, see `layers.pixels`.
+        freeze: the convolutions up to this level are not trained; 2 in Fast R-CNN.
+        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file: see `load_keras`.
+    """
+
+    def __init__(
+        self, depth, levels=(3, 4), atrous=False, norm=None, width=64, normalization="vgg", freeze=None, weights=None,
+        **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        self.depth = depth
+        self.levels = levels
+        self.normalization = normalization
+        conv = {"norm": norm, "activation": "relu", "dtype": self.dtype_policy}
+        self.stages = [
+            [Conv(min(width * 2**i, 8 * width), 3, **conv) for _ in range(count)]
+            for i, count in enumerate(CONVOLUTIONS[depth])
+        ]
+        self.fc6 = Conv(16 * width, 3, dilation=6, **conv) if atrous else None
+        self.fc7 = Conv(16 * width, 1, **conv) if atrous else None
+        if freeze is not None:
+            for layer in sum(self.stages[: freeze + 1], []):
+                layer.trainable = False
+        if weights:
+            load_keras(self, weights)
+
+    def call(self, x, training=False):
+        """Runs the network.
+
+        Args:
+            x: [B, H, W, 3], normalized pixels.
+
+        Returns:
+            List of feature maps, one for each level.
+        """
+        features = []
+        for level, stage in enumerate(self.stages):
+            if level:
+                x = tf.nn.max_pool2d(x, 2, 2, "SAME")
+            for layer in stage:
+                x = layer(x, training=training)
+            features.append(x)
+        if self.fc6 is not None:
+            x = tf.nn.max_pool2d(x, 3, 1, "SAME")
+            features[-1] = self.fc7(self.fc6(x, training=training), training=training)
+        return features[self.levels[0] : self.levels[1] + 1]
+
+
+def load_keras(vgg, weights):
+    """Loads the ImageNet weights of `keras.applications`.
+
+    Keras feeds BGR: the first kernel is turned. Of fc6 and fc7 every fourth channel stays, and of fc6's 7x7 kernel
+    every third row and column (SSD, section 3: "subsample parameters from fc6 and fc7").
+
+    Args:
+        vgg: a `VGG` of depth 16 or 19 without norm.
+        weights: "imagenet" or the path of a Keras weights file, with its top where the network is atrous.
+
+    Raises:
+        ValueError: the network has another form.
+    """
+    if vgg.depth not in NETWORKS or vgg.stages[0][0].norm is not None or vgg.stages[0][0].filters != 64:
+        raise ValueError("Keras' ImageNet weights fit VGG of depth 16 and 19 with its own width and without norm only.")
+    options = {} if vgg.fc6 is not None else {"input_shape": (None, None, 3)}
+    source = NETWORKS[vgg.depth](include_top=vgg.fc6 is not None, weights=weights, **options)
+    vgg(tf.zeros([1, 32, 32, 3]))
+    for s, stage in enumerate(vgg.stages, start=1):
+        for c, conv in enumerate(stage, start=1):
+            kernel, bias = source.get_layer(f"block{s}_conv{c}").get_weights()
+            conv.kernel.assign(kernel[:, :, ::-1] if s == c == 1 else kernel)
+            conv.bias.assign(bias)
+    if vgg.fc6 is not None:
+        for conv, name, side in ((vgg.fc6, "fc1", 7), (vgg.fc7, "fc2", 1)):
+            kernel, bias = source.get_layer(name).get_weights()
+            inputs = 4 if side == 1 else 1
+            kernel = kernel.reshape(side, side, -1, kernel.shape[-1])
+            conv.kernel.assign(kernel[::3, ::3, ::inputs, ::4])
+            conv.bias.assign(bias[::4])

@@ -1,0 +1,113 @@
+"""Presets: a trained detector as a folder of two plain files, or a released one by its name. Loading runs no code.
+
+`preset.json` holds the detector's class and arguments, its class names, what was published about it and the SHA-256 of
+`weights.npz`, which holds every weight by the attributes that lead to it.
+"""
+
+import json
+import pathlib
+import zipfile
+
+import numpy as np
+
+from kerasdet import detectors
+from kerasdet.training import names
+from kerasdet.weights import released
+from kerasdet.weights import tensors as named
+
+FACTS = ("published", "license", "source")
+
+
+def save(model, folder, published=None, license=None, source=None):
+    """Writes a preset.
+
+    Args:
+        model: a `Detector`.
+        folder: made where it does not exist.
+        published: dict of what was measured, such as {"AP": 0.251, "data": "COCO test-dev"}.
+        license: of the weights.
+        source: where they come from.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "weights.npz", **{name: np.asarray(v) for name, v in names.weights(model).items()})
+    arguments = model.get_config()
+    content = {
+        "detector": type(model).__name__,
+        "arguments": {k: v for k, v in arguments.items() if k not in ("classes", "name")},
+        "classes": arguments["classes"],
+        "published": published,
+        "license": license,
+        "source": source,
+        "sha256": named.sha256(folder / "weights.npz"),
+    }
+    (folder / "preset.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def is_preset(preset):
+    """Whether this is the name of a released model or the path of a preset's folder."""
+    return str(preset) in released.RELEASED or (pathlib.Path(preset) / "preset.json").is_file()
+
+
+def load(preset):
+    """Makes the detector of a preset.
+
+    Args:
+        preset: a preset's folder, or a key of `released.RELEASED`, which is downloaded once.
+
+    Returns:
+        A `Detector`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a file is damaged or does not fit the detector; the line says which tensor.
+    """
+    if str(preset) in released.RELEASED:
+        return released.load(str(preset))
+    folder = pathlib.Path(preset)
+    content, file = read(folder), folder / "weights.npz"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: the preset has no weights.")
+    digest = named.sha256(file)
+    if digest != content["sha256"]:
+        raise ValueError(f"{file}: its SHA-256 is {digest}, {folder}/preset.json says {content['sha256']}.")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            tensors = {name: arrays[name] for name in arrays.files}
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file}: no file of plain arrays ({str(error).splitlines()[0]}).") from None
+    kind = detectors.DETECTORS[content["detector"]]
+    model = kind.from_config({**content["arguments"], "classes": content["classes"]})
+    named.assign([(variable, name) for name, variable in names.weights(model).items()], tensors, file)
+    return model
+
+
+def read(folder):
+    """Reads a preset's description.
+
+    Args:
+        folder: of the preset.
+
+    Returns:
+        Dict of `detector`, `arguments`, `classes`, `published`, `license`, `source` and `sha256`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no description of a detector that kerasdet has.
+    """
+    file = pathlib.Path(folder) / "preset.json"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{folder}: no preset there; released models are {', '.join(sorted(released.RELEASED))}."
+        )
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file}: no JSON ({error}).") from None
+    needed = ("detector", "arguments", "classes", "sha256", *FACTS)
+    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise ValueError(f"{file}: '{missing[0]}' is missing; a preset needs {', '.join(needed)}.")
+    if content["detector"] not in detectors.DETECTORS:
+        raise ValueError(f"{file}: detector must be one of {sorted(detectors.DETECTORS)}, got {content['detector']!r}.")
+    return content

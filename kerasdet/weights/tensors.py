@@ -1,0 +1,38 @@
+"""Named arrays into a model's variables: every tensor of both sides has its place, or one line says which has not."""
+
+import hashlib
+
+import numpy as np
+
+
+def assign(pairs, tensors, source="the weights"):
+    """Copies arrays into variables; nothing is copied where one does not fit.
+
+    Args:
+        pairs: list of (variable, name).
+        tensors: dict of name to array of the variable's shape.
+        source: what the message calls them.
+
+    Raises:
+        ValueError: a tensor is missing, left over or of another shape; the line names it.
+    """
+    for variable, name in pairs:
+        if name not in tensors:
+            raise ValueError(f"{source}: no tensor '{name}', which the model needs.")
+        shape = np.shape(tensors[name])
+        if shape != tuple(variable.shape):
+            raise ValueError(f"{source}: tensor '{name}' has shape {shape}, the model's is {tuple(variable.shape)}.")
+    left = sorted(set(tensors) - {name for _, name in pairs})
+    if left:
+        raise ValueError(f"{source}: the model has no place for the tensor '{left[0]}' and {len(left) - 1} others.")
+    for variable, name in pairs:
+        variable.assign(tensors[name])
+
+
+def sha256(path):
+    """Returns the SHA-256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()

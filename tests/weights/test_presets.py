@@ -1,0 +1,146 @@
+"""Presets: the same detector again, other classes by name, and one line for everything that is wrong with a folder."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kerasdet import runs
+from kerasdet.detectors import SSD, RetinaNet
+from kerasdet.detectors.detector import Detector
+from kerasdet.training import names
+from kerasdet.weights import presets, released, tensors
+
+FACTS = {"published": {"AP": 0.5, "data": "shapes"}, "license": "Apache-2.0", "source": "drawn"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(4)
+    made = SSD(**{**SSD.tiny(), "classes": ["egg", "crack"]})
+    rng = np.random.default_rng(1)
+    for variable in made.weights:
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return made
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    model.save_preset(tmp_path / "preset", **FACTS)
+    return tmp_path / "preset"
+
+
+def test_the_same_detector_again(model, folder):
+    for again in (Detector.from_preset(folder), SSD.from_preset(str(folder)), runs.load(folder)):
+        assert type(again) is SSD and again.classes == ("egg", "crack")
+        assert json.dumps({**again.get_config(), "name": ""}) == json.dumps({**model.get_config(), "name": ""})
+        for name, value in names.weights(model).items():
+            np.testing.assert_array_equal(names.weights(again)[name], value)
+    content = presets.read(folder)
+    assert {key: content[key] for key in FACTS} == FACTS
+    assert content["sha256"] == tensors.sha256(folder / "weights.npz")
+    assert sorted(file.name for file in folder.iterdir()) == ["preset.json", "weights.npz"]
+
+
+def test_other_classes_keep_their_rows_by_name(model, folder, capsys):
+    other = SSD.from_preset(folder, classes=["hair", "crack", "dirt"])
+    assert other.classes == ("hair", "crack", "dirt")
+    old, new = model.class_head.predictors[0].bias.numpy(), other.class_head.predictors[0].bias.numpy()
+    for cell in range(model.anchors.per_cell[0]):
+        np.testing.assert_array_equal(new[4 * cell + np.array([0, 2])], old[3 * cell + np.array([0, 2])])
+        np.testing.assert_array_equal(new[4 * cell + np.array([1, 3])], 0)
+    np.testing.assert_array_equal(other.box_head.predictors[1].kernel, model.box_head.predictors[1].kernel)
+    said = capsys.readouterr().out
+    assert "6 by class name" in said and "class_head/predictors/0/kernel" in said and "box_head/*" in said
+
+
+def test_the_preset_of_another_detector(folder):
+    with pytest.raises(ValueError, match="is a preset of SSD, not of RetinaNet"):
+        RetinaNet.from_preset(folder)
+
+
+def spoil(folder, change):
+    """Changes the tensors, with a hash that fits them."""
+    with np.load(folder / "weights.npz") as arrays:
+        content = change(dict(arrays))
+    np.savez(folder / "weights.npz", **content)
+    described = json.loads((folder / "preset.json").read_text())
+    described["sha256"] = tensors.sha256(folder / "weights.npz")
+    (folder / "preset.json").write_text(json.dumps(described))
+
+
+NAME = "box_head/predictors/0/bias"
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda t: {k: v for k, v in t.items() if k != NAME}, f"no tensor '{NAME}', which the model needs"),
+        (lambda t: {**t, "more": np.zeros(3)}, "the model has no place for the tensor 'more' and 0 others"),
+        (lambda t: {**t, NAME: np.zeros(3)}, rf"tensor '{NAME}' has shape \(3,\), the model's is \(16,\)"),
+        (lambda t: {**t, NAME: np.array([print], object)}, "no file of plain arrays"),
+    ],
+    ids=["missing", "extra", "shape", "code"],
+)
+def test_tensors_that_do_not_fit(folder, change, words):
+    spoil(folder, change)
+    with pytest.raises(ValueError, match=f"weights.npz: .*{words}") as error:
+        presets.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_file(folder):
+    data = bytearray((folder / "weights.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "weights.npz").write_bytes(data)
+    with pytest.raises(ValueError, match="weights.npz: its SHA-256 is [0-9a-f]{64}, .*preset.json says [0-9a-f]{64}"):
+        presets.load(folder)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "no JSON"),
+        ("[]", "'detector' is missing"),
+        ('{"detector": "SSD", "arguments": {}}', "'classes' is missing"),
+    ],
+)
+def test_a_description_that_is_none(folder, text, words):
+    (folder / "preset.json").write_text(text)
+    with pytest.raises(ValueError, match=f"preset.json: .*{words}") as error:
+        presets.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_detector_and_nothing_at_all(folder, tmp_path):
+    described = json.loads((folder / "preset.json").read_text())
+    (folder / "preset.json").write_text(json.dumps({**described, "detector": "os.system"}))
+    with pytest.raises(ValueError, match=r"detector must be one of \[.*'SSD'.*\], got 'os.system'"):
+        presets.load(folder)
+    with pytest.raises(FileNotFoundError, match="no preset there; released models are .*ssd_mobilenet_v1_coco"):
+        presets.load(tmp_path / "nothing")
+    (folder / "weights.npz").unlink()
+    (folder / "preset.json").write_text(json.dumps(described))
+    with pytest.raises(FileNotFoundError, match="weights.npz: the preset has no weights"):
+        presets.load(folder)
+
+
+def test_a_released_file_is_downloaded_by_its_hash(monkeypatch, tmp_path):
+    """Here from a file:// address; a file with another hash is refused."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(keras.config, "keras_home", lambda: str(tmp_path), raising=False)
+    (tmp_path / "there.txt").write_text("the weights")
+    entry = released.RELEASED["ssd_mobilenet_v1_coco"]._replace(
+        url=(tmp_path / "there.txt").as_uri(),
+        sha256=tensors.sha256(tmp_path / "there.txt"),
+        make=lambda path: open(path).read(),
+    )
+    monkeypatch.setitem(released.RELEASED, f"test-{tmp_path.name}", entry)
+    name = f"test-{tmp_path.name}"
+    assert presets.is_preset(name) and presets.load(name) == "the weights"
+    monkeypatch.setitem(released.RELEASED, name, entry._replace(sha256="0" * 64))
+    with pytest.raises(ValueError, match="does not match the provided value of 0000"):
+        presets.load(name)
+    with pytest.raises(ValueError, match="a released model must be one of"):
+        released.load("nothing")

@@ -1,0 +1,33 @@
+"""Imports a released model into a preset's folder, which every tool takes.
+
+    python -m tools.import_weights ssd_mobilenet_v1_coco --out=presets/ssd_mobilenet_v1_coco
+    python -m tools.import_weights ssd_mobilenet_v1_coco --file=detect.tflite --out=presets/ssd_mobilenet_v1_coco
+
+Without --file the file is downloaded once. `python -m tools.import_weights` lists what there is.
+"""
+
+from absl import flags
+
+from kerasdet import runs
+from kerasdet.weights import released
+
+FILE = flags.DEFINE_string("file", None, "The released file, where it already lies on this machine.")
+OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default presets/ and the model's name.")
+
+
+def main(arguments):
+    if len(arguments) < 2:
+        for name, entry in released.RELEASED.items():
+            print(f"{name}: {entry.source}\n  {entry.published}\n  license: {entry.license}\n  {entry.url}")
+        return
+    name = arguments[1]
+    model = released.load(name, FILE.value)
+    entry, out = released.RELEASED[name], OUT.value or f"presets/{name}"
+    model.save_preset(out, published=entry.published, license=entry.license, source=f"{entry.source}; {entry.url}")
+    print(
+        f"{type(model).__name__}, {len(model.classes)} classes, {model.count_params():,} parameters: written to {out}"
+    )
+
+
+if __name__ == "__main__":
+    runs.script(main)
