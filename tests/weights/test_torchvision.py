@@ -42,7 +42,7 @@ def torch_shape(variable):
 def test_names_of_ssdlite(model):
     pairs = torchvision.variables(model)
     shapes = {name: torch_shape(variable) for variable, name in pairs}
-    assert len(shapes) == len(pairs) == len(model.weights) - len(model.metrics_variables)
+    assert len(shapes) == len(pairs) == len(model.weights)
     assert {name: shapes.get(name) for name in KNOWN} == KNOWN
 
 
