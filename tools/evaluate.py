@@ -50,7 +50,7 @@ def main(arguments):
         print(f"why AP is 0: {diagnose.diagnose(evaluator.truth, evaluator.results)}")
     print(f"best threshold {metrics['threshold']:.2f}, F1 there {metrics['F1']:.3f}")
     for image, errors in worst:
-        print(f"  {errors} errors in {image if isinstance(image, str) else 'a picture without a file'}")
+        print(f"  {errors} errors in {image}")
     print(f"written to {out}")
 
 

@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+import numpy as np
+
 from kerasdet import draw
 from kerasdet.evaluation import pairs, plots
 
@@ -22,7 +24,7 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
         above: least score of a drawn detection and of an error; by default the evaluation's best threshold.
 
     Returns:
-        List of (file, errors) of the worst images.
+        List of (name, errors) of the worst images: their file, or "image ID".
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +43,7 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
         old.unlink()
     for place, (number, _) in enumerate(ranked, start=1):
         beside_truth(evaluator, records[number], above).save(folder / "worst" / f"{place:02d}_{number:06d}.png")
-    return [(records[number].image, errors) for number, errors in ranked]
+    return [(_name(records[number]), errors) for number, errors in ranked]
 
 
 def beside_truth(evaluator, record, above):
@@ -65,3 +67,7 @@ def beside_truth(evaluator, record, above):
         draw.boxes(pixels, boxes, classes, names, [one["score"] for one in found]),
         ("ground truth", "detections"),
     )
+
+
+def _name(record):
+    return f"image {record.id}" if isinstance(record.image, np.ndarray) else str(record.image)
