@@ -12,7 +12,6 @@ import tensorflow as tf
 from kerasdet.detectors import DETECTORS
 from tests.contract import scenes
 
-
 # Of almost equal losses rounding decides which negative is the hardest: here all of them count.
 ARGUMENTS = {"SSD": {"negatives": 10**6}}
 
