@@ -444,7 +444,7 @@ def test_batch_dtype_and_graph_change_nothing(rule):
     )
     from_floats = images.preprocess(batch.astype(np.float32), rule, multiple=32)
     singles = list(tf.data.Dataset.from_tensor_slices(batch).map(lambda pixels: images.preprocess(pixels, rule, 32)))
-    tolerance = 1e-4 if rule[0] == "squeeze" else 0  # matrix products sum in an order of their own
+    tolerance = 1e-3 if rule[0] == "squeeze" else 0  # matrix products sum in an order of their own, of 255
     for key, value in seen.items():
         assert value.dtype == tf.float32
         for got in (from_floats[key], graph(batch)[key], np.stack([single[key] for single in singles])):
@@ -534,4 +534,4 @@ def test_a_squeeze_is_that_of_pillow(old):
     np.testing.assert_allclose(frames, [30 / old[1], 40 / old[0], 0, 0], rtol=1e-6)
     np.testing.assert_array_equal(windows, [0, 0, 30, 40])
     again = images.resize(tf.stack([pixels, pixels]), ("squeeze", 40, 30))[0]
-    np.testing.assert_allclose(again[1], squeezed, atol=1e-4)
+    np.testing.assert_allclose(again[1], squeezed, atol=1e-3)
