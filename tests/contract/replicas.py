@@ -12,8 +12,8 @@ import tensorflow as tf
 from kerasdet.detectors import DETECTORS
 from tests.contract import scenes
 
-# With its three hard negatives SSD's tiny differs by up to 8e-5 after two steps, likely by rounding; not proven. Here all
-# negatives count, which agrees to 1e-5.
+# With its three hard negatives SSD's tiny differs by up to 8e-5 after two steps, likely by rounding; not proven. Here
+# all negatives count, which agrees to 1e-5.
 ARGUMENTS = {"SSD": {"negatives": 10**6}}
 
 
