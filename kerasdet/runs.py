@@ -98,25 +98,28 @@ def datasets(config, run, again=False):
     return found
 
 
-def dataset(run, part):
+def dataset(config, run, part, split=None):
     """Reads one data set of a run.
 
     Args:
-        run: a run folder.
-        part: "train", "validation" or, where the run's config names one, "test".
+        config: as in `datasets`.
+        run: the run folder.
+        part: "train", "validation" or, where the config names one, "test".
+        split: another split of that data set.
 
     Returns:
         A `Dataset`; where the run parted a folder by itself, the same photos as then.
 
     Raises:
-        FileNotFoundError: the run has no config.
         ValueError: the config names no such data set.
     """
-    config = read_config(run)
     if part in config.data:
-        return data.read(**config.data[part])
+        source = config.data[part].to_dict()
+        return data.read(**{**source, "split": split or source.get("split")})
     if "train" in config.data or part not in ("train", "validation"):
         raise ValueError(f"{run}: its config names no data {part!r}.")
+    if split is not None:
+        return data.read(config.data.folder, split)
     return datasets(config, run, again=True)[part == "validation"]
 
 

@@ -13,7 +13,7 @@ import os
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import data, runs
+from kerasdet import runs
 from kerasdet.evaluation import diagnose, report
 from kerasdet.evaluation.evaluator import Evaluator
 
@@ -31,15 +31,10 @@ ABOVE = flags.DEFINE_float("above", None, "Least score of what is drawn, by defa
 def main(arguments):
     path = runs.argument(arguments, MODEL, "run folder or .keras file")
     model = runs.load(path)
-    if CONFIG.value is None and SPLIT.value is None:
-        dataset = runs.dataset(path, PART.value)
-    else:
-        config = CONFIG.value or runs.read_config(path)
-        source = config.data[PART.value].to_dict()
-        dataset = data.read(**{**source, "split": SPLIT.value or source.get("split")})
+    home = path if os.path.isdir(path) else os.path.dirname(path)
+    dataset = runs.dataset(CONFIG.value or runs.read_config(home), home, PART.value, SPLIT.value)
     evaluator = Evaluator(model, dataset, BATCH.value)
     metrics = evaluator()
-    home = path if os.path.isdir(path) else os.path.dirname(path)
     out = OUT.value or os.path.join(home, "evaluation")
     worst = report.write(evaluator, metrics, out, PICTURES.value, WORST.value, ABOVE.value)
     numbers = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))

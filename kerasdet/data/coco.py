@@ -1,4 +1,4 @@
-"""Reader of COCO annotation files: boxes, crowds, masks and keypoints."""
+"""COCO annotation files, read and written: boxes, crowds, masks and keypoints."""
 
 import json
 import math
@@ -73,6 +73,46 @@ def read(annotations, images, keypoints=()):
             stated_size=said,
         )
     return dataset
+
+
+def content(dataset):
+    """What a COCO annotation file of a data set holds, but for the names of its image files.
+
+    Args:
+        dataset: a `Dataset`.
+
+    Returns:
+        Dict of the lists `images`, `categories` and `annotations`, plain Python values; annotations are numbered from
+        1, in the order of the records.
+    """
+    described = {"keypoints": list(dataset.keypoints), "skeleton": []} if dataset.keypoints else {}
+    numbered = zip(dataset.category_ids, dataset.classes, strict=True)
+    annotations = []
+    for record in dataset.records:
+        for index in range(len(record.boxes)):
+            annotations.append({"id": len(annotations) + 1, **_annotation(record, index, dataset.category_ids)})
+    return {
+        "images": [{"id": record.id, "height": record.height, "width": record.width} for record in dataset.records],
+        "categories": [{"id": number, "name": name, **described} for number, name in numbered],
+        "annotations": annotations,
+    }
+
+
+def _annotation(record, index, category_ids):
+    x1, y1, x2, y2 = record.boxes[index].tolist()
+    found = {
+        "image_id": record.id,
+        "category_id": category_ids[record.classes[index]],
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": float(record.areas[index]),
+        "iscrowd": int(record.crowds[index]),
+    }
+    if record.segments is not None:
+        found["segmentation"] = record.segments[index]
+    if record.keypoints is not None:
+        found["keypoints"] = record.keypoints[index].ravel().tolist()
+        found["num_keypoints"] = int((record.keypoints[index][:, 2] > 0).sum())
+    return found
 
 
 def _load(path):

@@ -75,6 +75,11 @@ class Record:
     keypoints: np.ndarray | None = None
     stated: np.ndarray | None = None
 
+    @property
+    def name(self):
+        """What messages call the picture: its file, or "image ID"."""
+        return f"image {self.id}" if isinstance(self.image, np.ndarray) else str(self.image)
+
     def pixels(self):
         """The picture itself, [H, W, 3] uint8."""
         if isinstance(self.image, np.ndarray):

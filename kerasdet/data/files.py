@@ -1,6 +1,7 @@
 """Files as a reader meets them: whether they are there, and how large the upright picture in an image file is."""
 
 import functools
+import hashlib
 import io
 import os
 import struct
@@ -47,6 +48,15 @@ def _is_utf8(path):
     except UnicodeEncodeError:
         return False
     return True
+
+
+def sha256(path):
+    """The SHA-256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def text(path):

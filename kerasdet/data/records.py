@@ -208,7 +208,7 @@ def _write_shard(dataset, part, path, progress):
                 writer.write(examples.encode(dataset, dataset.records[index]).SerializeToString())
                 progress.update()
         os.replace(f"{path}.part", path)
-    return _sha256(path)
+    return files.sha256(path)
 
 
 def _manifest(folder, verify):
@@ -225,7 +225,7 @@ def _manifest(folder, verify):
         size = os.path.getsize(place)
         if size != shard["bytes"]:
             raise ValueError(f"{place} has {size} bytes, in {MANIFEST} {shard['bytes']}: copy it again.")
-        if verify and _sha256(place) != shard["sha256"]:
+        if verify and files.sha256(place) != shard["sha256"]:
             raise ValueError(f"{place} has another SHA-256 than in {MANIFEST}: copy it again.")
     return manifest
 
@@ -240,14 +240,6 @@ def _ids(found):
     ids = [b"".join(values.get(examples.SOURCE, ())) for values, _ in found]
     good = all(one.isdigit() for one in ids) and len({int(one) for one in ids}) == len(ids)
     return [int(one) for one in ids] if good else list(range(len(ids)))
-
-
-def _sha256(path):
-    code = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            code.update(block)
-    return code.hexdigest()
 
 
 def _replace(path, text):

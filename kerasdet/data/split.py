@@ -49,7 +49,7 @@ def split(dataset, share=0.2, seed=0):
     repeats = [group for group in groups if len(group) > 1]
     notes = list(dataset.notes)
     if repeats:
-        first = ", ".join(_name(dataset.records[index]) for index in repeats[0][:2])
+        first = ", ".join(dataset.records[index].name for index in repeats[0][:2])
         notes.append(
             f"{dataset.name}: {sum(map(len, repeats))} images are near-duplicates, in {len(repeats)} groups that the "
             f"split keeps together, first {first}."
@@ -166,7 +166,3 @@ def _spread(counts, sides):
         able = owners[np.array(kept)]
         if len(able):
             sides[able[counts[able, -1].argmin()]] = 1 - here
-
-
-def _name(record):
-    return f"image {record.id}" if isinstance(record.image, np.ndarray) else str(record.image)

@@ -35,14 +35,14 @@ def boxes(dataset):
         first = next(record for record, number in stray if number)
         faults.append(
             f"{dataset.name}: {count} of {stated} boxes have no area or lie by more than half outside their picture, "
-            f"first in {_name(first)}: `--check` lists them; correct them, or see if they belong to other pictures."
+            f"first in {first.name}: `--check` lists them; correct them, or see if they belong to other pictures."
         )
     copies = [(record, int(formats.repeats(record).sum())) for record in dataset.records]
     count, kept = sum(number for _, number in copies), sum(len(record.boxes) for record in dataset.records)
     if count > formats.FEW * max(kept, 1):
         first = next(record for record, number in copies if number)
         faults.append(
-            f"{dataset.name}: {count} of {kept} boxes repeat another of their class, first in {_name(first)}: an "
+            f"{dataset.name}: {count} of {kept} boxes repeat another of their class, first in {first.name}: an "
             "object that is annotated twice costs precision; remove the copies."
         )
     return faults, False
@@ -89,7 +89,3 @@ def some(names, most=10):
     """The first few of a list, and how many more there are."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _name(record):
-    return f"picture {record.id}" if isinstance(record.image, np.ndarray) else str(record.image)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
-from kerasdet.data import formats, suspect
+from kerasdet.data import coco, formats, suspect
 from kerasdet.data.dataset import Dataset, clip
 
 
@@ -83,16 +83,11 @@ def write(dataset, path):
     if not paths or not all(isinstance(path, str) for path in paths):
         raise ValueError(f"{dataset.name}: no json file, for nothing sound is left, or its pictures are no files.")
     root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-    images, annotations = [], []
-    for record in dataset.records:
-        name = os.path.relpath(record.image, root)
-        images.append({"id": record.id, "file_name": name, "height": record.height, "width": record.width})
-        for index in range(len(record.boxes)):
-            annotations.append({"id": len(annotations) + 1, **_annotation(record, index, dataset.category_ids)})
-    described = {"keypoints": list(dataset.keypoints)} if dataset.keypoints else {}
-    categories = [{"id": n, "name": c, **described} for n, c in zip(dataset.category_ids, dataset.classes, strict=True)]
+    content = coco.content(dataset)
+    for image, file in zip(content["images"], paths, strict=True):
+        image["file_name"] = os.path.relpath(file, root)
     with open(path, "w", encoding="utf-8") as file:
-        json.dump({"images": images, "categories": categories, "annotations": annotations}, file)
+        json.dump(content, file)
     return root
 
 
@@ -132,22 +127,6 @@ def _only(record, keep):
     if record.keypoints is not None:
         parts["keypoints"] = record.keypoints[keep]
     return dataclasses.replace(record, **parts, stated=None)
-
-
-def _annotation(record, index, category_ids):
-    x1, y1, x2, y2 = record.boxes[index].tolist()
-    found = {
-        "image_id": record.id,
-        "category_id": category_ids[record.classes[index]],
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": float(record.areas[index]),
-        "iscrowd": int(record.crowds[index]),
-    }
-    if record.segments is not None:
-        found["segmentation"] = record.segments[index]
-    if record.keypoints is not None:
-        found["keypoints"] = record.keypoints[index].ravel().tolist()
-    return found
 
 
 def _counts(dataset, counts):

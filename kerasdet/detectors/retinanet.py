@@ -6,7 +6,7 @@ import tensorflow as tf
 from kerasdet import anchors, backbones, boxes, coders
 from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
-from kerasdet.layers import FPN, ConvHead, Pixels
+from kerasdet.layers import FPN, ConvHead, Pixels, image_size
 from kerasdet.losses import boxes as box_losses
 from kerasdet.losses import classes as class_losses
 from kerasdet.targets import assign
@@ -85,7 +85,7 @@ class RetinaNet(Detector):
         }
 
     def loss_terms(self, outputs, objects, images, training=True):
-        grid = self.anchors(_size(images))
+        grid = self.anchors(image_size(images))
         match = assign.by_iou(grid, objects, self.positive, self.negative, low_quality=True)
         share = self._share(match, images)  # [B]: one over what the image's sums are divided by
         targets = tf.one_hot(match.classes, self.num_classes)
@@ -110,7 +110,7 @@ class RetinaNet(Detector):
         return real / tf.maximum(own, 1.0) / tf.maximum(assign.over_replicas(tf.reduce_sum(real)), 1.0)
 
     def detections(self, outputs, images):
-        size = _size(images)
+        size = image_size(images)
         logits, rows, classes = candidates.top(outputs["logits"], self.anchors.counts(size), self.per_level)
         deltas = tf.gather(outputs["deltas"], rows, batch_dims=1)
         decoded = coders.decode(tf.gather(self.anchors(size), rows), deltas)
@@ -135,10 +135,3 @@ class RetinaNet(Detector):
             "ratios": (1.0,),
             "resize": ("keep",),
         }
-
-
-def _size(images):
-    """(height, width) of the batch: ints where the graph knows them, else scalar tensors."""
-    static = images["pixels"].shape[1:3]
-    dynamic = tf.shape(images["pixels"])
-    return [side or dynamic[i] for i, side in enumerate(static, start=1)]

@@ -4,9 +4,11 @@ import contextlib
 import io
 
 import numpy as np
-from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from kerasdet.data import coco as files
+from kerasdet.data import segments
 
 _BOXES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _KEYPOINTS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
@@ -23,18 +25,8 @@ def ground_truth(dataset):
     Returns:
         A `pycocotools.coco.COCO`; annotations are numbered from 1, in the order of the records.
     """
-    described = {"keypoints": list(dataset.keypoints), "skeleton": []} if dataset.keypoints else {}
-    categories = [
-        {"id": number, "name": name, **described}
-        for number, name in zip(dataset.category_ids, dataset.classes, strict=True)
-    ]
-    images = [{"id": record.id, "height": record.height, "width": record.width} for record in dataset.records]
-    annotations = []
-    for record in dataset.records:
-        for index in range(len(record.boxes)):
-            annotations.append({"id": len(annotations) + 1, **_annotation(record, index, dataset.category_ids)})
     with _silence():
-        return _indexed({"info": {}, "images": images, "categories": categories, "annotations": annotations})
+        return _indexed({"info": {}, **files.content(dataset)})
 
 
 def results(ids, detections, dataset, kind="bbox"):
@@ -52,13 +44,17 @@ def results(ids, detections, dataset, kind="bbox"):
         List of dicts `image_id`, `category_id`, `score` and `bbox` (x, y, width, height), `segmentation` (RLE) or
         `keypoints`; plain Python values in full precision, ready for `json.dump`.
     """
-    source, convert = {"bbox": ("boxes", _xywh), "segm": ("masks", _rle), "keypoints": ("keypoints", _flat)}[kind]
+    key, convert = {
+        "bbox": ("boxes", _xywh),
+        "segm": ("masks", segments.encode),
+        "keypoints": ("keypoints", _flat),
+    }[kind]
     return [
         {
             "image_id": int(image_id),
             "category_id": int(dataset.category_ids[detections["classes"][image][index]]),
             "score": float(detections["scores"][image][index]),
-            _FIELDS[kind]: convert(detections[source][image][index]),
+            _FIELDS[kind]: convert(detections[key][image][index]),
         }
         for image, image_id in enumerate(ids)
         if image_id >= 0
@@ -173,30 +169,9 @@ def threshold(evaluation):
     return float(candidates[best[len(best) // 2]]), float(mean.max())
 
 
-def _annotation(record, index, category_ids):
-    found = {
-        "image_id": record.id,
-        "category_id": category_ids[record.classes[index]],
-        "bbox": _xywh(record.boxes[index]),
-        "area": float(record.areas[index]),
-        "iscrowd": int(record.crowds[index]),
-    }
-    if record.segments is not None:
-        found["segmentation"] = record.segments[index]
-    if record.keypoints is not None:
-        found["keypoints"] = _flat(record.keypoints[index])
-        found["num_keypoints"] = int(np.sum(record.keypoints[index][:, 2] > 0))
-    return found
-
-
 def _xywh(box):
     x1, y1, x2, y2 = (float(value) for value in box)
     return [x1, y1, x2 - x1, y2 - y1]
-
-
-def _rle(grid):
-    packed = mask.encode(np.asfortranarray(grid, np.uint8))
-    return {"size": packed["size"], "counts": packed["counts"].decode("ascii")}
 
 
 def _flat(points):

@@ -3,8 +3,6 @@
 import json
 import pathlib
 
-import numpy as np
-
 from kerasdet import draw
 from kerasdet.evaluation import pairs, plots
 
@@ -43,7 +41,7 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
         old.unlink()
     for place, (number, _) in enumerate(ranked, start=1):
         beside_truth(evaluator, records[number], above).save(folder / "worst" / f"{place:02d}_{number:06d}.png")
-    return [(_name(records[number]), errors) for number, errors in ranked]
+    return [(records[number].name, errors) for number, errors in ranked]
 
 
 def beside_truth(evaluator, record, above):
@@ -67,7 +65,3 @@ def beside_truth(evaluator, record, above):
         draw.boxes(pixels, boxes, classes, names, [one["score"] for one in found]),
         ("ground truth", "detections"),
     )
-
-
-def _name(record):
-    return f"image {record.id}" if isinstance(record.image, np.ndarray) else str(record.image)

@@ -124,16 +124,17 @@ def fit(
         preemption = Preemption(agreed, validate.save, run)
         guard = Guard(home, facts["step"])
         validate.finish(model)
-        # Keras' `fit` leaves the averaged weights in the model; another leg goes on from its own.
+        # Keras' `fit` leaves the averaged weights in the model; after a leg another goes on from its own.
         raw = {}
         remember = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: raw.update(states.state(model)))
         with pipeline.named(train), preemption.listening():
             for first, last, length in _legs(facts["step"], plan):
                 if raw:
                     states.restore(model, raw)
+                more = [*callbacks, remember] if last < plan.rounds else callbacks
                 model.fit(
                     batches(facts["step"]), initial_epoch=first, epochs=last, steps_per_epoch=length,
-                    callbacks=[guard, log, validate, preemption, *callbacks, remember],
+                    callbacks=[guard, log, validate, preemption, *more],
                 )  # fmt: skip
                 if model.stop_training:
                     break

@@ -209,7 +209,7 @@ def _shared(train, validation, images, report):
     known = {_hash(record.image): record for record in train.records if _length(record.image) in lengths}
     pairs = [(record, known[key]) for record in looked if (key := _hash(record.image)) in known]
     if pairs:
-        first = " = ".join(f"picture {r.id}" if isinstance(r.image, np.ndarray) else str(r.image) for r in pairs[0])
+        first = " = ".join(record.name for record in pairs[0])
         report.faults.append(
             f"{len(pairs)} of {len(looked)} validation pictures are in the training set too, first {first}: AP will be "
             "too good; split anew."

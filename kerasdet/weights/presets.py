@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 
 from kerasdet import detectors
+from kerasdet.data import files
 from kerasdet.training import names
 from kerasdet.weights import released
 from kerasdet.weights import tensors as named
@@ -39,7 +40,7 @@ def save(model, folder, published=None, license=None, source=None):
         "published": published,
         "license": license,
         "source": source,
-        "sha256": named.sha256(folder / "weights.npz"),
+        "sha256": files.sha256(folder / "weights.npz"),
     }
     (folder / "preset.json").write_text(json.dumps(content, indent=2) + "\n")
 
@@ -68,7 +69,7 @@ def load(preset):
     content, file = read(folder), folder / "weights.npz"
     if not file.is_file():
         raise FileNotFoundError(f"{file}: the preset has no weights.")
-    digest = named.sha256(file)
+    digest = files.sha256(file)
     if digest != content["sha256"]:
         raise ValueError(f"{file}: its SHA-256 is {digest}, {folder}/preset.json says {content['sha256']}.")
     try:

@@ -1,7 +1,5 @@
 """Named arrays into a model's variables: every tensor of both sides has its place, or one line says which has not."""
 
-import hashlib
-
 import numpy as np
 
 
@@ -27,12 +25,3 @@ def assign(pairs, tensors, source="the weights"):
         raise ValueError(f"{source}: the model has no place for the tensor '{left[0]}' and {len(left) - 1} others.")
     for variable, name in pairs:
         variable.assign(tensors[name])
-
-
-def sha256(path):
-    """Returns the SHA-256 of a file in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()

@@ -35,3 +35,24 @@ def total(model, images, objects, training=False):
     """The loss of a batch, a float."""
     terms = model.loss_terms(model.network(images, training=training), objects, images)
     return float(tf.add_n(list(terms.values())))
+
+
+def costs(model, right, images, objects):
+    """Checks what any dense detector's loss says of right outputs, and of boxes that move away from the objects.
+
+    Args:
+        model: a detector with the outputs `logits` and `deltas`, the terms "class" and "box".
+        right: outputs that say what the targets are.
+        images, objects: a batch.
+
+    Returns:
+        A function from changed outputs to the dict of loss terms, floats.
+    """
+
+    def cost(**changes):
+        return {k: float(v) for k, v in model.loss_terms({**right, **changes}, objects, images).items()}
+
+    assert abs(cost()["box"]) < 1e-6 and cost()["class"] < 1e-3
+    shifts = [cost(deltas=right["deltas"] + s)["box"] for s in (0.05, 0.2, 0.5)]
+    assert 1e-3 < shifts[0] < shifts[1] < shifts[2]
+    return cost

@@ -97,11 +97,11 @@ def test_suspicious_boxes_are_one_line_each():
     assert suspect.boxes(dataset(*good)) == ([], False)
     stray = record(np.tile([[200, 0, 220, 20]], (4, 1)) + np.arange(4)[:, None], number=7)
     (line,), hopeless = suspect.boxes(dataset(*good, stray))
-    assert "4 of 124 boxes have no area or lie by more than half outside" in line and "picture 7" in line
+    assert "4 of 124 boxes have no area or lie by more than half outside" in line and "image 7" in line
     assert not hopeless
     copied = record(np.repeat(some_boxes(4), 2, 0), number=8)
     (line,), _ = suspect.boxes(dataset(*good, copied))
-    assert "4 of 128 boxes repeat another" in line and "picture 8" in line
+    assert "4 of 128 boxes repeat another" in line and "image 8" in line
     (line,), hopeless = suspect.boxes(dataset(record(some_boxes() / 100)))
     assert "the boxes look relative" in line and hopeless
 

@@ -96,7 +96,7 @@ def test_the_same_picture_in_both_sets(model, train, tmp_path):
     """By content: as pixels, and as files of different names."""
     twin = dataclasses.replace(train, name="val", records=train.records[3:5] + [shapes.picture("val", 0)])
     (fault,) = flight.preflight(model, train, twin).faults
-    assert fault.startswith("2 of 3 validation pictures are in the training set too, first picture ")
+    assert fault.startswith("2 of 3 validation pictures are in the training set too, first image ")
     paths = []
     for name, index in (("a.png", 0), ("b.png", 1), ("copy.png", 0)):
         paths.append(str(tmp_path / name))

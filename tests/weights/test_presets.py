@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from kerasdet import runs
+from kerasdet.data import files
 from kerasdet.detectors import SSD, RetinaNet
 from kerasdet.detectors.detector import Detector
 from kerasdet.training import names
-from kerasdet.weights import presets, released, tensors
+from kerasdet.weights import presets, released
 
 FACTS = {"published": {"AP": 0.5, "data": "shapes"}, "license": "Apache-2.0", "source": "drawn"}
 
@@ -40,7 +41,7 @@ def test_the_same_detector_again(model, folder):
             np.testing.assert_array_equal(names.weights(again)[name], value)
     content = presets.read(folder)
     assert {key: content[key] for key in FACTS} == FACTS
-    assert content["sha256"] == tensors.sha256(folder / "weights.npz")
+    assert content["sha256"] == files.sha256(folder / "weights.npz")
     assert sorted(file.name for file in folder.iterdir()) == ["preset.json", "weights.npz"]
 
 
@@ -67,7 +68,7 @@ def spoil(folder, change):
         content = change(dict(arrays))
     np.savez(folder / "weights.npz", **content)
     described = json.loads((folder / "preset.json").read_text())
-    described["sha256"] = tensors.sha256(folder / "weights.npz")
+    described["sha256"] = files.sha256(folder / "weights.npz")
     (folder / "preset.json").write_text(json.dumps(described))
 
 
@@ -134,7 +135,7 @@ def test_a_released_file_is_downloaded_by_its_hash(monkeypatch, tmp_path):
     (tmp_path / "there.txt").write_text("the weights")
     entry = released.RELEASED["ssd_mobilenet_v1_coco"]._replace(
         url=(tmp_path / "there.txt").as_uri(),
-        sha256=tensors.sha256(tmp_path / "there.txt"),
+        sha256=files.sha256(tmp_path / "there.txt"),
         make=lambda path: open(path).read(),
     )
     monkeypatch.setitem(released.RELEASED, f"test-{tmp_path.name}", entry)

@@ -1,0 +1,39 @@
+"""Every shipped config: its arguments are those of its detector and of `fit`, its transforms and resize rule exist."""
+
+import importlib
+import inspect
+import pathlib
+
+import pytest
+
+from kerasdet import configs, data, images, training
+from kerasdet.data import parts, transforms
+from kerasdet.detectors import DETECTORS
+from kerasdet.detectors.detector import Detector
+
+ROOT = pathlib.Path(next(iter(configs.__path__)))
+CONFIGS = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in ROOT.glob("*/*.py") if p.stem != "__init__")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_says_what_can_be_said(name):
+    config = importlib.import_module(f"kerasdet.configs.{name.replace('/', '.')}").get_config().to_dict()
+    model = dict(config["model"])
+    kind = DETECTORS[model.pop("name")]
+    own, base = (set(inspect.signature(one.__init__).parameters) for one in (kind, Detector))
+    assert set(model) <= own | base, set(model) - own - base
+    if "resize" in model:
+        images.check_rule(model["resize"])
+    train = config["train"]
+    inspect.signature(training.fit).bind("model", "train", "validation", "run", **train)
+    for transform, *settings in train.get("transforms", ()):
+        transforms._checked(transform, settings, draw=object())
+    if "train" in config["data"]:
+        inspect.signature(data.read).bind(**config["data"]["train"])
+        inspect.signature(data.read).bind(**config["data"]["validation"])
+    else:
+        inspect.signature(parts.parts).bind(**config["data"])
+
+
+def test_all_are_found():
+    assert {"retinanet/own_data", "ssdlite/own_data", "ssd_mobilenet/own_data", "ssd/vgg16_voc"} <= set(CONFIGS)
