@@ -77,6 +77,12 @@ class Detector(keras.Model, metaclass=_Complete):
         """Names of an anchor's outputs in `class_heads`; a softmax over a background too has a name more."""
         return self.classes
 
+    def step(self, training=True):
+        """Steps trained so far, a scalar integer, the seed of what a step draws; 0 in validation."""
+        if not (training and self.compiled):
+            return tf.constant(0, tf.int64)
+        return tf.cast(getattr(self.optimizer, "inner_optimizer", self.optimizer).iterations, tf.int64)
+
     def network(self, images, training=False):
         """Runs once a picture.
 

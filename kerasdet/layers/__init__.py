@@ -7,3 +7,5 @@ from kerasdet.layers.norm import L2Norm as L2Norm
 from kerasdet.layers.pixels import Pixels as Pixels
 from kerasdet.layers.pixels import image_size as image_size
 from kerasdet.layers.pyramid import FPN as FPN
+from kerasdet.layers.regions import BoxHead as BoxHead
+from kerasdet.layers.regions import RegionPredictor as RegionPredictor

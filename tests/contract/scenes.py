@@ -7,7 +7,7 @@ SIDE = 96
 
 
 def batch(*pictures, ids=None):
-    """Noise pictures with given objects, as (images, objects).
+    """Noise pictures with given objects, as (images, objects); masks fill the boxes, two keypoints lie on the diagonal.
 
     Args:
         pictures: for each image a list of (x1, y1, x2, y2, class) or (..., class, True) for a crowd.
@@ -28,7 +28,12 @@ def batch(*pictures, ids=None):
         "frames": tf.constant([[1, 1, 0, 0]] * count, tf.float32),
         "ids": tf.constant(range(count) if ids is None else ids, tf.int64),
     }
-    return images, {"boxes": tf.constant(boxes), "classes": tf.constant(classes), "crowds": tf.constant(crowds)}
+    objects = {"boxes": boxes, "classes": classes, "crowds": crowds, "mask_frames": boxes}
+    objects["masks"] = np.ones([count, most, 16, 16], np.uint8)
+    corners = boxes.reshape(count, most, 2, 2)
+    inside = 0.75 * corners + 0.25 * corners[:, :, ::-1]
+    objects["keypoints"] = np.concatenate([inside, np.full_like(inside[..., :1], 2)], axis=-1)
+    return images, {name: tf.constant(value) for name, value in objects.items()}
 
 
 def total(model, images, objects, training=False):
