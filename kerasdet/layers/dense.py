@@ -1,48 +1,36 @@
-"""Fully connected layers."""
+"""Fully connected layers, whole or factored."""
 
 import keras
-import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class FC(keras.layers.Layer):
-    """A fully connected layer, whole or in two factors (Fast R-CNN, Girshick, ICCV 2015, section 3.1).
+class FC(keras.layers.Dense):
+    """A fully connected layer, or two of a lower rank in its place (Fast R-CNN, Girshick, ICCV 2015, section 3.1).
+
+    With a rank, `inner` leads to it without activation. It has a bias as in the release's compressed network (the paper
+    has none there); the truncated SVD of `weights.svd` leaves it at 0.
 
     Args:
         units: outputs.
-        rank: None, or the inner size of the two factors, the first without a bias.
-        activation: name of a Keras activation, or None.
-        initializer: of the kernels.
+        rank: None, or the numbers between the two.
+        kwargs: of `keras.layers.Dense`, such as `activation`.
     """
 
-    def __init__(self, units, rank=None, activation=None, initializer="glorot_uniform", **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
+    def __init__(self, units, rank=None, **kwargs):
+        super().__init__(units, **kwargs)
         self.rank = rank
-        self.activation = keras.activations.get(activation)
-        self.initializer = keras.initializers.get(initializer)
+        self.inner = None if rank is None else keras.layers.Dense(rank, dtype=self.dtype_policy)
 
     def build(self, shape):
-        sides = [shape[-1], self.units] if self.rank is None else [shape[-1], self.rank, self.units]
-        self.kernels = [
-            self.add_weight(
-                shape=pair, name=f"kernel{i}", initializer=self.initializer, dtype="float32", autocast=False
-            )
-            for i, pair in enumerate(zip(sides[:-1], sides[1:], strict=True))
-        ]
-        self.bias = self.add_weight(
-            shape=(self.units,), name="bias", initializer="zeros", dtype="float32", autocast=False
-        )
+        if self.inner is None:
+            super().build(shape)
+        else:
+            self.inner.build(shape)
+            super().build((*shape[:-1], self.rank))
+            self.input_spec = None  # Dense expects its own kernel's input, which is `inner`'s output
 
-    def call(self, x):
-        """Multiplies and adds.
+    def call(self, x, training=None):
+        return super().call(x if self.inner is None else self.inner(x), training=training)
 
-        Args:
-            x: [..., C].
-
-        Returns:
-            [..., units].
-        """
-        for kernel in self.kernels:
-            x = tf.matmul(x, tf.cast(kernel, x.dtype))
-        return self.activation(tf.nn.bias_add(x, tf.cast(self.bias, x.dtype)))
+    def get_config(self):
+        return {**super().get_config(), "rank": self.rank}

@@ -25,7 +25,7 @@ class BoxHead(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.convs = [Conv(width, 3, norm=norm, activation="relu", **policy) for _ in range(convs)]
         ranks = ranks or (None,) * len(fc)
-        self.fc = [FC(u, rank, "relu", "he_uniform", **policy) for u, rank in zip(fc, ranks, strict=True)]
+        self.fc = [FC(u, rank, activation="relu", kernel_initializer="he_uniform", **policy) for u, rank in zip(fc, ranks, strict=True)]
         self.dropout = keras.layers.Dropout(dropout, **policy) if dropout else None
 
     def call(self, x, training=False):
@@ -59,8 +59,8 @@ class RegionPredictor(keras.layers.Layer):
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         # Section 2.3: deviations 0.01 and 0.001.
-        self.classes = FC(classes, initializer=keras.initializers.RandomNormal(stddev=0.01), **policy)
-        self.boxes = FC(4 * classes, initializer=keras.initializers.RandomNormal(stddev=0.001), **policy)
+        self.classes = FC(classes, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), **policy)
+        self.boxes = FC(4 * classes, kernel_initializer=keras.initializers.RandomNormal(stddev=0.001), **policy)
 
     def call(self, x):
         """Predicts.

@@ -180,7 +180,7 @@ def _dense(model):
     layers += [(fc, f"roi_heads.box_head.fc{i}") for i, fc in enumerate(model.box_head.fc[1:], start=7)]
     layers += [(model.predictor.classes, "roi_heads.box_predictor.cls_score")]
     layers += [(model.predictor.boxes, "roi_heads.box_predictor.bbox_pred")]
-    pairs = [(layer.kernels[0], layer.bias, name) for layer, name in layers]
+    pairs = [(layer.kernel, layer.bias, name) for layer, name in layers]
     for branch, name in (("mask_head", "mask_predictor.conv5_mask"), ("keypoint_head", "keypoint_predictor.kps_score_lowres")):
         if getattr(model, branch, None) is not None:
             deconv = getattr(model, branch).deconv
