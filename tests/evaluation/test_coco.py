@@ -8,6 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from kerasdet.data import segments
 from kerasdet.data.dataset import Dataset, Record
 from kerasdet.evaluation import coco
 
@@ -186,7 +187,8 @@ def test_masks_score_by_themselves():
     truth, batch = coco.ground_truth(dataset), detections(dataset.records)
 
     def numbers(grids):
-        results = coco.results([1], {**batch, "masks": [grids]}, dataset, kind="segm")
+        codes = [segments.encode(grid) for grid in grids]
+        results = coco.results([1], {**batch, "segments": [codes]}, dataset)
         return coco.score(truth, json.loads(json.dumps(results)), kind="segm")
 
     assert numbers(grids)["AP"] == ONE
@@ -209,10 +211,10 @@ def test_keypoints(points, sigmas):
     batch["keypoints"] = np.zeros((1, 2, points, 3), np.float32)
     batch["keypoints"][:, :1] = dataset.records[0].keypoints
     truth = coco.ground_truth(dataset)
-    results = coco.results([1], batch, dataset, kind="keypoints")
+    results = coco.results([1], batch, dataset)
     assert coco.score(truth, results, "keypoints", sigmas=sigmas)["AP"] == ONE
     batch["keypoints"][..., 0] += 100
-    moved = coco.results([1], batch, dataset, kind="keypoints")
+    moved = coco.results([1], batch, dataset)
     assert coco.score(truth, moved, "keypoints", sigmas=sigmas)["AP"] < 0.5
 
 
