@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasdet import images as image
 from kerasdet import tiles as tile
-from kerasdet.data import pipeline
+from kerasdet.data import pipeline, proposals
 from kerasdet.data import tiles as windowed
 from kerasdet.evaluation import coco
 
@@ -23,7 +23,7 @@ class Evaluator:
             windows, and merged detections are scored on the whole pictures.
 
     Raises:
-        ValueError: the data set has other classes than the model.
+        ValueError: the data set has other classes than the model, or none of the proposals that it needs.
     """
 
     def __init__(self, model, dataset, batch_size=4, tiles=None):
@@ -31,6 +31,7 @@ class Evaluator:
             raise ValueError(
                 f"the model knows the classes {model.classes}, but {dataset.name} has {tuple(dataset.classes)}."
             )
+        proposals.require(model, dataset)
         self.model = model
         self.dataset = dataset
         self.tiles = tiles

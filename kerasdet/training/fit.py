@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from kerasdet.data import pipeline, service
+from kerasdet.data import pipeline, proposals, service
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.training import checkpoints as states
 from kerasdet.training import solvers, start, strategy, timing
@@ -75,6 +75,7 @@ def fit(
         return run_stages(fit, **locals())
     if steps is None and minutes is None:
         raise ValueError("say how long to train: steps or minutes.")
+    proposals.require(model, train)
     begin = time.perf_counter()
     layout = model.distribute_strategy
     saved = states.Checkpoints(pathlib.Path(run) / "checkpoints", keep)
