@@ -61,6 +61,7 @@ class Record:
         keypoints: None, or [M, P, 3] float32: x, y, visibility 0/1/2.
         stated: None, or [N, 4] float32: corners of all boxes as the file states them, before clipping and dropping;
             from them the pre-flight tells a wrong format.
+        proposals: None, or [R, 4] float32: boxes inside the image where objects may be, the best first.
     """
 
     id: int
@@ -74,6 +75,7 @@ class Record:
     segments: list | None = None
     keypoints: np.ndarray | None = None
     stated: np.ndarray | None = None
+    proposals: np.ndarray | None = None
 
     @property
     def name(self):

@@ -5,6 +5,7 @@ import os
 import re
 
 from kerasdet.data import catalog, coco, records, shapes, table, voc, yolo
+from kerasdet.data import proposals as proposed
 
 _UNDERSTOOD = (
     'the word "shapes"; tfds:NAME (TensorFlow Datasets); a COCO .json file, with images=FOLDER; a folder with '
@@ -25,7 +26,7 @@ _NAMES = {
 _BESIDE = "_annotations.coco.json"
 
 
-def read(path, split=None, **options):
+def read(path, split=None, proposals=None, max_proposals=2000, **options):
     """Reads a data set, whatever its format.
 
     Args:
@@ -35,6 +36,8 @@ def read(path, split=None, **options):
             folder, the key in a data.yaml, the folder of shards, and in a COCO folder the beginning of what follows
             `instances_`: "val" finds `annotations/instances_val2017.json`, whose images lie in `val2017/`,
             `images/val2017/` or `images/`. A json file and a table have none.
+        proposals: None, or the path of a file of `data.proposals` for all its pictures.
+        max_proposals: at most so many of them a picture, the best.
         **options: of the reader: `images` and `keypoints` of COCO; `classes` of VOC, YOLO, tables and shards; `format`,
             `relative`, `images` and `columns` of tables; `data_dir` of TFDS; `verify` of shards; `seed` of the shapes.
 
@@ -45,7 +48,11 @@ def read(path, split=None, **options):
         ValueError: one line that names the path and what would be understood, or the reader's own.
         FileNotFoundError: one line, for missing files.
     """
-    path = os.fspath(path)
+    dataset = _read(os.fspath(path), split, **options)
+    return dataset if proposals is None else proposed.attach(dataset, proposals, max_proposals)
+
+
+def _read(path, split, **options):
     reader = _reader(path)
     if reader is shapes:
         return shapes.read(split, **options)
