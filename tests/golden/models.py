@@ -83,7 +83,7 @@ class Golden:
                 steps = (
                     np.arange(side) * size // side for side, size in ((rows, masks.shape[1]), (columns, masks.shape[2]))
                 )
-                details["masks"][i, : len(masks), :rows, :columns] = masks[:, *np.ix_(*steps)]
+                details["masks"][i, : len(masks), :rows, :columns] = masks[(slice(None), *np.ix_(*steps))]
         if "keypoints" in self.info["targets"][0]:
             points = np.shape(self.info["targets"][0]["keypoints"])[1]
             details["keypoints"] = np.zeros([*shape, points, 3], np.float32)
