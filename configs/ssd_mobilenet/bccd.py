@@ -13,7 +13,15 @@ from kerasdet.detectors import ssd
 def get_config():
     config = ConfigDict({
         "name": "ssd_mobilenet_bccd",
-        "model": {"name": "SSD", **ssd.mobilenet_v1(0.75), "extra_norm": None, "resize": ("squeeze", 300, 300)},
+        "model": {
+            "name": "SSD",
+            **ssd.mobilenet_v1(0.75),
+            "extra_norm": None,
+            "tensorflow_boxes": 0.075,
+            "scales": (0.19, 0.3, 0.42, 0.56, 0.7, 0.85, 1.0),
+            "ratios": ((0.75,), *((2, 3),) * 5),
+            "resize": ("squeeze", 384, 512),
+        },
         "data": {"folder": "data/bccd"},
         "train": {
             "steps": 2000,
