@@ -24,7 +24,7 @@ def get_config():
         },
         "data": {"folder": "data/bccd"},
         "train": {
-            "steps": 2000,
+            "steps": 2500,
             "batch_size": 8,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
@@ -32,7 +32,7 @@ def get_config():
             "warmup": 100,
             "clip_norm": 10.0,
             "ema": 0.99,
-            "evaluate_every": 500,
+            "evaluate_every": 1250,
             "init_from": "ssd_mobilenet_v1_coco",
             "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4), ("color", 0.1, 0.2, 0.2, 0.02)),
         },
