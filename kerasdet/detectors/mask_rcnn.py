@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from kerasdet.decoding import keypoints as decode
-from kerasdet.detectors.faster_rcnn import FasterRCNN, counted
+from kerasdet.detectors.fast_rcnn import counted
+from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.layers import Conv
 from kerasdet.losses import regions as losses
 from kerasdet.targets import keypoints as keypoint_targets
@@ -55,7 +56,7 @@ class MaskRCNN(FasterRCNN):
 
     def loss_terms(self, outputs, objects, images, training=True):
         regions = self.sampled(outputs, objects, images, training)
-        terms = {**self.rpn_terms(outputs, objects, images, training), **self.box_terms(outputs, regions, training)}
+        terms = {**self.rpn_terms(outputs, objects, images, training), **self.region_terms(outputs, regions, training)}
         positives = regions.positives()
         if self.mask_head is not None:
             terms["mask"] = self._mask_term(outputs, positives, objects, training)
