@@ -142,14 +142,14 @@ def default_shapes(scales, ratios, clip=False):
     return shapes
 
 
-def default_shapes_tf(scales, ratios):
+def default_shapes_tf(scales, ratios, least=0.1):
     """As `default_shapes`, in the form of TensorFlow's Object Detection API.
 
-    The first map has three shapes, at 1:1 of scale 0.1; sqrt(s * s') is every other map's last shape, not its second.
-    Arguments and result as in `default_shapes`.
+    The first map has three shapes, at 1:1 of scale `least`; sqrt(s * s') is every other map's last shape, not its
+    second. Other arguments and result as in `default_shapes`.
     """
     first, *others = default_shapes(scales, ratios)
-    return [np.concatenate([[(0.1, 0.1)], first[2:4]]), *(np.concatenate([s[:1], s[2:], s[1:2]]) for s in others)]
+    return [np.concatenate([[(least, least)], first[2:4]]), *(np.concatenate([s[:1], s[2:], s[1:2]]) for s in others)]
 
 
 def octaves(levels, scale=4.0, count=3):

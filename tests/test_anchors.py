@@ -91,6 +91,9 @@ def test_default_boxes_of_tensorflow():
     np.testing.assert_allclose(first, [(0.1, 0.1), (0.282843, 0.141421), (0.141421, 0.282843)], atol=1e-6)
     np.testing.assert_allclose(second[[0, -1]], [(0.35, 0.35), (0.41833, 0.41833)], atol=1e-6)
     np.testing.assert_allclose(second[3], [0.35 * 3**0.5, 0.35 / 3**0.5])
+    smaller, same = anchors.default_shapes_tf((0.2, 0.35, 0.5), ((2,), (2, 3)), least=0.07)
+    np.testing.assert_allclose(smaller, [(0.07, 0.07), *first[1:]])
+    np.testing.assert_allclose(same, second)
 
 
 def test_default_boxes_on_a_grid():

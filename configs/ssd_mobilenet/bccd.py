@@ -13,10 +13,18 @@ from kerasdet.detectors import ssd
 def get_config():
     config = ConfigDict({
         "name": "ssd_mobilenet_bccd",
-        "model": {"name": "SSD", **ssd.mobilenet_v1(0.75), "extra_norm": None, "resize": ("squeeze", 300, 300)},
+        "model": {
+            "name": "SSD",
+            **ssd.mobilenet_v1(0.75),
+            "extra_norm": None,
+            "tensorflow_boxes": 0.075,
+            "scales": (0.19, 0.3, 0.42, 0.56, 0.7, 0.85, 1.0),
+            "ratios": ((0.75,), *((2, 3),) * 5),
+            "resize": ("squeeze", 384, 512),
+        },
         "data": {"folder": "data/bccd"},
         "train": {
-            "steps": 2000,
+            "steps": 2500,
             "batch_size": 8,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
@@ -24,7 +32,7 @@ def get_config():
             "warmup": 100,
             "clip_norm": 10.0,
             "ema": 0.99,
-            "evaluate_every": 500,
+            "evaluate_every": 1250,
             "init_from": "ssd_mobilenet_v1_coco",
             "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4), ("color", 0.1, 0.2, 0.2, 0.02)),
         },

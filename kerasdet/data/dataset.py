@@ -116,6 +116,11 @@ class Dataset:
     def __len__(self):
         return len(self.records)
 
+    @property
+    def masked(self):
+        """Whether every object has a mask."""
+        return all(record.segments is not None for record in self.records)
+
 
 def clip(boxes, height, width):
     """Clips boxes to their image and finds those that keep an area.

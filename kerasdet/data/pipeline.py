@@ -48,7 +48,7 @@ def load(
     """
     if not len(dataset):
         raise ValueError(f"{dataset.name} holds no images.")
-    if masks and any(record.segments is None for record in dataset.records):
+    if masks and not dataset.masked:
         raise ValueError(f"{dataset.name} has images without segmentations; load it with masks=False.")
     _check_draws(training, sizes, every, repeat_rare)
     sample = _sampler(dataset, masks)

@@ -124,23 +124,6 @@ def attach(dataset, path, count=2000):
     return dataclasses.replace(dataset, records=records)
 
 
-def require(model, dataset):
-    """Checks that a data set has the proposals that a model needs.
-
-    Args:
-        model: a `Detector`.
-        dataset: a `Dataset`.
-
-    Raises:
-        ValueError: one line; it has none.
-    """
-    if model.needs_proposals and any(record.proposals is None for record in dataset.records):
-        raise ValueError(
-            f"{type(model).__name__} needs proposals, and {dataset.name} has none: write a file by "
-            "`tools.make_proposals` and name it as `proposals` in the config's data."
-        )
-
-
 def recall(dataset, counts=(100, 300, 1000, 2000), overlaps=(0.5, 0.7)):
     """The share of the objects that some proposal covers.
 

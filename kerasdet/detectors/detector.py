@@ -11,6 +11,7 @@ import tensorflow as tf
 from kerasdet import images as image
 from kerasdet import ops
 from kerasdet import tiles as tile
+from kerasdet.decoding.paste import paste
 from kerasdet.targets.assign import over_replicas
 
 
@@ -37,7 +38,8 @@ class Detector(keras.Model, metaclass=_Complete):
 
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
     its terms in `terms` and in `class_heads` the layers, by the attributes that lead to them, whose last axis holds the
-    outputs of every class, anchor by anchor.
+    outputs of every class, anchor by anchor. One that learns from masks, keypoints or proposals says so by
+    `needs_masks`, `num_keypoints` (P) and `needs_proposals`.
 
     Args:
         classes: names of the classes, or their number.
@@ -52,8 +54,9 @@ class Detector(keras.Model, metaclass=_Complete):
     # IoU above which the weaker of two boxes of a class is dropped; where tiles overlap, too.
     suppression = 0.5
     class_heads = ()
-    # Whether images must carry proposals, as they must for Fast R-CNN.
+    needs_masks = False
     needs_proposals = False
+    num_keypoints = 0
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
@@ -84,6 +87,35 @@ class Detector(keras.Model, metaclass=_Complete):
         if not (training and self.compiled):
             return tf.constant(0, tf.int64)
         return tf.cast(getattr(self.optimizer, "inner_optimizer", self.optimizer).iterations, tf.int64)
+
+    def check(self, dataset):
+        """Checks that a data set has what the detector is trained and scored on.
+
+        Args:
+            dataset: a `data.Dataset`.
+
+        Raises:
+            ValueError: one line; it has other classes, no masks or proposals, or another number of keypoints.
+        """
+        if tuple(dataset.classes) != tuple(self.classes):
+            raise ValueError(
+                f"the model knows the classes {self.classes}, but {dataset.name} has {tuple(dataset.classes)}."
+            )
+        if self.needs_masks and not dataset.masked:
+            raise ValueError(
+                f"{type(self).__name__} learns masks, but {dataset.name} has images without: give COCO segmentations, "
+                "or build the model without masks."
+            )
+        if self.needs_proposals and any(record.proposals is None for record in dataset.records):
+            raise ValueError(
+                f"{type(self).__name__} needs proposals, and {dataset.name} has none: write a file by "
+                "`tools.make_proposals` and name it as `proposals` in the config's data."
+            )
+        if self.num_keypoints and len(dataset.keypoints) != self.num_keypoints:
+            raise ValueError(
+                f"{type(self).__name__} has {self.num_keypoints} keypoints, but {dataset.name} has "
+                f"{len(dataset.keypoints)}: {tuple(dataset.keypoints)}."
+            )
 
     def network(self, images, training=False):
         """Runs once a picture.
@@ -142,7 +174,8 @@ class Detector(keras.Model, metaclass=_Complete):
             images: the images dict, or bare pixels [B, H, W, 3] 0...255.
 
         Returns:
-            The detections dict: in network pixels for a dict, in the pictures' own pixels for bare pixels.
+            The detections dict: in network pixels for a dict, in the pictures' own pixels for bare pixels. Masks are
+            grids over the boxes in both.
         """
         if isinstance(images, dict):
             return self.detections(self.network(images), images)
@@ -154,8 +187,7 @@ class Detector(keras.Model, metaclass=_Complete):
         images = {**self.preprocess(pixels), "ids": tf.zeros(tf.shape(pixels)[:1], tf.int64)}
         if proposals is not None:
             images["proposals"] = image.to_frames(proposals, images["frames"])
-        found = self.detections(self.network(images), images)
-        return {**found, "boxes": image.from_frames(found["boxes"], images["frames"])}
+        return image.detections_from_frames(self.detections(self.network(images), images), images["frames"])
 
     def _check_proposals(self, proposals, tiles=None):
         if self.needs_proposals and proposals is None:
@@ -176,7 +208,8 @@ class Detector(keras.Model, metaclass=_Complete):
 
         Returns:
             For each picture a dict of `boxes` [D, 4] in its pixels, `scores` [D], `classes` [D] and `names`, by falling
-            score; without the list for a single picture.
+            score; and where the detector finds them `masks` [D, H, W] bool and `keypoints` [D, P, 3], x and y in its
+            pixels and a score. Without the list for a single picture.
 
         Raises:
             ValueError: a file is missing or is no image; the line names it. Or proposals are missing.
@@ -198,6 +231,8 @@ class Detector(keras.Model, metaclass=_Complete):
         parts = [self._found(pixels[y1:y2, x1:x2], proposals) for x1, y1, x2, y2 in windows]
         found = parts[0] if tiles is None else tile.merged(parts, windows, self.suppression)
         found = {k: v[found["scores"] >= above] for k, v in found.items()}
+        if "masks" in found:
+            found["masks"] = paste(found["masks"], found["boxes"], height, width)
         return {**found, "names": [self.classes[i] for i in found["classes"]]}
 
     def _found(self, pixels, proposals):

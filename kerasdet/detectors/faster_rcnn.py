@@ -27,7 +27,7 @@ VGG16 = {
     "roi_layer": "pool",
     "fc": (4096, 4096),
     "dropout": 0.5,
-    "batch": 128,
+    "roi_batch": 128,
     "beta": 1.0,
     "resize": ("shorter", 600, 1000),
 }
@@ -75,7 +75,7 @@ class FasterRCNN(Detector):
         before_nms: anchors a level that may become proposals, in training and at inference (section 3.3).
         after_nms: proposals an image, in training and at inference.
         rpn_suppression: IoU above which the weaker of two proposals of a level is dropped (section 3.3).
-        roi_layer: one of `ops.regions.LAYERS`.
+        roi_layer: one of `ops.REGION_LAYERS`.
         roi_size: bins a side of a region.
         sampling_ratio, aligned: of `ops.roi_align`.
         res5: whether conv5_x of a ResNet runs on every region (C4).
@@ -83,7 +83,8 @@ class FasterRCNN(Detector):
         head_norm: norm of its convolutions.
         positive, negative: IoU of regions with an object, and least of those that are background (Fast R-CNN,
             section 2.3).
-        batch, fraction: regions an image that the second stage learns from, and the greatest share of positives.
+        roi_batch, roi_fraction: regions an image that the second stage learns from, and the greatest share of those
+            with an object.
         order: how anchors and regions are drawn: "random", "first" in their order, or "hard": regions of greatest loss
             (OHEM, Shrivastava et al., CVPR 2016, section 4), anchors at random.
         box_loss: one of `losses.regions.BOX_LOSSES`, of the second stage.
@@ -104,7 +105,7 @@ class FasterRCNN(Detector):
         rpn_negative=0.3, rpn_batch=256, rpn_fraction=0.5, crossing=True, before_nms=(2000, 1000),
         after_nms=(2000, 1000), rpn_suppression=0.7, roi_layer="align", roi_size=7, sampling_ratio=2, aligned=True,
         res5=False, convs=0, fc=(1024, 1024), ranks=None, dropout=0.0, head_norm=None, positive=0.5, negative=0.0,
-        batch=512, fraction=0.25, order="random", box_loss="smooth_l1", rpn_beta=1 / 9, beta=1 / 9, above=0.05,
+        roi_batch=512, roi_fraction=0.25, order="random", box_loss="smooth_l1", rpn_beta=1 / 9, beta=1 / 9, above=0.05,
         suppression=0.5, limit=100, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
@@ -130,7 +131,7 @@ class FasterRCNN(Detector):
         self.before_nms, self.after_nms, self.rpn_suppression = before_nms, after_nms, rpn_suppression
         self.roi_size = roi_size
         self.roi = {"layer": roi_layer, "sampling_ratio": sampling_ratio, "aligned": aligned}
-        self.positive, self.negative, self.batch, self.fraction = positive, negative, batch, fraction
+        self.positive, self.negative, self.roi_batch, self.roi_fraction = positive, negative, roi_batch, roi_fraction
         self.order, self.box_loss, self.beta = order, box_loss, beta
         self.above, self.suppression, self.limit = above, suppression, limit
 
@@ -232,13 +233,13 @@ class FasterRCNN(Detector):
             outputs, objects, images, training: of `loss_terms`.
 
         Returns:
-            `targets.sample.Regions`, `batch` of them an image at most.
+            `targets.sample.Regions`, `roi_batch` of them an image at most.
         """
         given = sample.candidates(outputs["proposals"], objects, images, self.positive, self.negative)
         if self.order == "hard":
             return self._hardest(outputs, given, training)
         keys = sample.keys(self.order, images["ids"], self.step(training), tf.shape(given.boxes)[1])
-        return sample.regions(given, keys, self.batch, self.fraction)
+        return sample.regions(given, keys, self.roi_batch, self.roi_fraction)
 
     def _hardest(self, outputs, given, training):
         """Those of greatest loss that do not overlap (OHEM, section 4); no gradient flows through the choice."""
@@ -246,7 +247,7 @@ class FasterRCNN(Detector):
         logits, deltas = self.head(features, given.boxes, training)
         entropy, box = losses.multi_task(logits, deltas, given, self.box_loss, self.beta, WEIGHTS)
         loss = tf.where(given.valid, tf.stop_gradient(entropy + box), -1.0)
-        rows, _, valid = ops.nms(given.boxes, loss, None, 0.7, 0.0, self.batch)
+        rows, _, valid = ops.nms(given.boxes, loss, None, 0.7, 0.0, self.roi_batch)
         return given.taken(rows, valid)
 
     def box_terms(self, outputs, regions, training=True):
@@ -290,7 +291,7 @@ class FasterRCNN(Detector):
             "after_nms": (50, 30),
             "roi_size": 4,
             "fc": (64,),
-            "batch": 32,
+            "roi_batch": 32,
             "resize": ("keep",),
         }
 

@@ -56,7 +56,7 @@ SSDLITE_V2 = {
     "norm": "frozen",
     "extras": ((512, 3, 2, "same"), (256, 3, 2, "same"), (256, 3, 2, "same"), (128, 3, 2, "same")),
     "ratios": ((2,), *((2, 3),) * 5),
-    "tensorflow_boxes": True,
+    "tensorflow_boxes": 0.1,
     "scores": "sigmoid",
     "suppression": 0.6,
     "limit": 100,
@@ -91,7 +91,7 @@ class SSD(Detector):
         head_size: kernel of heads that are not separable.
         scales, ratios, clip_boxes: see `anchors.default_shapes` (section 2.2).
         steps: see `anchors.DefaultBoxes`.
-        tensorflow_boxes: see `anchors.default_shapes_tf`.
+        tensorflow_boxes: None, or boxes in the form of TensorFlow: the `least` of `anchors.default_shapes_tf`.
         box_grid: the `grid` of `anchors.DefaultBoxes`.
         scores: "softmax" over background and classes (equation 3), or "sigmoid" of each.
         positive: IoU of positive boxes (section 2.2).
@@ -113,7 +113,7 @@ class SSD(Detector):
         extras=((512, 3, 2, 1), (256, 3, 2, 1), (256, 3, 1, 0), (256, 3, 1, 0)), extra_norm=None, activation="relu",
         separable=False, head_size=3, scales=(0.1, 0.2, 0.37, 0.54, 0.71, 0.88, 1.05),
         ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)), clip_boxes=False, steps=(8, 16, 32, 64, 100, 300),
-        tensorflow_boxes=False, box_grid=None, scores="softmax", positive=0.5, negatives=3, box_weight=1.0, above=0.01,
+        tensorflow_boxes=None, box_grid=None, scores="softmax", positive=0.5, negatives=3, box_weight=1.0, above=0.01,
         per_class=400, suppression=0.45, limit=200, resize=("stretch", 300, 300), multiple=1, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
@@ -128,8 +128,8 @@ class SSD(Detector):
         self.l2_norm = L2Norm(l2_norm) if l2_norm is not None else None
         conv = {"norm": extra_norm, "activation": activation, "epsilon": 1e-3, "initializer": "glorot_uniform"}
         self.extras = [Extra(*extra, separable, conv) for extra in extras]
-        if tensorflow_boxes:
-            shapes = anchors.default_shapes_tf(scales, ratios)
+        if tensorflow_boxes is not None:
+            shapes = anchors.default_shapes_tf(scales, ratios, tensorflow_boxes)
         else:
             shapes = anchors.default_shapes(scales, ratios, clip_boxes)
         self.anchors = anchors.DefaultBoxes(self._cells, shapes, steps, box_grid)

@@ -10,4 +10,3 @@ from kerasdet.layers.pixels import image_size as image_size
 from kerasdet.layers.pyramid import FPN as FPN
 from kerasdet.layers.regions import BoxHead as BoxHead
 from kerasdet.layers.regions import RegionPredictor as RegionPredictor
-

@@ -25,7 +25,10 @@ class BoxHead(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.convs = [Conv(width, 3, norm=norm, activation="relu", **policy) for _ in range(convs)]
         ranks = ranks or (None,) * len(fc)
-        self.fc = [FC(u, rank, activation="relu", kernel_initializer="he_uniform", **policy) for u, rank in zip(fc, ranks, strict=True)]
+        self.fc = [
+            FC(u, rank, activation="relu", kernel_initializer="he_uniform", **policy)
+            for u, rank in zip(fc, ranks, strict=True)
+        ]
         self.dropout = keras.layers.Dropout(dropout, **policy) if dropout else None
 
     def call(self, x, training=False):
@@ -39,7 +42,11 @@ class BoxHead(keras.layers.Layer):
         """
         for conv in self.convs:
             x = conv(x, training=training)
-        x = tf.reshape(x, [tf.shape(x)[0], x.shape[1] * x.shape[2] * x.shape[3]]) if self.fc else tf.reduce_mean(x, [1, 2])
+        x = (
+            tf.reshape(x, [tf.shape(x)[0], x.shape[1] * x.shape[2] * x.shape[3]])
+            if self.fc
+            else tf.reduce_mean(x, [1, 2])
+        )
         for fc in self.fc:
             x = fc(x)
             if self.dropout is not None:

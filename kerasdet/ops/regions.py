@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kerasdet.ops import roi
 
-LAYERS = ("align", "align_max", "pool", "precise")
+REGION_LAYERS = ("align", "align_max", "pool", "precise")
 
 
 def region_features(maps, boxes, first, size, layer="align", sampling_ratio=2, aligned=True):

@@ -93,7 +93,9 @@ class Regions(NamedTuple):
     def positives(self):
         """The regions with an object, as many rows an image as the image with most of them has, and one at least."""
         count = tf.reduce_max(tf.reduce_sum(tf.cast(self.positive, tf.int32), axis=1))
-        values, rows = tf.math.top_k(tf.cast(self.positive, tf.int32), tf.minimum(tf.maximum(count, 1), tf.shape(self.valid)[1]))
+        values, rows = tf.math.top_k(
+            tf.cast(self.positive, tf.int32), tf.minimum(tf.maximum(count, 1), tf.shape(self.valid)[1])
+        )
         return self.taken(rows, values > 0)
 
 

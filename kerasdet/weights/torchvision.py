@@ -181,7 +181,10 @@ def _dense(model):
     layers += [(model.predictor.classes, "roi_heads.box_predictor.cls_score")]
     layers += [(model.predictor.boxes, "roi_heads.box_predictor.bbox_pred")]
     pairs = [(layer.kernel, layer.bias, name) for layer, name in layers]
-    for branch, name in (("mask_head", "mask_predictor.conv5_mask"), ("keypoint_head", "keypoint_predictor.kps_score_lowres")):
+    for branch, name in (
+        ("mask_head", "mask_predictor.conv5_mask"),
+        ("keypoint_head", "keypoint_predictor.kps_score_lowres"),
+    ):
         if getattr(model, branch, None) is not None:
             deconv = getattr(model, branch).deconv
             pairs.append((deconv.kernel, deconv.bias, f"roi_heads.{name}"))

@@ -72,15 +72,18 @@ class Golden:
         return {name: tf.constant(value) for name, value in {**objects, **self._details(classes.shape)}.items()}
 
     def _details(self, shape):
-        """Masks on the whole pictures, and keypoints, where the targets have them."""
+        """Masks on the whole pictures, resized to the nearest pixel as torchvision does, and keypoints, where given."""
         details, frames = {}, self.images["frames"].numpy()
         if self.masks:
-            height, width = np.max([masks.shape[1:] for masks in self.masks], axis=0)
+            _, height, width, _ = self.images["pixels"].shape
             details["masks"] = np.zeros([*shape, height, width], np.uint8)
-            details["mask_frames"] = np.zeros([*shape, 4], np.float32)
+            details["mask_frames"] = np.tile(np.float32([0, 0, width, height]), [*shape, 1])
             for i, masks in enumerate(self.masks):
-                details["masks"][i, : len(masks), : masks.shape[1], : masks.shape[2]] = masks
-                details["mask_frames"][i, :, 2:] = frames[i, :2] * [width, height]
+                _, _, columns, rows = np.int32(self.images["windows"][i])
+                steps = (
+                    np.arange(side) * size // side for side, size in ((rows, masks.shape[1]), (columns, masks.shape[2]))
+                )
+                details["masks"][i, : len(masks), :rows, :columns] = masks[(slice(None), *np.ix_(*steps))]
         if "keypoints" in self.info["targets"][0]:
             points = np.shape(self.info["targets"][0]["keypoints"])[1]
             details["keypoints"] = np.zeros([*shape, points, 3], np.float32)

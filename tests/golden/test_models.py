@@ -101,7 +101,9 @@ def test_losses_and_gradients(golden):
 def test_proposal_network(golden):
     logits, deltas = golden.outputs["rpn_logits"].numpy(), golden.outputs["rpn_deltas"].numpy()
     splits = np.cumsum(golden.info["anchors_per_level"])[:-1]
-    for level, (a, b) in enumerate(zip(np.split(logits, splits, axis=1), np.split(deltas, splits, axis=1), strict=True)):
+    for level, (a, b) in enumerate(
+        zip(np.split(logits, splits, axis=1), np.split(deltas, splits, axis=1), strict=True)
+    ):
         count, rows, columns, cell = golden.info["tensors"][f"rpn.objectness.{level}"]["shape"]
         golden.close(f"rpn.objectness.{level}", a.reshape(count, rows, columns, cell))
         golden.close(f"rpn.deltas.{level}", b.reshape(count, rows, columns, 4 * cell))
@@ -141,16 +143,16 @@ TERMS = {
 def test_sampled_losses_and_gradients(golden):
     """All anchors and regions, and the first of each kind; trained norms also on the batch's statistics."""
     model = golden.model
-    sizes = model.rpn_batch, model.batch
+    sizes = model.rpn_batch, model.roi_batch
     model.order = "first"
     for label, variant in golden.info["train"].items():
-        model.rpn_batch, model.batch = (2_000_000, 2_000_000) if label.startswith("take_all") else sizes
+        model.rpn_batch, model.roi_batch = (2_000_000, 2_000_000) if label.startswith("take_all") else sizes
         terms, norms = models.gradients(golden, label.endswith("bn_train"))
         assert {TERMS[name] for name in terms} == set(variant["losses"])
         for name, value in terms.items():
             np.testing.assert_allclose(value, variant["losses"][TERMS[name]], rtol=1e-4, err_msg=f"{label} {name}")
         models.compare_gradients(norms, variant["grad"])
-    model.rpn_batch, model.batch = sizes
+    model.rpn_batch, model.roi_batch = sizes
 
 
 def test_some_model_has_two_stages():

@@ -11,7 +11,8 @@ import sys
 import pytest
 from PIL import Image
 
-from kerasdet import data
+from kerasdet import data, runs
+from kerasdet.detectors import ssd
 
 ROOT = pathlib.Path(__file__).parents[2]
 # What makes the documented run short; nothing else is changed.
@@ -69,6 +70,30 @@ def test_the_documented_commands_run(folder):
     assert {"AP", "AP50", "loss", "class", "box", "per_class", "threshold"} <= set(metrics) and metrics["images"] == 2
     assert len(list((mine / "evaluation" / "worst").glob("*.png"))) == 2
     assert len(list((folder / "runs" / "seen").glob("*.png"))) == 10
+
+
+@pytest.fixture(scope="module")
+def preset(folder):
+    """What `ssd_mobilenet` starts from, with random weights: the network released for COCO, of which it knows a class."""
+    model = ssd.SSD(**{**ssd.mobilenet_v1(0.75), "extra_norm": None, "classes": ["circle", "zebra"]})
+    model.save_preset(folder / "preset")
+    return folder / "preset"
+
+
+@pytest.mark.parametrize("model, start", [("ssdlite", "none"), ("ssd_mobilenet", "preset")])
+def test_the_other_recipes_run(folder, preset, model, start):
+    short = ("--size=96", "--batch_size=2", "--steps=2", f"--out={folder}/{model}")
+    done = run(folder, "train", "photos", f"--model={model}", f"--weights={start}", *short)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    if start == "preset":
+        assert "the detector starts from preset" in done.stdout
+        counts = re.search(r"weights of preset: (.*)", done.stdout)[1]
+        assert "12 by class name" in counts and "other shape" not in counts and "not in the source" not in counts
+    else:
+        assert "the backbone starts from random numbers" in done.stdout
+    detector = runs.load(folder / model)
+    assert detector.resize == ("squeeze", 96, 96) and set(detector.classes) <= set(data.read("shapes", "val").classes)
+    assert json.loads((folder / model / "log.jsonl").read_text().splitlines()[-1])["step"] == 2
 
 
 def test_a_spoiled_folder_is_named(folder, tmp_path):
