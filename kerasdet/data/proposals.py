@@ -2,7 +2,7 @@
 
 A file is a `.npz` of three arrays without pickled objects: `names` [N], what tells the pictures apart (`name`);
 `splits` [N + 1], the rows of picture i being `splits[i]` ... `splits[i + 1]`; and `boxes` [rows, 4] float32, x1 y1 x2
-y2 in pixels of the upright original picture.
+y2 in pixels of the upright original picture. A fourth one, `note`, says how they were made.
 """
 
 import dataclasses
@@ -28,42 +28,47 @@ def name(record):
     return os.path.basename(getattr(record.image, "name", record.image))
 
 
-def write(path, found):
+def write(path, found, note=""):
     """Writes a file, under another name until it is complete.
 
     Args:
         path: of the file, ending in .npz.
         found: dict of a picture's name to its boxes [R, 4], best first.
+        note: how they were made.
     """
     splits = np.cumsum([0, *map(len, found.values())])
     boxes = np.concatenate([np.zeros((0, 4)), *found.values()]).astype(np.float32)
     writing = f"{path}.writing.npz"
-    np.savez_compressed(writing, names=np.array(list(found), str), splits=splits, boxes=boxes)
+    np.savez_compressed(writing, names=np.array(list(found), str), splits=splits, boxes=boxes, note=note)
     os.replace(writing, path)
 
 
-def read(path):
+def read(path, note=None):
     """Reads a file.
 
     Args:
         path: of the file.
+        note: None, or how they must have been made.
 
     Returns:
         Dict of a picture's name to its boxes [R, 4], best first.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no file of proposals.
+        ValueError: it is no file of proposals, or they were made otherwise.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no proposals there; `tools.make_proposals` writes them.")
     try:
         with np.load(path, allow_pickle=False) as file:
             names, splits, boxes = (file[key] for key in KEYS)
+            made = str(file["note"]) if "note" in file else ""
     except (ValueError, KeyError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
         raise ValueError(f"{path} is no file of proposals, a .npz with the arrays {', '.join(KEYS)}.") from None
     if boxes.shape != (splits[-1], 4) or len(splits) != len(names) + 1:
         raise ValueError(f"{path}: the arrays {', '.join(KEYS)} do not fit each other.")
+    if note not in (None, made):
+        raise ValueError(f"{path} was made by {made or 'something else'!r}, not by {note!r}: name another file.")
     return {str(key): boxes[i:j] for key, i, j in zip(names, splits[:-1], splits[1:], strict=True)}
 
 
