@@ -40,7 +40,7 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: the kind is unknown, or "int8" has no examples.
+        ValueError: the kind is unknown, or "int8" has no examples or meets a loop.
     """
     examples = list(examples)
     if kind not in KINDS:
@@ -48,6 +48,12 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
     if kind == "int8" and not examples:
         raise ValueError("kind='int8' takes the ranges of activations from examples: give typical pictures.")
     graph, outputs = traced(model, size, raw, proposals)
+    loops = [one.name for one in graph.graph.get_operations() if one.type == "LoopCond"]
+    if kind == "int8" and loops:
+        # The calibrator of TensorFlow 2.21 crashes in them.
+        raise ValueError(
+            f"kind='int8' is not possible: {type(model).__name__} has a loop ({loops[0]}); take 'dynamic'."
+        )
     if kind == "int8":
         content = quantize.int8(converter(graph), model, fitted(model, examples, size, proposals))
     else:

@@ -184,6 +184,10 @@ def test_smaller_tflite_files_run(model, tmp_path, kind):
     if model.needs_proposals:
         pictures = [(one, *proposals(model, *PICTURES[0])) for one in pictures]
     examples = pictures if kind == "int8" else ()
+    if kind == "int8" and getattr(model, "keypoint_head", None) is not None:
+        with pytest.raises(ValueError, match="MaskRCNN has a loop"):  # over regions, to find the peaks
+            model.export(tmp_path / "int8.tflite", format="litert", kind=kind, size=PICTURES[0], examples=examples)
+        return
     for name in ("float32", kind):
         model.export(tmp_path / f"{name}.tflite", format="litert", kind=name, size=PICTURES[0], examples=examples)
     file = tmp_path / f"{kind}.tflite"
