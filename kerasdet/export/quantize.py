@@ -47,8 +47,10 @@ def blame(converter, model, examples, count=10):
     debugger.run()
     table = io.StringIO()
     debugger.layer_statistics_dump(table)
-    rows = csv.DictReader(io.StringIO(table.getvalue()))
-    errors = [(r["tensor_name"], math.sqrt(float(r["mean_squared_error"])) / float(r["scale"])) for r in rows]
+    errors = []
+    for row in csv.DictReader(io.StringIO(table.getvalue())):
+        error = math.sqrt(float(row["mean_squared_error"])) / float(row["scale"])
+        errors.append((row["tensor_name"].split(";")[0], error))
     return sorted(errors, key=lambda pair: -pair[1])[:count]
 
 
