@@ -66,13 +66,11 @@ class MaskRCNN(FasterRCNN):
 
     def mask_logits(self, features, boxes, training=False):
         """The masks of every region for every class, [B * R, S, S, 1 + K] float32."""
-        bins = self._bins(self.mask_size // 2)
-        return self.mask_head(self.region_features(features, boxes, bins, training), training=training)
+        return self.on_regions(self.mask_head, features, boxes, self._bins(self.mask_size // 2), training)
 
     def keypoint_logits(self, features, boxes, training=False):
         """The map of every keypoint in every region, [B * R, S, S, P] float32."""
-        bins = self._bins(self.keypoint_size // 4)
-        return self.keypoint_head(self.region_features(features, boxes, bins, training), training=training)
+        return self.on_regions(self.keypoint_head, features, boxes, self._bins(self.keypoint_size // 4), training)
 
     def _bins(self, cells):
         """Bins of a region for so many cells in front of a branch; conv5_x halves them."""
