@@ -20,6 +20,8 @@ detections
     scores      [B, D] float32      0...1; 0 where padded
     classes     [B, D] int32        -1 where padded
     counts      [B] int32           how many of the D are real
+    masks       [B, D, S, S] float32, optional: 0...1, a grid over the detection's box
+    keypoints   [B, D, P, 3] float32, optional: x, y, score
 """
 
 _IMAGES = {

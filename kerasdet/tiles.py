@@ -32,15 +32,15 @@ def merged(found, windows, iou):
     """Joins what was detected in the windows of one picture: greedy suppression per class.
 
     Args:
-        found: for each window a dict of arrays: `boxes` [D, 4] in the window's pixels, `scores` [D], `classes` [D].
+        found: for each window a dict of arrays: `boxes` [D, 4] in the window's pixels, `scores` [D], `classes` [D], and
+            where there are `keypoints` [D, P, 3] in the window's pixels and `masks` [D, S, S], grids over the boxes.
         windows: [T, 4], as `windows` returns.
         iou: of two boxes of a class that overlap by more, the weaker is dropped.
 
     Returns:
         Dict of the same entries in the picture's pixels, by falling score.
     """
-    shifts = [np.float32([x1, y1, x1, y1]) for x1, y1, _, _ in windows]
-    shifted = [{**one, "boxes": one["boxes"] + shift} for one, shift in zip(found, shifts, strict=True)]
+    shifted = [_shifted(one, x1, y1) for one, (x1, y1, _, _) in zip(found, windows, strict=True)]
     joined = {key: np.concatenate([one[key] for one in shifted]) for key in shifted[0]}
     count = len(joined["scores"])
     if not count:
@@ -49,6 +49,14 @@ def merged(found, windows, iou):
     indices, _, valid = ops.nms(*batch, iou=iou, above=-1.0, limit=count)
     kept = indices.numpy()[valid.numpy()]
     return {key: values[kept] for key, values in joined.items()}
+
+
+def _shifted(found, x, y):
+    """What was found in a window, in the picture's pixels."""
+    found = {**found, "boxes": found["boxes"] + np.float32([x, y, x, y])}
+    if "keypoints" in found:
+        found["keypoints"] = found["keypoints"] + np.float32([x, y, 0])
+    return found
 
 
 def _spans(side, size, overlap):

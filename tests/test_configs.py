@@ -10,6 +10,7 @@ from kerasdet import configs, data, images, training
 from kerasdet.data import parts, transforms
 from kerasdet.detectors import DETECTORS
 from kerasdet.detectors.detector import Detector
+from kerasdet.evaluation.evaluator import Evaluator
 
 ROOT = pathlib.Path(next(iter(configs.__path__)))
 CONFIGS = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in ROOT.glob("*/*.py") if p.stem != "__init__")
@@ -26,6 +27,7 @@ def test_a_config_says_what_can_be_said(name):
         images.check_rule(model["resize"])
     train = config["train"]
     inspect.signature(training.fit).bind("model", "train", "validation", "run", **train)
+    inspect.signature(Evaluator).bind("model", "dataset", **config.get("evaluate", {}))
     for transform, *settings in train.get("transforms", ()):
         transforms._checked(transform, settings, draw=object())
     if "train" in config["data"]:

@@ -43,6 +43,7 @@ def test_the_line_grows_with_the_picture():
 @pytest.mark.parametrize("box", [[0, 0, 20, 20], [300, 0, 320, 20], [300, 220, 320, 240], [2, 2, 318, 238]])
 def test_the_label_stays_inside_the_picture_and_names_class_and_score(box):
     """A label that ran out of the picture would lose ink; the ink is that of a label in the middle."""
+
     def ink(box):
         drawn = pixels(draw.boxes(gray(), [box], [2], NAMES, [0.87]))
         bare = pixels(draw.outline(gray(), [box], draw.color(2)))

@@ -199,3 +199,49 @@ def test_evaluation_through_tiles():
         for one, box, score, kind in zip(results, found["boxes"], found["scores"], found["classes"], strict=True):
             np.testing.assert_allclose(one["bbox"], [*box[:2], *(box[2:] - box[:2])], atol=1e-4)
             assert one["score"] == pytest.approx(score) and one["category_id"] == kind + 1
+
+
+class Marked(Blobs):
+    """As `Blobs`, with a point in the middle of each box and a mask that covers its left half."""
+
+    def detections(self, outputs, images):
+        found = super().detections(outputs, images)
+        x1, y1, x2, y2 = tf.split(found["boxes"], 4, axis=-1)
+        points = tf.concat([(x1 + x2) / 2, (y1 + y2) / 2, found["scores"][..., None]], -1)
+        half = tf.concat([tf.ones([1, 1, 28, 14]), tf.zeros([1, 1, 28, 14])], -1)
+        return {**found, "keypoints": points[:, :, None], "masks": half + 0 * found["scores"][..., None, None]}
+
+
+@pytest.mark.parametrize("seen", [None, (64, 26)])
+@pytest.mark.parametrize("resize", [("keep",), ("shorter", 180, 400)])
+def test_masks_and_keypoints_come_back_to_the_picture(seen, resize):
+    """Through resizing and tiles: the points are the middles of the boxes, the masks their left halves."""
+    model = Marked(CLASSES, resize=resize)
+    for number, boxes in enumerate(PICTURES):
+        pixels = record(number, boxes).image
+        found = model.detect(pixels, above=0.0, tiles=seen)
+        own, points, masks = found["boxes"], found["keypoints"], found["masks"]
+        assert len(own) >= len(boxes) and points.shape == (len(own), 1, 3)
+        np.testing.assert_allclose(points[:, 0, :2], (own[:, :2] + own[:, 2:]) / 2, atol=1e-3)
+        np.testing.assert_array_equal(points[:, 0, 2], found["scores"])
+        assert masks.shape == (len(own), *pixels.shape[:2]) and masks.dtype == bool
+        for (x1, y1, x2, y2), mask in zip(own, masks, strict=True):
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            ends = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+            np.testing.assert_allclose(ends, [x1, y1, (x1 + x2) / 2, y2], atol=1.6)
+
+
+def test_bare_pixels_give_grids_and_points_of_the_pictures():
+    model = Marked(CLASSES, resize=("stretch", 200, 200))
+    pixels = np.stack([record(number, boxes).image for number, boxes in enumerate(PICTURES)])
+    found = {key: values.numpy() for key, values in model(pixels).items()}
+    assert found["masks"].shape[2:] == (28, 28)
+    for i, count in enumerate(found["counts"]):
+        own = found["boxes"][i, :count]
+        np.testing.assert_allclose(found["keypoints"][i, :count, 0, :2], (own[:, :2] + own[:, 2:]) / 2, atol=1e-3)
+        assert own[:, 2].max(initial=0) <= 151 and count >= len(PICTURES[i])
+
+
+def test_nothing_found_is_empty():
+    found = Marked(CLASSES, resize=("keep",)).detect(np.zeros([50, 70, 3], np.uint8), tiles=(32, 4))
+    assert found["masks"].shape == (0, 50, 70) and found["keypoints"].shape == (0, 1, 3) and found["names"] == []

@@ -66,7 +66,9 @@ def inspect(config):
     transforms = config.train.get("transforms", ())
     print("\n".join(train.notes + validation.notes))
     print(preflight(model, train, validation, transforms, IMAGES.value))
-    stream = pipeline.load(train, model.preprocess, config.train.batch_size, training=True, transforms=transforms)
+    stream = pipeline.load(
+        train, model.preprocess, config.train.batch_size, training=True, transforms=transforms, masks=model.needs_masks
+    )
     images, objects = next(iter(stream))
     print(f"{len(look.draw_batch(images, objects, train.classes, OUT.value, model))} pictures written to {OUT.value}")
 

@@ -2,6 +2,7 @@
 
 python -m tools.predict runs/quickstart photos --out=seen
 python -m tools.predict runs/quickstart 'photos/*.jpg' --above=0.3
+python -m tools.predict runs/fast photos --proposals=photos.npz
 """
 
 import glob
@@ -11,11 +12,13 @@ import os
 from absl import flags
 
 from kerasdet import draw, images, runs
+from kerasdet.data import proposals
 
 MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file; may also stand first without its flag.")
 IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob; may also stand without its flag.")
 OUT = flags.DEFINE_string("out", "predictions", "Folder for the pictures and results.json.")
 ABOVE = flags.DEFINE_float("above", None, "Least score, 0...1; by default the run's best threshold.")
+PROPOSALS = flags.DEFINE_string("proposals", None, "File of tools.make_proposals, for a detector that needs it.")
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".heif")
 
 
@@ -26,11 +29,12 @@ def main(arguments):
     paths = _paths(patterns)
     model = runs.load(path)
     above = runs.threshold(path) if ABOVE.value is None else ABOVE.value
+    given = {path: None for path in paths} if PROPOSALS.value is None else proposals.of_files(PROPOSALS.value, paths)
     os.makedirs(OUT.value, exist_ok=True)
     results = []
     for number, path in enumerate(paths):
         pixels = images.load(path)
-        found = model.detect(pixels, above=above)
+        found = model.detect(pixels, above=above, proposals=given[path])
         draw.found(pixels, found).save(os.path.join(OUT.value, f"{os.path.splitext(os.path.basename(path))[0]}.png"))
         for box, score, kind in zip(found["boxes"].tolist(), found["scores"], found["classes"], strict=True):
             xywh = [box[0], box[1], box[2] - box[0], box[3] - box[1]]

@@ -52,7 +52,7 @@ def main(arguments):
     keras.utils.set_random_seed(config.train.get("seed", 0))
     if DETERMINISTIC.value:
         tf.config.experimental.enable_op_determinism()
-    settings = config.train.to_dict()
+    settings = {**config.train.to_dict(), "evaluate": dict(config.get("evaluate", {}))}
     if PROBE.value:
         verdict = probe.probe(lambda: runs.build(config.model, train.classes), train, **probe.settings(settings))
         print(verdict)

@@ -4,8 +4,9 @@ from functools import partial
 
 from kerasdet.backbones.mobilenet import MobileNet
 from kerasdet.backbones.mobilenet_v3 import MobileNetV3
-from kerasdet.backbones.resnet import ResNet
+from kerasdet.backbones.resnet import ResNet, Stage
 from kerasdet.backbones.vgg import VGG
+from kerasdet.backbones.zf import ZF
 
 # Keras' own ResNets stride in the first 1x1, use their own epsilon and subtract Caffe's means.
 KERAS_RESNET = {"stride_in": "1x1", "epsilon": 1.001e-5, "normalization": "caffe"}
@@ -28,6 +29,7 @@ BACKBONES = {
     "mobilenet_v3_large_reduced": partial(MobileNetV3, reduced=True),
     "vgg16": partial(VGG, 16),
     "vgg16_atrous": partial(VGG, 16, atrous=True),
+    "zf": ZF,
 }
 
 
@@ -45,9 +47,38 @@ def build(backbone, levels, **options):
     Raises:
         ValueError: the name is unknown.
     """
-    if not isinstance(backbone, str):
-        options = {**options, **backbone}
-        backbone = options.pop("name", None)
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone must be one of {sorted(BACKBONES)}, got {backbone!r}.")
-    return BACKBONES[backbone](levels=levels, **options)
+    name, options = _named(backbone, options)
+    return BACKBONES[name](levels=levels, **options)
+
+
+def stage(backbone, number=5, **options):
+    """Makes one stage of a ResNet or ResNeXt alone, as C4 heads run it on regions.
+
+    With the map of `levels=(number - 1, number - 1)` before it, it is the whole network up to it.
+
+    Args:
+        backbone: as in `build`; what concerns the network as a whole (`freeze`, `normalization`) is passed over.
+        number: 2...5, of conv2_x...conv5_x.
+        options: further arguments of `resnet.Stage`, such as `stride` and `norm`.
+
+    Returns:
+        A `resnet.Stage`.
+
+    Raises:
+        ValueError: the name is unknown or no ResNet's.
+    """
+    name, options = _named(backbone, options)
+    make = BACKBONES[name]
+    if not isinstance(make, partial) or make.func is not ResNet:
+        raise ValueError(f"a stage is taken from a ResNet or ResNeXt, got backbone {name!r}.")
+    options = {**make.keywords, **options}
+    return Stage(*make.args, number, **{k: v for k, v in options.items() if k not in ("freeze", "normalization")})
+
+
+def _named(backbone, options):
+    """The name of a backbone, and its arguments."""
+    name, own = (backbone, {}) if isinstance(backbone, str) else (backbone.get("name"), dict(backbone))
+    own.pop("name", None)
+    if name not in BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(BACKBONES)}, got {name!r}.")
+    return name, {**options, **own}

@@ -32,8 +32,6 @@ class ResNet(keras.layers.Layer):
         output_stride=32, normalization="torch", freeze=0, weights=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
-        if stride_in not in ("1x1", "3x3"):
-            raise ValueError(f"stride_in must be '1x1' or '3x3', got {stride_in!r}.")
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}.")
         self.depth = depth
@@ -41,24 +39,13 @@ class ResNet(keras.layers.Layer):
         self.normalization = normalization
         self.stride_in = stride_in
         conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
+        form = {"stride_in": stride_in, "groups": groups, "group_width": group_width, "width": width, **conv}
         self.stem = Conv(width, 7, 2, activation="relu", **conv)
         self.stages = []
-        for i, blocks in enumerate(BLOCKS[depth][: levels[1] - 1]):
-            channels, stride, dilation = width * 2**i, 1 if i == 0 else 2, 1
-            if 2 ** (i + 2) > output_stride:
-                dilation, stride = 2 ** (i + 2) // output_stride, 1
-            stage = []
-            for b in range(blocks):
-                shape = {"stride": 1, "dilation": dilation, "entry": dilation, "project": False}
-                if b == 0:
-                    # A convolution that gave up its stride sees the map of before; what follows sees a denser one.
-                    shape.update(stride=stride, entry=max(dilation // 2, 1), project=i > 0 or depth >= 50)
-                if depth < 50:
-                    stage.append(Basic(channels, **shape, **conv))
-                else:
-                    inner = channels * group_width // 64 * groups
-                    stage.append(Bottleneck(inner, 4 * channels, stride_in=stride_in, groups=groups, **shape, **conv))
-            self.stages.append(stage)
+        for number in range(2, levels[1] + 1):
+            dilation = max(2**number // output_stride, 1)
+            stride = 1 if number == 2 or dilation > 1 else 2
+            self.stages.append(_blocks(depth, number, stride, dilation, **form))
         if freeze:
             for layer in [self.stem, *sum(self.stages[: freeze - 1], [])]:
                 layer.trainable = False
@@ -83,6 +70,67 @@ class ResNet(keras.layers.Layer):
             if level >= self.levels[0]:
                 features.append(x)
         return features
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Stage(keras.layers.Layer):
+    """One stage of a `ResNet` as a layer of its own: conv5_x run on regions (ResNet, appendix A; Mask R-CNN, figure 4).
+
+    Args:
+        depth, norm, epsilon, stride_in, groups, group_width, width: as in `ResNet`.
+        number: 2...5, of conv2_x...conv5_x.
+        stride: of the first block; 2, which makes 7x7 of 14x14, or 1.
+        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top.
+    """
+
+    def __init__(
+        self, depth, number=5, stride=2, norm="batch", epsilon=1e-5, stride_in="3x3", groups=1, group_width=64,
+        width=64, weights=None, **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        self.depth = depth
+        self.number = number
+        self.stride_in = stride_in
+        self.blocks = _blocks(
+            depth, number, stride, norm=norm, epsilon=epsilon, stride_in=stride_in, groups=groups,
+            group_width=group_width, width=width, dtype=self.dtype_policy,
+        )  # fmt: skip
+        if weights:
+            source = _keras_network(self, weights)
+            self(tf.zeros([1, 2, 2, width * 2 ** (number - 1)]))
+            _copy_stage(source, number, self.blocks)
+
+    def call(self, x, training=False):
+        """Runs the stage.
+
+        Args:
+            x: [R, H, W, C], features of the stage before, such as pooled regions.
+
+        Returns:
+            [R, ceil(H / stride), ceil(W / stride), C'].
+        """
+        for block in self.blocks:
+            x = block(x, training=training)
+        return x
+
+
+def _blocks(depth, number, stride, dilation=1, *, stride_in, groups, group_width, width, **conv):
+    """The blocks of stage conv{number}_x; a dilated one has given up its stride."""
+    if stride_in not in ("1x1", "3x3"):
+        raise ValueError(f"stride_in must be '1x1' or '3x3', got {stride_in!r}.")
+    channels = width * 2 ** (number - 2)
+    blocks = []
+    for b in range(BLOCKS[depth][number - 2]):
+        shape = {"stride": 1, "dilation": dilation, "entry": dilation, "project": False}
+        if b == 0:
+            # A convolution that gave up its stride sees the map of before; what follows sees a denser one.
+            shape.update(stride=stride, entry=max(dilation // 2, 1), project=number > 2 or depth >= 50)
+        if depth < 50:
+            blocks.append(Basic(channels, **shape, **conv))
+        else:
+            inner = channels * group_width // 64 * groups
+            blocks.append(Bottleneck(inner, 4 * channels, stride_in=stride_in, groups=groups, **shape, **conv))
+    return blocks
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -135,27 +183,35 @@ def load_keras(resnet, weights):
     Raises:
         ValueError: the network has another form.
     """
+    source = _keras_network(resnet, weights, fits=resnet.normalization == "caffe")
+    resnet(tf.zeros([1, 32, 32, 3]))
+    _copy_conv(source, "conv1", resnet.stem, turned=True)
+    for number, blocks in enumerate(resnet.stages, start=2):
+        _copy_stage(source, number, blocks)
+
+
+def _keras_network(layer, weights, fits=True):
     networks = {50: keras.applications.ResNet50, 101: keras.applications.ResNet101, 152: keras.applications.ResNet152}
-    if resnet.depth not in networks or resnet.stride_in != "1x1" or resnet.normalization != "caffe":
+    if layer.depth not in networks or layer.stride_in != "1x1" or not fits:
         raise ValueError(
             "Keras' ImageNet weights fit the backbones resnet50_keras, resnet101_keras and resnet152_keras only."
         )
-    source = networks[resnet.depth](include_top=False, weights=weights, input_shape=(None, None, 3))
-    resnet(tf.zeros([1, 32, 32, 3]))
+    return networks[layer.depth](include_top=False, weights=weights, input_shape=(None, None, 3))
 
-    def copy(conv, name, turned=False):
-        kernel, bias = source.get_layer(f"{name}_conv").get_weights()
-        gamma, beta, mean, variance = source.get_layer(f"{name}_bn").get_weights()
-        conv.kernel.assign(kernel[:, :, ::-1] if turned else kernel)
-        for variable, value in zip(
-            (conv.norm.gamma, conv.norm.beta, conv.norm.moving_mean, conv.norm.moving_variance),
-            (gamma, beta, mean - bias, variance), strict=True,
-        ):  # fmt: skip
-            variable.assign(value)
 
-    copy(resnet.stem, "conv1", turned=True)
-    for s, stage in enumerate(resnet.stages, start=2):
-        for b, block in enumerate(stage, start=1):
-            for i, conv in enumerate((block.shortcut, block.conv1, block.conv2, block.conv3)):
-                if conv is not None:
-                    copy(conv, f"conv{s}_block{b}_{i}")
+def _copy_stage(source, number, blocks):
+    for b, block in enumerate(blocks, start=1):
+        for i, conv in enumerate((block.shortcut, block.conv1, block.conv2, block.conv3)):
+            if conv is not None:
+                _copy_conv(source, f"conv{number}_block{b}_{i}", conv)
+
+
+def _copy_conv(source, name, conv, turned=False):
+    kernel, bias = source.get_layer(f"{name}_conv").get_weights()
+    gamma, beta, mean, variance = source.get_layer(f"{name}_bn").get_weights()
+    conv.kernel.assign(kernel[:, :, ::-1] if turned else kernel)
+    for variable, value in zip(
+        (conv.norm.gamma, conv.norm.beta, conv.norm.moving_mean, conv.norm.moving_variance),
+        (gamma, beta, mean - bias, variance), strict=True,
+    ):  # fmt: skip
+        variable.assign(value)

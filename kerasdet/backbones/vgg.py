@@ -24,7 +24,7 @@ class VGG(keras.layers.Layer):
         norm: kind of `layers.norm`, or None for biases, as the paper has it.
         width: channels of the first stage; 64 in the paper.
         normalization: pixel statistics, see `layers.pixels`.
-        freeze: the convolutions up to this level are not trained; 2 in Fast R-CNN.
+        freeze: the convolutions up to this level are not trained; 1, conv1 and conv2, in Fast R-CNN (section 4.5).
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file: see `load_keras`.
     """
 

@@ -61,6 +61,7 @@ class Record:
         keypoints: None, or [M, P, 3] float32: x, y, visibility 0/1/2.
         stated: None, or [N, 4] float32: corners of all boxes as the file states them, before clipping and dropping;
             from them the pre-flight tells a wrong format.
+        proposals: None, or [R, 4] float32: boxes inside the image where objects may be, the best first.
     """
 
     id: int
@@ -74,6 +75,7 @@ class Record:
     segments: list | None = None
     keypoints: np.ndarray | None = None
     stated: np.ndarray | None = None
+    proposals: np.ndarray | None = None
 
     @property
     def name(self):
@@ -98,6 +100,7 @@ class Dataset:
         category_ids: the ids by which result files name the classes; 1...K unless the annotation file says otherwise.
         keypoints: names of the P keypoints, or an empty tuple.
         notes: one line for each thing that a reader dropped or changed, naming file and annotation.
+        skeleton: pairs of numbers 0...P-1: the keypoints that a drawing joins.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Dataset:
     category_ids: tuple = ()
     keypoints: tuple = ()
     notes: list = dataclasses.field(default_factory=list)
+    skeleton: tuple = ()
 
     def __post_init__(self):
         self.classes = tuple(self.classes)
@@ -113,6 +117,11 @@ class Dataset:
 
     def __len__(self):
         return len(self.records)
+
+    @property
+    def masked(self):
+        """Whether every object has a mask."""
+        return all(record.segments is not None for record in self.records)
 
 
 def clip(boxes, height, width):

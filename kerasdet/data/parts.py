@@ -10,7 +10,7 @@ from kerasdet.data.split import split
 TRAIN, VALIDATION = ("train", "trainval"), ("val", "valid", "validation")
 
 
-def parts(folder, share=0.2, seed=0, listed=None):
+def parts(folder, share=0.2, seed=0, listed=None, **options):
     """Reads a folder in two parts: its own, if it names both, else those of a list, else a split.
 
     Args:
@@ -18,6 +18,7 @@ def parts(folder, share=0.2, seed=0, listed=None):
         share: of the images that validate where neither the folder nor a list says it, 0...1.
         seed: of that split, see `split`.
         listed: None, or what `names` gave for the two parts of an earlier split.
+        options: further arguments of `read`, such as `proposals`.
 
     Returns:
         (train, validation), two `Dataset`s.
@@ -29,8 +30,8 @@ def parts(folder, share=0.2, seed=0, listed=None):
     train = next((name for name in TRAIN if name in known), None)
     validation = next((name for name in VALIDATION if name in known), None)
     if train and validation:
-        return read(folder, train), read(folder, validation)
-    whole = read(folder, train)
+        return read(folder, train, **options), read(folder, validation, **options)
+    whole = read(folder, train, **options)
     if listed is None:
         return split(whole, share, seed)
     return tuple(_chosen(whole, folder, wanted) for wanted in listed)

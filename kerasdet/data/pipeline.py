@@ -39,7 +39,8 @@ def load(
         part: (i, n): only the i-th of n equal parts of every training batch, for the i-th of n workers.
 
     Returns:
-        A `tf.data.Dataset` of (images, objects).
+        A `tf.data.Dataset` of (images, objects); images hold `proposals` where the records have them, R being the most
+        of any picture.
 
     Raises:
         ValueError: the data set is empty, or has no masks where they are asked for; `sizes`, `every` or `repeat_rare`
@@ -47,7 +48,7 @@ def load(
     """
     if not len(dataset):
         raise ValueError(f"{dataset.name} holds no images.")
-    if masks and any(record.segments is None for record in dataset.records):
+    if masks and not dataset.masked:
         raise ValueError(f"{dataset.name} has images without segmentations; load it with masks=False.")
     _check_draws(training, sizes, every, repeat_rare)
     sample = _sampler(dataset, masks)
@@ -128,6 +129,10 @@ def _sampler(dataset, masks):
         columns["keypoints"] = np.concatenate([record.keypoints for record in records]).astype(np.float32)
     columns = {name: tf.constant(values) for name, values in columns.items()}
     read = pictures.reader([record.image for record in records])
+    proposed = [record.proposals is not None for record in records]
+    if any(proposed) and not all(proposed):
+        raise ValueError(f"{dataset.name}: {records[proposed.index(False)].name} has no proposals, but others have.")
+    most = max(len(record.proposals) for record in records) if all(proposed) else 0
 
     def sample(index):
         objects = {name: values[splits[index] : splits[index + 1]] for name, values in columns.items()}
@@ -137,6 +142,9 @@ def _sampler(dataset, masks):
             objects["mask_frames"] = objects["boxes"]
         if dataset.keypoints:
             objects["keypoint_pairs"] = tf.constant(_mirror_images(dataset.keypoints), tf.int32)
+        if all(proposed):
+            boxes = tf.numpy_function(lambda i: _filled_up(records[i].proposals, most), [index], tf.float32)
+            objects["proposals"] = tf.ensure_shape(boxes, [most, 4])
         return {"pixels": read(index), "ids": ids[index], **objects}
 
     return sample
@@ -145,8 +153,9 @@ def _sampler(dataset, masks):
 def _finished(sample, seen):
     """Splits an augmented sample into images, as `preprocess` returned them, and objects in network pixels."""
     sample = augment.moved(sample, seen["frames"])
-    objects = {key: sample[key] for key in sample.keys() - {"pixels", "ids", "keypoint_pairs"}}
-    return {**seen, "ids": sample["ids"]}, objects
+    images = {key: sample[key] for key in ("ids", "proposals") if key in sample}
+    objects = {key: sample[key] for key in sample.keys() - {"pixels", "keypoint_pairs", *images}}
+    return {**seen, **images}, objects
 
 
 def _filled(images, objects, batch_size):
@@ -160,6 +169,10 @@ def _filled(images, objects, batch_size):
         return tf.ensure_shape(padded, [batch_size, *values.shape[1:]])
 
     return tuple({name: filled(name, values) for name, values in part.items()} for part in (images, objects))
+
+
+def _filled_up(boxes, count):
+    return np.pad(boxes, [(0, count - len(boxes)), (0, 0)])
 
 
 def _grids(record):

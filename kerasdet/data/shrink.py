@@ -27,7 +27,7 @@ def shrunk(dataset, side, folder=None):
         folder: for the copies; by default `photos` in KERASDET_CACHE, or in ~/.cache/kerasdet.
 
     Returns:
-        A `Dataset` with the same ids and classes, its boxes, areas and keypoints in pixels of the copies.
+        A `Dataset` with the same ids and classes, its boxes, areas, keypoints and proposals in pixels of the copies.
 
     Raises:
         ValueError: a photo cannot be decoded; the line names its file.
@@ -65,7 +65,7 @@ def _copy(record, side, folder):
         tf.io.write_file(f"{path}.{os.getpid()}", encoded)
         os.replace(f"{path}.{os.getpid()}", path)
     x, y = width / record.width, height / record.height
-    keypoints = record.keypoints
+    keypoints, proposals = record.keypoints, record.proposals
     return dataclasses.replace(
         record,
         image=path,
@@ -74,5 +74,6 @@ def _copy(record, side, folder):
         boxes=record.boxes * np.float32([x, y, x, y]),
         areas=record.areas * np.float32(x * y),
         keypoints=None if keypoints is None else keypoints * np.float32([x, y, 1]),
+        proposals=None if proposals is None else proposals * np.float32([x, y, x, y]),
         stated=None,
     )

@@ -62,7 +62,12 @@ def dataset(whole, size, overlap):
 
     Returns:
         A `Dataset`; its images are numbered in the order of `places`.
+
+    Raises:
+        ValueError: the data set has proposals, which are made for whole pictures.
     """
+    if any(record.proposals is not None for record in whole.records):
+        raise ValueError(f"{whole.name} has proposals for whole pictures; tiles are for detectors that need none.")
     records = [_window(whole.records[i], box, n) for n, (i, box) in enumerate(places(whole, size, overlap))]
     return dataclasses.replace(whole, name=f"{whole.name} in tiles of {size}", records=records)
 

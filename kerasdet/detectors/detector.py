@@ -11,6 +11,7 @@ import tensorflow as tf
 from kerasdet import images as image
 from kerasdet import ops
 from kerasdet import tiles as tile
+from kerasdet.decoding.paste import paste
 from kerasdet.targets.assign import over_replicas
 
 
@@ -37,7 +38,8 @@ class Detector(keras.Model, metaclass=_Complete):
 
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
     its terms in `terms` and in `class_heads` the layers, by the attributes that lead to them, whose last axis holds the
-    outputs of every class, anchor by anchor.
+    outputs of every class, anchor by anchor. One that learns from masks, keypoints or proposals says so by
+    `needs_masks`, `num_keypoints` (P) and `needs_proposals`.
 
     Args:
         classes: names of the classes, or their number.
@@ -52,6 +54,9 @@ class Detector(keras.Model, metaclass=_Complete):
     # IoU above which the weaker of two boxes of a class is dropped; where tiles overlap, too.
     suppression = 0.5
     class_heads = ()
+    needs_masks = False
+    needs_proposals = False
+    num_keypoints = 0
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
@@ -76,6 +81,41 @@ class Detector(keras.Model, metaclass=_Complete):
     def class_outputs(self):
         """Names of an anchor's outputs in `class_heads`; a softmax over a background too has a name more."""
         return self.classes
+
+    def step(self, training=True):
+        """Steps trained so far, a scalar integer, the seed of what a step draws; 0 in validation."""
+        if not (training and self.compiled):
+            return tf.constant(0, tf.int64)
+        return tf.cast(getattr(self.optimizer, "inner_optimizer", self.optimizer).iterations, tf.int64)
+
+    def check(self, dataset):
+        """Checks that a data set has what the detector is trained and scored on.
+
+        Args:
+            dataset: a `data.Dataset`.
+
+        Raises:
+            ValueError: one line; it has other classes, no masks or proposals, or another number of keypoints.
+        """
+        if tuple(dataset.classes) != tuple(self.classes):
+            raise ValueError(
+                f"the model knows the classes {self.classes}, but {dataset.name} has {tuple(dataset.classes)}."
+            )
+        if self.needs_masks and not dataset.masked:
+            raise ValueError(
+                f"{type(self).__name__} learns masks, but {dataset.name} has images without: give COCO segmentations, "
+                "or build the model without masks."
+            )
+        if self.needs_proposals and any(record.proposals is None for record in dataset.records):
+            raise ValueError(
+                f"{type(self).__name__} needs proposals, and {dataset.name} has none: write a file by "
+                "`tools.make_proposals` and name it as `proposals` in the config's data."
+            )
+        if self.num_keypoints and len(dataset.keypoints) != self.num_keypoints:
+            raise ValueError(
+                f"{type(self).__name__} has {self.num_keypoints} keypoints, but {dataset.name} has "
+                f"{len(dataset.keypoints)}: {tuple(dataset.keypoints)}."
+            )
 
     def network(self, images, training=False):
         """Runs once a picture.
@@ -134,16 +174,28 @@ class Detector(keras.Model, metaclass=_Complete):
             images: the images dict, or bare pixels [B, H, W, 3] 0...255.
 
         Returns:
-            The detections dict: in network pixels for a dict, in the pictures' own pixels for bare pixels.
+            The detections dict: in network pixels for a dict, in the pictures' own pixels for bare pixels. Masks are
+            grids over the boxes in both.
         """
         if isinstance(images, dict):
             return self.detections(self.network(images), images)
-        ids = tf.zeros(tf.shape(images)[:1], tf.int64)
-        images = {**self.preprocess(images), "ids": ids}
-        found = self.detections(self.network(images), images)
-        return {**found, "boxes": image.from_frames(found["boxes"], images["frames"])}
+        return self._in_pixels(images)
 
-    def detect(self, pictures, above=0.3, tiles=None):
+    def _in_pixels(self, pixels, proposals=None):
+        """As `call` for bare pixels, with proposals [B, R, 4] in their own pixels where the detector takes some."""
+        self._check_proposals(proposals)
+        images = {**self.preprocess(pixels), "ids": tf.zeros(tf.shape(pixels)[:1], tf.int64)}
+        if proposals is not None:
+            images["proposals"] = image.to_frames(proposals, images["frames"])
+        return image.detections_from_frames(self.detections(self.network(images), images), images["frames"])
+
+    def _check_proposals(self, proposals, tiles=None):
+        if self.needs_proposals and proposals is None:
+            raise ValueError(f"{type(self).__name__} needs proposals: give `proposals` for every picture.")
+        if proposals is not None and tiles is not None:
+            raise ValueError("proposals are made for whole pictures: give no tiles with them.")
+
+    def detect(self, pictures, above=0.3, tiles=None, proposals=None):
         """Detects in files or arrays of any size.
 
         Args:
@@ -151,45 +203,59 @@ class Detector(keras.Model, metaclass=_Complete):
             above: least score of what is returned, 0...1; for looking at, metrics take all.
             tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.tiles`, and what they show
                 is merged; for small objects in large pictures.
+            proposals: boxes [R, 4] in the picture's pixels where objects may be, the best first, or a list of them, one
+                for each picture; for a detector that needs them, or in the place of its own.
 
         Returns:
             For each picture a dict of `boxes` [D, 4] in its pixels, `scores` [D], `classes` [D] and `names`, by falling
-            score; without the list for a single picture.
+            score; and where the detector finds them `masks` [D, H, W] bool and `keypoints` [D, P, 3], x and y in its
+            pixels and a score. Without the list for a single picture.
 
         Raises:
-            ValueError: a file is missing or is no image; the line names it.
+            ValueError: a file is missing or is no image; the line names it. Or proposals are missing.
         """
         if not isinstance(pictures, (list, tuple)):
-            return self.detect([pictures], above, tiles)[0]
+            return self.detect([pictures], above, tiles, None if proposals is None else [proposals])[0]
+        self._check_proposals(proposals, tiles)
+        if proposals is not None and len(proposals) != len(pictures):
+            raise ValueError(f"proposals must be one array for each of {len(pictures)} pictures, got {len(proposals)}.")
         pixels = (image.load(p) if isinstance(p, (str, os.PathLike)) else np.asarray(p) for p in pictures)
-        return [self._detect_one(one, above, tiles) for one in pixels]
+        boxes = [None] * len(pictures) if proposals is None else proposals
+        return [self._detect_one(one, above, tiles, own) for one, own in zip(pixels, boxes, strict=True)]
 
-    def _detect_one(self, pixels, above, tiles):
+    def _detect_one(self, pixels, above, tiles, proposals):
         if pixels.ndim != 3 or pixels.shape[-1] != 3:
             raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
         height, width, _ = pixels.shape
         windows = [(0, 0, width, height)] if tiles is None else tile.windows(height, width, *tiles)
-        parts = [self._found(pixels[y1:y2, x1:x2]) for x1, y1, x2, y2 in windows]
+        parts = [self._found(pixels[y1:y2, x1:x2], proposals) for x1, y1, x2, y2 in windows]
         found = parts[0] if tiles is None else tile.merged(parts, windows, self.suppression)
         found = {k: v[found["scores"] >= above] for k, v in found.items()}
+        if "masks" in found:
+            found["masks"] = paste(found["masks"], found["boxes"], height, width)
         return {**found, "names": [self.classes[i] for i in found["classes"]]}
 
-    def _found(self, pixels):
-        found = {k: v[0].numpy() for k, v in self._detect_graph(np.float32(pixels[None])).items()}
+    def _found(self, pixels, proposals):
+        given = [np.float32(pixels[None])]
+        if proposals is not None:
+            given.append(np.float32(proposals).reshape(1, -1, 4))
+        found = {k: v[0].numpy() for k, v in self._detect_graph(len(given))(*given).items()}
         count = found.pop("counts")
         return {k: v[:count] for k, v in found.items()}
 
-    @property
-    def _detect_graph(self):
-        if "graph" not in self.__dict__:
-            pixels = tf.TensorSpec([None, None, None, 3], tf.float32)
-            self.__dict__["graph"] = tf.function(lambda pixels: self(pixels), input_signature=[pixels])
-        return self.__dict__["graph"]
+    def _detect_graph(self, inputs):
+        """The graph of `detect`, of pixels and, as a second input, proposals."""
+        graphs = self.__dict__.setdefault("graphs", {})
+        if inputs not in graphs:
+            specs = [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, None, 4], tf.float32)]
+            graphs[inputs] = tf.function(lambda *given: self._in_pixels(*given), input_signature=specs[:inputs])
+        return graphs[inputs]
 
     def example(self):
         """A batch of one small black picture, as `call` takes it."""
         images = self.preprocess(tf.zeros([1, 64, 64, 3], tf.uint8))
-        return {**images, "ids": tf.zeros([1], tf.int64)}
+        proposals = {"proposals": images["windows"][:, None]} if self.needs_proposals else {}
+        return {**images, **proposals, "ids": tf.zeros([1], tf.int64)}
 
     # Training: what `compile`, `fit` and `evaluate` of Keras need.
 
@@ -354,6 +420,7 @@ class Detector(keras.Model, metaclass=_Complete):
     def export(self, filepath, **kwargs):
         """Writes a SavedModel: uint8 pixels of any batch and size in, detections in the pictures' own pixels out.
 
+        A detector that needs proposals takes them, [B, R, 4] in the pictures' own pixels, as a second input.
         It holds stock TensorFlow operators only.
 
         Args:
@@ -362,9 +429,11 @@ class Detector(keras.Model, metaclass=_Complete):
         """
         archive = keras.export.ExportArchive()
         archive.track(self)
-        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+        specs = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
+        if self.needs_proposals:
+            specs.append(tf.TensorSpec([None, None, 4], tf.float32, name="proposals"))
         with ops.portable():
-            archive.add_endpoint("serving_default", lambda images: self(images), input_signature=[pixels])
+            archive.add_endpoint("serving_default", lambda *given: self._in_pixels(*given), input_signature=specs)
             archive.write_out(filepath, **kwargs)
 
 

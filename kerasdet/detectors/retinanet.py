@@ -77,8 +77,12 @@ class RetinaNet(Detector):
         self.box_loss, self.beta, self.box_weight, self.normalizer = box_loss, beta, box_weight, normalizer
         self.per_level, self.above, self.suppression, self.limit = per_level, above, suppression, limit
 
+    def features(self, images, training=False):
+        """The pyramid (section 4), a list of [B, H, W, C]."""
+        return self.fpn(self.backbone(self.pixels(images), training=training), training=training)
+
     def network(self, images, training=False):
-        pyramid = self.fpn(self.backbone(self.pixels(images), training=training), training=training)
+        pyramid = self.features(images, training)
         return {
             "logits": self.class_head(pyramid, training=training),  # [B, A, K]
             "deltas": self.box_head(pyramid, training=training),  # [B, A, 4]

@@ -9,11 +9,16 @@ from pycocotools.cocoeval import COCOeval
 
 from kerasdet.data import coco as files
 from kerasdet.data import segments
+from kerasdet.decoding import paste
 
 _BOXES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _KEYPOINTS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 NUMBERS = {"bbox": _BOXES, "segm": _BOXES, "keypoints": _KEYPOINTS}
+# Most detections of an image that count: for AR1, AR10, AR100, and the last one for all other numbers.
+MAX_DETS = (1, 10, 100)
 _FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
+_COCO_POINTS = 17
+_AREAS = {"s": "small", "m": "medium", "l": "large", "": "all"}
 
 
 def ground_truth(dataset):
@@ -29,32 +34,28 @@ def ground_truth(dataset):
         return _indexed({"info": {}, **files.content(dataset)})
 
 
-def results(ids, detections, dataset, kind="bbox"):
-    """Lists a batch of detections the way COCO's result files do.
+def results(ids, detections, dataset):
+    """Lists a batch of detections the way COCO's result files do, with all that they hold.
 
     Args:
         ids: [B] integers, image ids of the data set; images with a negative id are skipped.
-        detections: dict of arrays: `scores` [B, D] in 0...1, `classes` [B, D], `counts` [B], and in pixels of the
-            original image what `kind` needs: `boxes` [B, D, 4] for "bbox", `keypoints` [B, D, P, 3] for "keypoints",
-            `masks`, B arrays [D, height, width] of 0/1, for "segm".
+        detections: dict of arrays in pixels of the original image: `scores` [B, D] in 0...1, `classes` [B, D],
+            `counts` [B], `boxes` [B, D, 4], and where there are `keypoints` [B, D, P, 3] and `segments`, B lists of D
+            run lengths (see `pasted`).
         dataset: the `Dataset` that gives the category ids.
-        kind: "bbox", "segm" or "keypoints".
 
     Returns:
-        List of dicts `image_id`, `category_id`, `score` and `bbox` (x, y, width, height), `segmentation` (RLE) or
-        `keypoints`; plain Python values in full precision, ready for `json.dump`.
+        List of dicts `image_id`, `category_id`, `score`, `bbox` (x, y, width, height), and where there are
+        `segmentation` and `keypoints`; plain Python values in full precision, ready for `json.dump`.
     """
-    key, convert = {
-        "bbox": ("boxes", _xywh),
-        "segm": ("masks", segments.encode),
-        "keypoints": ("keypoints", _flat),
-    }[kind]
+    convert = {"boxes": ("bbox", _xywh), "segments": ("segmentation", dict), "keypoints": ("keypoints", _flat)}
+    fields = [(key, *convert[key]) for key in convert if key in detections]
     return [
         {
             "image_id": int(image_id),
             "category_id": int(dataset.category_ids[detections["classes"][image][index]]),
             "score": float(detections["scores"][image][index]),
-            _FIELDS[kind]: convert(detections[key][image][index]),
+            **{field: change(detections[key][image][index]) for key, field, change in fields},
         }
         for image, image_id in enumerate(ids)
         if image_id >= 0
@@ -62,7 +63,42 @@ def results(ids, detections, dataset, kind="bbox"):
     ]
 
 
-def evaluate(truth, results, kind="bbox", image_ids=None, sigmas=None):
+def only(results, kind):
+    """Result dicts with what one kind of score looks at, as a result file that bare pycocotools scores holds them.
+
+    Args:
+        results: list of result dicts.
+        kind: "bbox", "segm" or "keypoints".
+
+    Returns:
+        List of dicts `image_id`, `category_id`, `score`, and `bbox`, `segmentation` or `keypoints`.
+    """
+    keys = ("image_id", "category_id", "score", _FIELDS[kind])
+    return [{key: one[key] for key in keys} for one in results]
+
+
+def pasted(masks, boxes, height, width):
+    """Pastes the masks of a picture and encodes each at once, so that only one is held.
+
+    Args:
+        masks: [D, S, S] floats in 0...1, grids over the boxes.
+        boxes: [D, 4] float32, pixels of the picture.
+        height, width: of the picture, pixels.
+
+    Returns:
+        List of D run lengths (RLE).
+    """
+    canvas, codes = np.zeros([height, width], np.uint8, order="F"), []
+    for mask, box in zip(masks, boxes, strict=True):
+        (x, y), values = paste.within(mask, box, height, width)
+        inside = canvas[y : y + values.shape[0], x : x + values.shape[1]]
+        inside[:] = values > paste.ABOVE
+        codes.append(segments.encode(canvas))
+        inside[:] = 0
+    return codes
+
+
+def evaluate(truth, results, kind="bbox", image_ids=None, sigmas=None, max_dets=MAX_DETS):
     """Runs COCOeval.
 
     Args:
@@ -70,10 +106,11 @@ def evaluate(truth, results, kind="bbox", image_ids=None, sigmas=None):
         results: list of COCO result dicts, which may be empty; only the field of `kind` is looked at.
         kind: "bbox", "segm" or "keypoints"; the last looks at the categories that have keypoints.
         image_ids: the images to evaluate; None takes all.
-        sigmas: [P] floats, spread of each keypoint relative to the object's size; None takes COCO's 17.
+        sigmas: [P] floats, spread of each keypoint relative to the object's size, or one for all; None takes COCO's 17.
+        max_dets: numbers of detections an image, see `check_max_dets`; keypoints are scored at COCO's 20.
 
     Returns:
-        A `pycocotools.cocoeval.COCOeval`, accumulated and summarized.
+        A `pycocotools.cocoeval.COCOeval`, accumulated.
 
     Raises:
         ValueError: a result's image or category is unknown to the ground truth, an annotation lacks the field of
@@ -87,41 +124,107 @@ def evaluate(truth, results, kind="bbox", image_ids=None, sigmas=None):
         if kind == "keypoints":
             run.params.catIds = sorted(number for number, one in truth.cats.items() if one.get("keypoints"))
             if sigmas is not None:
-                run.params.kpt_oks_sigmas = np.asarray(sigmas, np.float64)
+                run.params.kpt_oks_sigmas = _each_point(truth, run.params.catIds, sigmas)
+        else:
+            run.params.maxDets = list(check_max_dets(max_dets))
         _check_annotations(truth, run.params)
         run.evaluate()
         run.accumulate()
-        run.summarize()
     return run
 
 
-def score(truth, results, kind="bbox", image_ids=None, sigmas=None):
+def check_max_dets(max_dets):
+    """Checks how many detections of an image count.
+
+    Args:
+        max_dets: rising whole numbers, COCO's 100 among them: AP is read at 100, and where the last is larger at that
+            too.
+
+    Returns:
+        The numbers as a tuple.
+
+    Raises:
+        ValueError: they are none such.
+    """
+    max_dets = tuple(max_dets)
+    whole = all(isinstance(one, int) and one > 0 for one in max_dets)
+    if not whole or list(max_dets) != sorted(set(max_dets)) or MAX_DETS[-1] not in max_dets:
+        raise ValueError(
+            f"max_dets must be rising whole numbers with 100 among them, such as {MAX_DETS}, got {max_dets}."
+        )
+    return max_dets
+
+
+def check_sigmas(sigmas, keypoints):
+    """Checks that every keypoint has a sigma.
+
+    Args:
+        sigmas: [P] floats above 0, one for all, or None for COCO's 17.
+        keypoints: names of the P keypoints.
+
+    Raises:
+        ValueError: one line; their numbers differ.
+    """
+    count = _COCO_POINTS if sigmas is None else np.size(sigmas)
+    if count != len(keypoints) and (sigmas is None or np.ndim(sigmas)):
+        raise ValueError(
+            f"there are {len(keypoints)} keypoints, {tuple(keypoints)}, but {count} sigmas: give `sigmas`, one for "
+            "each or one for all, such as 0.05."
+        )
+    if sigmas is not None and np.min(sigmas) <= 0:
+        raise ValueError(f"sigmas must be above 0, got {sigmas}.")
+
+
+def score(truth, results, kind="bbox", image_ids=None, sigmas=None, max_dets=MAX_DETS):
     """Gives COCO's numbers, in all and per class.
 
     Args:
-        truth, results, kind, image_ids, sigmas: as in `evaluate`.
+        truth, results, kind, image_ids, sigmas, max_dets: as in `evaluate`.
 
     Returns:
         The dict of `summary`.
     """
-    return summary(evaluate(truth, results, kind, image_ids, sigmas))
+    return summary(evaluate(truth, results, kind, image_ids, sigmas, max_dets))
 
 
 def summary(evaluation):
-    """Names the numbers of an evaluation.
+    """Names the numbers of an evaluation: COCO's own, and beside them those with more detections an image.
 
     Args:
         evaluation: what `evaluate` returned.
 
     Returns:
         Dict of floats in 0...1, -1 where there is nothing to find: the names of `NUMBERS[kind]`, and the dicts
-        `per_class` (AP) and `per_class_AP50` by class name.
+        `per_class` (AP) and `per_class_AP50` by class name, at 100 detections an image (keypoints at 20); where
+        `max_dets` goes on to, say, 300, also "AP@300", "AP50@300" and so on at 300.
     """
-    totals = zip(NUMBERS[evaluation.params.iouType], evaluation.stats, strict=True)
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    names = _names(evaluation)
+    params = evaluation.params
+    own = MAX_DETS[-1] if MAX_DETS[-1] in params.maxDets else params.maxDets[-1]
+    found = _numbers(evaluation, own)
+    if params.iouType != "keypoints":
+        recall = evaluation.eval["recall"]
+        found.update({f"AR{most}": _mean(recall[:, :, 0, place]) for place, most in enumerate(params.maxDets)})
+    if params.maxDets[-1] != own:
+        more = _numbers(evaluation, params.maxDets[-1])
+        found.update({f"{name}@{params.maxDets[-1]}": value for name, value in more.items()})
+    return found
+
+
+def _numbers(evaluation, most):
+    """The numbers of `summary` at so many detections an image."""
+    params, place = evaluation.params, evaluation.params.maxDets.index(most)
+    arrays = {"AP": evaluation.eval["precision"][..., place], "AR": evaluation.eval["recall"][..., place]}
+
+    def number(name):
+        values, what = arrays[name[:2]], name[2:]
+        if what.isdigit():
+            return _mean(values[params.iouThrs == int(what) / 100][..., 0])
+        return _mean(values[..., params.areaRngLbl.index(_AREAS[what])])
+
+    wanted = [name for name in NUMBERS[params.iouType] if name[2:] in ("50", "75", *_AREAS)]
+    precision, names = arrays["AP"][..., 0], _names(evaluation)
     return {
-        **{name: float(value) for name, value in totals},
+        **{name: number(name) for name in wanted},
         "per_class": {name: _mean(precision[:, :, index]) for index, name in enumerate(names)},
         "per_class_AP50": {name: _mean(precision[0, :, index]) for index, name in enumerate(names)},
     }
@@ -182,8 +285,7 @@ def _loaded(truth, results, kind):
     """Loads results without touching the caller's dicts; with the one field that counts, areas are that field's own."""
     if not results:
         return _indexed({**truth.dataset, "annotations": []})
-    keys = ("image_id", "category_id", "score", _FIELDS[kind])
-    return truth.loadRes([{key: one[key] for key in keys} for one in results])
+    return truth.loadRes(only(results, kind))
 
 
 def _indexed(content):
@@ -198,6 +300,12 @@ def _check_results(truth, results):
         unknown = {one[key] for one in results} - set(known)
         if unknown:
             raise ValueError(f"The results name {what} {min(unknown)}, which the ground truth does not hold.")
+
+
+def _each_point(truth, categories, sigmas):
+    """[P] sigmas; one number is that of every point."""
+    sigmas = np.asarray(sigmas, np.float64)
+    return sigmas if sigmas.ndim else np.repeat(sigmas, len(truth.cats[categories[0]]["keypoints"]))
 
 
 def _check_annotations(truth, params):

@@ -4,14 +4,15 @@ import json
 import pathlib
 
 from kerasdet import draw
-from kerasdet.evaluation import pairs, plots
+from kerasdet.evaluation import coco, pairs, plots
 
 
 def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
     """Writes the files of a report.
 
-    metrics.json, results.json (which bare pycocotools scores to the same numbers), pr_curves.png, confusion.png, the
-    first pictures of the data set as ID.png, and in `worst` those with most errors.
+    metrics.json; results.json, and of masks and keypoints results_segm.json and results_keypoints.json (which bare
+    pycocotools scores to the same numbers), with pr_curves.png for each; confusion.png, the first pictures of the data
+    set as ID.png, and in `worst` those with most errors.
 
     Args:
         evaluator: an `Evaluator` that has run.
@@ -29,8 +30,11 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
     dataset, above = evaluator.dataset, metrics["threshold"] if above is None else above
     metrics = {"data": dataset.name, "images": len(dataset), **metrics}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    (folder / "results.json").write_text(json.dumps(evaluator.results), encoding="utf-8")
-    plots.precision_recall(evaluator.evaluation, folder / "pr_curves.png")
+    for kind, evaluation in evaluator.evaluations.items():
+        ending = "" if kind == "bbox" else f"_{kind}"
+        results = json.dumps(coco.only(evaluator.results, kind))
+        (folder / f"results{ending}.json").write_text(results, encoding="utf-8")
+        plots.precision_recall(evaluation, folder / f"pr_curves{ending}.png")
     plots.confusion_matrix(evaluator.truth, evaluator.results, folder / "confusion.png", above=above)
     for record in dataset.records[:pictures]:
         beside_truth(evaluator, record, above).save(folder / f"{record.id:06d}.png")

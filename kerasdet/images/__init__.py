@@ -1,9 +1,18 @@
 """Images: files to pixels, and pixels to what a network sees."""
 
 from kerasdet.images.files import decode, is_heic, load, read
-from kerasdet.images.frames import at_size, check_rule, from_frames, pad, preprocess, resize, to_frames
+from kerasdet.images.frames import (
+    at_size,
+    check_rule,
+    detections_from_frames,
+    from_frames,
+    pad,
+    preprocess,
+    resize,
+    to_frames,
+)
 
 __all__ = [
-    "at_size", "check_rule", "decode", "from_frames", "is_heic", "load", "pad", "preprocess", "read", "resize",
-    "to_frames",
+    "at_size", "check_rule", "decode", "detections_from_frames", "from_frames", "is_heic", "load", "pad", "preprocess",
+    "read", "resize", "to_frames",
 ]  # fmt: skip

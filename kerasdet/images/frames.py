@@ -168,6 +168,26 @@ def from_frames(boxes, frames):
     return (boxes - offsets) / scales
 
 
+def detections_from_frames(found, frames):
+    """Maps detections from the network's image back to the original: boxes, and keypoints where there are.
+
+    Masks are grids over their boxes, and so go with them.
+
+    Args:
+        found: the detections dict of `contract`, in network pixels.
+        frames: [B, 4] float32, as in `contract`.
+
+    Returns:
+        The dict, in original pixels.
+    """
+    found = {**found, "boxes": from_frames(found["boxes"], frames)}
+    if "keypoints" in found:
+        points, scores = tf.split(found["keypoints"], [2, 1], axis=-1)
+        points = (points - frames[:, None, None, 2:]) / frames[:, None, None, :2]
+        found["keypoints"] = tf.concat([points, scores], axis=-1)
+    return found
+
+
 def _sides(pixels):
     """Height and width, as ints where the graph knows them."""
     shape = tf.shape(pixels)

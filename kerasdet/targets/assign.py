@@ -35,7 +35,7 @@ class Match(NamedTuple):
         return self.indices > IGNORE
 
 
-def by_iou(anchors, objects, positive, negative, low_quality=True):
+def by_iou(anchors, objects, positive, negative, low_quality=True, windows=None):
     """Assigns by overlap: an anchor takes its best object (Faster R-CNN, section 3.1.2; RetinaNet, section 4).
 
     Padded objects and crowds match nothing; an anchor that lies by more than half of its area under a crowd is ignored
@@ -47,11 +47,13 @@ def by_iou(anchors, objects, positive, negative, low_quality=True):
         positive: least IoU with an object, 0...1.
         negative: below this IoU an anchor is background; between the two it is ignored.
         low_quality: every object also takes the anchors that overlap it most, however little.
+        windows: [B, 4], the pictures, or None; of anchors that reach over the border of theirs only the part inside
+            counts for crowds.
 
     Returns:
         A `Match`.
     """
-    return _assigned(anchors, objects, lambda *image: _by_iou(*image, positive, negative, low_quality))
+    return _assigned(anchors, objects, lambda *image: _by_iou(*image, positive, negative, low_quality), windows)
 
 
 def one_to_one(anchors, objects, positive, windows=None):
@@ -65,8 +67,7 @@ def one_to_one(anchors, objects, positive, windows=None):
         anchors: [A, 4] float32, or [B, A, 4].
         objects: the objects dict.
         positive: least IoU with an object, 0...1; anchors below are background.
-        windows: [B, 4], the pictures, or None; of anchors that reach over the border of theirs only the part inside
-            counts for crowds.
+        windows: as in `by_iou`.
 
     Returns:
         A `Match`.

@@ -29,6 +29,7 @@ def fit(
     warmup_from=0.001, drops=(), clip_norm=10.0, ema=0.998, accumulate=1, terms=None, freeze=(), init_from=None,
     stages=(), evaluate_every=1000, checkpoint_every=None, keep=2, patience=None, transforms=(("flip", 0.5),), sizes=(),
     sizes_every=10, repeat_rare=None, seed=0, resume=False, data_service="", tensorboard=False, callbacks=(),
+    evaluate=None,
 ):  # fmt: skip
     """Trains a detector.
 
@@ -63,6 +64,7 @@ def fit(
         data_service: address "grpc://host:port" of a tf.data service that makes the batches; see docs/training.md.
         tensorboard: whether to write events for TensorBoard.
         callbacks: further Keras callbacks.
+        evaluate: dict of further arguments of `evaluation.evaluator.Evaluator`, such as `max_dets` and `sigmas`.
 
     Returns:
         The metrics of the last validation, a dict.
@@ -75,6 +77,7 @@ def fit(
         return run_stages(fit, **locals())
     if steps is None and minutes is None:
         raise ValueError("say how long to train: steps or minutes.")
+    model.check(train)
     begin = time.perf_counter()
     layout = model.distribute_strategy
     saved = states.Checkpoints(pathlib.Path(run) / "checkpoints", keep)
@@ -92,8 +95,8 @@ def fit(
     def batches(step):
         def load(part):
             stream = pipeline.load(
-                train, model.preprocess, batch_size, training=True, transforms=transforms, seed=seed, start=step,
-                sizes=sizes, every=sizes_every, repeat_rare=repeat_rare, part=part,
+                train, model.preprocess, batch_size, training=True, transforms=transforms, masks=model.needs_masks,
+                seed=seed, start=step, sizes=sizes, every=sizes_every, repeat_rare=repeat_rare, part=part,
             )  # fmt: skip
             return service.served(stream, train, data_service) if data_service else stream
 
@@ -108,7 +111,9 @@ def fit(
                 print(start.table(start.load(model, init_from), init_from), flush=True)
         if minutes and values is None:
             prepare()
-            count, seconds = timing.steps_within(minutes, begin, model, batches(0), validation, batch_size, plan.rounds)
+            count, seconds = timing.steps_within(
+                minutes, begin, model, batches(0), validation, batch_size, plan.rounds, evaluate
+            )
             plan = plan.for_steps(round(agreed(count)))
             print(f"{minutes:g} minutes: {plan.steps} steps of {seconds:.2f} s, {plan.rounds} evaluations", flush=True)
         elif minutes:
@@ -118,7 +123,7 @@ def fit(
         if values is not None:
             states.restore(model, values)
             print(f"resumed at step {facts['step']} of {plan.steps}", flush=True)
-        evaluator = Evaluator(model, validation, batch_size) if validation else None
+        evaluator = Evaluator(model, validation, batch_size, **(evaluate or {})) if validation else None
         log = Log(home, batch_size, plan.schedule(), plan.steps, facts["step"], board=board)
         validate = Validate(evaluator, home, saved, log, facts, checkpoint_every, patience, agreed, board)
         preemption = Preemption(agreed, validate.save, run)

@@ -60,7 +60,7 @@ def preflight(model, train, validation=None, transforms=(), images=200):
 
     Faults are warnings, for data that is only partly wrong still teaches something. Only where
     nothing can be learned `hopeless` is set, and `tools/train` stops: no objects, class ids without names, boxes in
-    another format.
+    another format, no masks or keypoints for a model that needs them.
 
     Args:
         model: a `Detector`.
@@ -75,6 +75,7 @@ def preflight(model, train, validation=None, transforms=(), images=200):
     for dataset in (train, validation):
         if dataset is not None:
             _annotations(dataset, report)
+            _needs(model, dataset, report)
     _classes(train, report)
     if not report.hopeless:
         seen = targets(model, train, transforms, images)
@@ -135,6 +136,13 @@ def _annotations(dataset, report):
     empty = sum(not len(record.boxes) for record in dataset.records)
     report.lines.append(f"{dataset.name}: {len(dataset)} pictures, {empty} of them without objects; {kept} objects")
     report.add(*suspect.boxes(dataset))
+
+
+def _needs(model, dataset, report):
+    try:
+        model.check(dataset)
+    except ValueError as error:
+        report.add([str(error)], hopeless=True)
 
 
 def _classes(dataset, report):

@@ -19,7 +19,7 @@ _LOOK, _SCORE, _TRIAL = 10, 50, 60
 _FALLEN = 0.7
 _FACTORS = (0.1, 0.01, 10.0)
 _CROWDED = 50
-_SHARED = ("learning_rate", "learning_rate_for", "optimizer", "momentum", "clip_norm")
+_SHARED = ("learning_rate", "learning_rate_for", "optimizer", "momentum", "clip_norm", "evaluate")
 
 
 @dataclasses.dataclass
@@ -51,7 +51,7 @@ def settings(train):
 
 def probe(
     make, train, learning_rate, learning_rate_for=None, optimizer="adamw", momentum=0.9, clip_norm=10.0, batch_size=4,
-    pictures=8, steps=200, seed=0,
+    pictures=8, steps=200, seed=0, evaluate=None,
 ):  # fmt: skip
     """Trains on a few pictures without augmentation, until AP50 on the same pictures is above 0.9.
 
@@ -66,6 +66,7 @@ def probe(
         pictures: how many.
         steps: at most so many.
         seed: of the choice and the order of the pictures.
+        evaluate: as in `fit`.
 
     Returns:
         A `Verdict`.
@@ -83,8 +84,8 @@ def probe(
         plan = Plan(rate * factor, steps, steps // 10, 0.001, (), steps)
         model = make()
         model.compile(solvers.build(optimizer, plan.schedule(), momentum), clip_norm=clip_norm)
-        watch = _Watch(Evaluator(model, few, batch_size), f"learning rate {rate * factor:.3g}")
-        stream = pipeline.load(few, model.preprocess, batch_size, training=True, seed=seed)
+        watch = _Watch(Evaluator(model, few, batch_size, **(evaluate or {})), f"learning rate {rate * factor:.3g}")
+        stream = pipeline.load(few, model.preprocess, batch_size, training=True, masks=model.needs_masks, seed=seed)
         model.fit(stream, epochs=stop // _LOOK, steps_per_epoch=_LOOK, callbacks=[watch], verbose=0)
         return watch
 

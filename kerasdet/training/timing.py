@@ -13,7 +13,7 @@ TIMED, SETTLING = 20, 3
 PLANNED = 0.95
 
 
-def steps_within(minutes, begin, model, stream, validation, batch_size, rounds):
+def steps_within(minutes, begin, model, stream, validation, batch_size, rounds, evaluate=None):
     """Times training and evaluation on the real graphs, and leaves the model as it was.
 
     Args:
@@ -24,6 +24,7 @@ def steps_within(minutes, begin, model, stream, validation, batch_size, rounds):
         validation: a `Dataset`, or None.
         batch_size: images of a batch in evaluation.
         rounds: evaluations of the run.
+        evaluate: further arguments of the `Evaluator`, or None.
 
     Returns:
         The number of steps, and the seconds of one.
@@ -33,7 +34,9 @@ def steps_within(minutes, begin, model, stream, validation, batch_size, rounds):
     """
     with kept(model):
         step, tracing = _step_seconds(model, iter(stream), limit=6 * minutes)
-    evaluation, more = _evaluation_seconds(model, validation, batch_size) if validation else (0.0, 0.0)
+    evaluation, more = (0.0, 0.0)
+    if validation:
+        evaluation, more = _evaluation_seconds(model, validation, batch_size, evaluate or {})
     # The run traces again, since its schedule is another.
     left = 60 * minutes * PLANNED - (time.perf_counter() - begin) - tracing - more - rounds * evaluation
     if left < step:
@@ -57,10 +60,10 @@ def _step_seconds(model, iterator, limit):
     return statistics.median(settled), max(times[0] - times[1], 0.0)
 
 
-def _evaluation_seconds(model, validation, batch_size):
+def _evaluation_seconds(model, validation, batch_size, evaluate):
     """Of the whole validation set, by its first two batches; and what tracing takes."""
     few = dataclasses.replace(validation, records=validation.records[: 2 * batch_size])
-    evaluator = Evaluator(model, few, batch_size)
+    evaluator = Evaluator(model, few, batch_size, **evaluate)
     begin = time.perf_counter()
     evaluator()
     traced = time.perf_counter()

@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 
-from kerasdet.detectors import SSD, RetinaNet
+from kerasdet.detectors import SSD, FasterRCNN, MaskRCNN, RetinaNet
+from kerasdet.detectors.mask_rcnn import KEYPOINT
 from kerasdet.detectors.ssd import SSDLITE_V3
 from kerasdet.weights import tensors as named
 
@@ -13,6 +14,30 @@ _RETINANET = {
     "limit": 300,
     "torchvision_anchors": True,
 }
+
+_REGIONS = {
+    "backbone": {"name": "resnet50", "epsilon": 0.0},
+    "norm": "frozen",
+    "torchvision_anchors": True,
+    "aligned": False,
+}
+
+_REGIONS_V2 = {
+    **_REGIONS,
+    "backbone": "resnet50",
+    "norm": "batch",
+    "pyramid_norm": "batch",
+    "rpn_depth": 2,
+    "convs": 4,
+    "fc": (1024,),
+    "head_norm": "batch",
+}
+
+# Layers on flattened regions.
+_FLAT = ("roi_heads.box_head.fc6.weight", "roi_heads.box_head.5.weight")
+
+# torchvision's names of our pairs of arguments, in training and at inference.
+_PAIRS = {"before_nms": "rpn_pre_nms_top_n", "after_nms": "rpn_post_nms_top_n"}
 
 # Constructor and arguments of each of torchvision's builders. The first COCO weights were trained with an epsilon of 0.
 MODELS = {
@@ -39,6 +64,11 @@ MODELS = {
     ),
     "ssd300_vgg16": (SSD, {"scales": (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05), "clip_boxes": True}),
     "ssdlite320_mobilenet_v3_large": (SSD, SSDLITE_V3),
+    "fasterrcnn_resnet50_fpn": (FasterRCNN, _REGIONS),
+    "fasterrcnn_resnet50_fpn_v2": (FasterRCNN, _REGIONS_V2),
+    "maskrcnn_resnet50_fpn": (MaskRCNN, _REGIONS),
+    "maskrcnn_resnet50_fpn_v2": (MaskRCNN, {**_REGIONS_V2, "mask_norm": "batch"}),
+    "keypointrcnn_resnet50_fpn": (MaskRCNN, {**_REGIONS, **KEYPOINT}),
 }
 
 
@@ -48,15 +78,20 @@ def build(name, classes, min_size=800, max_size=1333, **options):
     Args:
         name: a key of `MODELS`.
         classes: names of the classes or their number. torchvision's slot 0, without a class, counts in a RetinaNet; in
-            an SSD it is the background, which does not.
+            the others it is the background, which does not.
         min_size, max_size: of the resized picture's sides, pixels; an SSD has one size.
-        options: further arguments of the class.
+        options: further arguments of the class, or torchvision's numbers of proposals by its own names.
 
     Returns:
         A `Detector`.
     """
     make, arguments = MODELS[name]
     size = {} if make is SSD else {"resize": ("shorter", min_size, max_size)}
+    for ours, theirs in _PAIRS.items():
+        if f"{theirs}_train" in options:
+            size[ours] = (options.pop(f"{theirs}_train"), options.pop(f"{theirs}_test"))
+    if "num_keypoints" in options:
+        size["keypoints"] = options.pop("num_keypoints")
     return make(classes=classes, **{**arguments, **size, **options})
 
 
@@ -71,11 +106,20 @@ def load(model, tensors):
         ValueError: a tensor is missing, left over or of another shape; the line names it.
     """
     tensors = {
-        name: np.transpose(value, (2, 3, 1, 0)) if np.ndim(value) == 4 else value
+        name: _ours(value, model.roi_size if name in _FLAT else 1)
         for name, value in _renamed(tensors).items()
         if not name.endswith("num_batches_tracked")
     }
     named.assign(variables(model), tensors)
+
+
+def _ours(value, side):
+    """An array in our layout; a layer on flattened regions of `side` cells sees them by row, column, channel."""
+    if np.ndim(value) == 4:
+        return np.transpose(value, (2, 3, 1, 0))
+    if np.ndim(value) != 2:
+        return value
+    return np.reshape(np.transpose(np.reshape(value, [len(value), -1, side, side]), (2, 3, 1, 0)), [-1, len(value)])
 
 
 def variables(model):
@@ -87,7 +131,10 @@ def variables(model):
     pairs = []
     if isinstance(model, SSD) and model.l2_norm is not None:
         pairs.append((model.l2_norm.scale, "backbone.scale_weight"))
-    for conv, name, norm in (_ssd if isinstance(model, SSD) else _retinanet)(model):
+    layers = _ssd if isinstance(model, SSD) else _retinanet if isinstance(model, RetinaNet) else _regions
+    if isinstance(model, FasterRCNN):
+        pairs += _dense(model)
+    for conv, name, norm in layers(model):
         pairs.append((conv.kernel, f"{name}.weight"))
         if conv.norm is None:
             pairs.append((conv.bias, f"{name}.bias"))
@@ -101,11 +148,51 @@ def variables(model):
     return pairs
 
 
-def _retinanet(model):
+def _pyramid(model):
     yield from _resnet(model.backbone)
     for part, layers in (("inner", model.fpn.laterals), ("layer", model.fpn.outputs)):
         for i, conv in enumerate(layers):
-            yield conv, f"backbone.fpn.{part}_blocks.{i}.0", None
+            yield conv, f"backbone.fpn.{part}_blocks.{i}.0", f"backbone.fpn.{part}_blocks.{i}.1"
+
+
+def _regions(model):
+    yield from _pyramid(model)
+    for i, conv in enumerate(model.rpn.tower):
+        yield conv, f"rpn.head.conv.{i}.0", f"rpn.head.conv.{i}.1"
+    yield model.rpn.classes, "rpn.head.cls_logits", None
+    yield model.rpn.boxes, "rpn.head.bbox_pred", None
+    for i, conv in enumerate(model.box_head.convs):
+        yield conv, f"roi_heads.box_head.{i}.0", f"roi_heads.box_head.{i}.1"
+    if getattr(model, "mask_head", None) is not None:
+        for i, conv in enumerate(model.mask_head.convs):
+            yield conv, f"roi_heads.mask_head.{i}.0", f"roi_heads.mask_head.{i}.1"
+        yield model.mask_head.predictor, "roi_heads.mask_predictor.mask_fcn_logits", None
+    if getattr(model, "keypoint_head", None) is not None:
+        for i, conv in enumerate(model.keypoint_head.convs):
+            yield conv, f"roi_heads.keypoint_head.{2 * i}", None
+
+
+def _dense(model):
+    """Pairs of the layers that are no `Conv`."""
+    convs = len(model.box_head.convs)
+    first = "5" if convs else "fc6"
+    layers = [(model.box_head.fc[0], f"roi_heads.box_head.{first}")]
+    layers += [(fc, f"roi_heads.box_head.fc{i}") for i, fc in enumerate(model.box_head.fc[1:], start=7)]
+    layers += [(model.predictor.classes, "roi_heads.box_predictor.cls_score")]
+    layers += [(model.predictor.boxes, "roi_heads.box_predictor.bbox_pred")]
+    pairs = [(layer.kernel, layer.bias, name) for layer, name in layers]
+    for branch, name in (
+        ("mask_head", "mask_predictor.conv5_mask"),
+        ("keypoint_head", "keypoint_predictor.kps_score_lowres"),
+    ):
+        if getattr(model, branch, None) is not None:
+            deconv = getattr(model, branch).deconv
+            pairs.append((deconv.kernel, deconv.bias, f"roi_heads.{name}"))
+    return [pair for kernel, bias, name in pairs for pair in ((kernel, f"{name}.weight"), (bias, f"{name}.bias"))]
+
+
+def _retinanet(model):
+    yield from _pyramid(model)
     for i, conv in enumerate(model.fpn.extras, start=6):
         yield conv, f"backbone.fpn.extra_blocks.p{i}", None
     for head, part, last in (
@@ -187,6 +274,8 @@ def _renamed(tensors):
 
     def today(name):
         name = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", name)
+        name = re.sub(r"rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", name)
+        name = re.sub(r"mask_head\.mask_fcn(\d)\.", lambda m: f"mask_head.{int(m[1]) - 1}.0.", name)
         return re.sub(r"(head\.\w+\.conv\.)(\d+)\.(weight|bias)$", lambda m: f"{m[1]}{int(m[2]) // 2}.0.{m[3]}", name)
 
     return {today(name): value for name, value in tensors.items()}

@@ -12,6 +12,7 @@ from kerasdet import backbones
 from kerasdet.backbones.resnet import ResNet, load_keras
 from kerasdet.detectors import RetinaNet
 from kerasdet.layers import FPN, ConvHead, Pixels
+from kerasdet.training import names
 
 # Weights in all and trainable ones, without classifier; torchvision's models, summed.
 SIZES = {
@@ -126,6 +127,17 @@ def test_keras_weights_of_fewer_levels(keras_resnet):
     close(got, network(x[..., ::-1])[1])
 
 
+def test_keras_weights_of_a_stage(keras_resnet):
+    """C4 and conv5_x apart give the last map of Keras' network."""
+    network, path = keras_resnet
+    x = draw(1, 64, 64, 3) * 50
+    (c4,) = backbones.build("resnet50_keras", levels=(4, 4), norm="frozen", weights=path)(x)
+    res5 = backbones.stage({"name": "resnet50_keras", "weights": path, "freeze": 2}, norm="frozen")
+    close(res5(c4), network(x[..., ::-1])[2])
+    with pytest.raises(ValueError, match="Keras' ImageNet weights fit the backbones resnet50_keras"):
+        backbones.stage("resnet50", weights=path)
+
+
 @pytest.mark.parametrize("name", ["resnet50", "resnet18"])
 def test_keras_weights_of_another_form(name, keras_resnet):
     with pytest.raises(ValueError, match="Keras' ImageNet weights fit the backbones resnet50_keras"):
@@ -162,6 +174,48 @@ def test_dilation_keeps_what_strides_drop(form):
             step = max(1, 2**level // output_stride)
             assert got.shape[1:3] == tuple(-(-s // min(2**level, output_stride)) for s in size)
             close(got[:, ::step, ::step], expected)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet50_keras", "resnext50_32x4d"])
+def test_the_last_stage_alone(name):
+    """Of equal weights, C4 and conv5_x apart are the whole network; its variables are named as within it."""
+    x = draw(2, 96, 64, 3)
+    whole = backbones.build({"name": name, "width": 16}, levels=(4, 5), norm="frozen")
+    c4 = backbones.build({"name": name, "width": 16}, levels=(4, 4), norm="frozen")
+    res5 = backbones.stage({"name": name, "width": 16}, norm="frozen")
+    res5(c4(x)[0])
+    whole(x)
+    randomize(whole)
+    theirs, ours = names.weights(whole), names.weights(res5)
+    assert list(ours) == [key.replace("stages/3", "blocks") for key in theirs if key.startswith("stages/3/")]
+    for key, variable in ours.items():
+        variable.assign(theirs[key.replace("blocks", "stages/3")])
+    for key, variable in names.weights(c4).items():
+        variable.assign(theirs[key])
+    close(res5(c4(x)[0]), whole(x)[1])
+    assert c4.count_params() + res5.count_params() == whole.count_params()
+
+
+def test_published_size_of_c4_and_its_last_stage():
+    """With RPN (3x3 of 1024, 15 anchors) and predictors of 21 classes 33,291,380, as Faster R-CNN's R50-C4."""
+    with mock.patch.object(keras.initializers, "get", lambda _: keras.initializers.Zeros()):
+        c4, res5 = backbones.build("resnet50", levels=(4, 4)), backbones.stage("resnet50")
+        (features,) = c4(tf.zeros([1, 32, 32, 3]))
+        regions = res5(tf.zeros([2, 14, 14, 1024]))
+    assert features.shape == (1, 2, 2, 1024) and regions.shape == (2, 7, 7, 2048)
+    rpn, predictors = (9 * 1024 + 1) * 1024 + 1025 * 15 * 5, 2049 * 21 * 5
+    assert c4.count_params() + res5.count_params() + rpn + predictors == 33_291_380
+
+
+def test_a_stage_without_stride():
+    """On one cell, whose neighbors are all padding, the stride changes nothing; on 7x7 cells it leaves 4x4."""
+    cell, cells = draw(3, 1, 1, 256), draw(3, 7, 7, 256)
+    dense, strided = (backbones.stage({"name": "resnet50", "width": 16}, stride=s, norm="frozen") for s in (1, 2))
+    dense(cell), strided(cell)
+    randomize(dense)
+    strided.set_weights(dense.get_weights())
+    close(dense(cell), strided(cell))
+    assert dense(cells).shape == (3, 7, 7, 512) and strided(cells).shape == (3, 4, 4, 512)
 
 
 def test_forms_differ_in_where_they_stride():
@@ -202,3 +256,5 @@ def test_wrong_arguments():
         ResNet(50, output_stride=4)
     with pytest.raises(ValueError, match="backbone must be one of .*'resnet34'.*, got 'resnet35'"):
         backbones.build("resnet35", levels=(3, 5))
+    with pytest.raises(ValueError, match="a stage is taken from a ResNet or ResNeXt, got backbone 'zf'"):
+        backbones.stage("zf")

@@ -71,3 +71,13 @@ def test_freeze():
     network = backbones.build({"name": "vgg16", "width": 4, "freeze": 2}, levels=(3, 4))
     network(tf.zeros([1, 32, 32, 3]))
     assert len(network.trainable_variables) == 2 * 6
+
+
+def test_one_map_of_stride_16():
+    """conv5_3, with 14,714,688 weights below; Fast R-CNN trains conv3_1 and up (section 4.5), the rest stays."""
+    network = backbones.build({"name": "vgg16", "freeze": 1}, levels=(4, 4))
+    (feature,) = network(tf.zeros([1, 40, 72, 3]))
+    assert feature.shape == (1, 3, 5, 512)
+    assert network.count_params() == 14_714_688
+    frozen = (3 * 9 + 1) * 64 + (64 * 9 + 1) * 64 + (64 * 9 + 1) * 128 + (128 * 9 + 1) * 128
+    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == 14_714_688 - frozen

@@ -60,4 +60,3 @@ def test_a_damaged_photo_is_named(photos, tmp_path):
     (tmp_path / "large.png").write_bytes(b"no photo")
     with pytest.raises(ValueError, match="large.png: cannot be decoded"):
         shrink.shrunk(photos, 150, tmp_path / "cache")
-

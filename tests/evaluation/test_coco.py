@@ -8,7 +8,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from kerasdet.data import segments
 from kerasdet.data.dataset import Dataset, Record
+from kerasdet.decoding.paste import paste
 from kerasdet.evaluation import coco
 
 ONE = pytest.approx(1, abs=1e-12)
@@ -186,7 +188,8 @@ def test_masks_score_by_themselves():
     truth, batch = coco.ground_truth(dataset), detections(dataset.records)
 
     def numbers(grids):
-        results = coco.results([1], {**batch, "masks": [grids]}, dataset, kind="segm")
+        codes = [segments.encode(grid) for grid in grids]
+        results = coco.results([1], {**batch, "segments": [codes]}, dataset)
         return coco.score(truth, json.loads(json.dumps(results)), kind="segm")
 
     assert numbers(grids)["AP"] == ONE
@@ -209,10 +212,10 @@ def test_keypoints(points, sigmas):
     batch["keypoints"] = np.zeros((1, 2, points, 3), np.float32)
     batch["keypoints"][:, :1] = dataset.records[0].keypoints
     truth = coco.ground_truth(dataset)
-    results = coco.results([1], batch, dataset, kind="keypoints")
+    results = coco.results([1], batch, dataset)
     assert coco.score(truth, results, "keypoints", sigmas=sigmas)["AP"] == ONE
     batch["keypoints"][..., 0] += 100
-    moved = coco.results([1], batch, dataset, kind="keypoints")
+    moved = coco.results([1], batch, dataset)
     assert coco.score(truth, moved, "keypoints", sigmas=sigmas)["AP"] < 0.5
 
 
@@ -231,3 +234,63 @@ def test_results_of_another_data_set_are_refused(key, what):
 def test_masks_that_the_ground_truth_lacks_are_named():
     with pytest.raises(ValueError, match="Annotation 1 has no 'segmentation'"):
         coco.score(coco.ground_truth(EGGS), [], "segm")
+
+
+def crowd_of(count):
+    """One image with so many objects in rows, and each found exactly."""
+    corners = [[x, y] for y in range(0, 196, 10) for x in range(0, 296, 10)][:count]
+    one = record(1, [[x, y, x + 8, y + 8] for x, y in corners], [0] * count)
+    return Dataset("many", ("egg",), [one])
+
+
+def test_more_detections_than_a_hundred_are_scored_by_name():
+    """Of 150 objects a hundred detections find two thirds; at 300 all are found, and the numbers say at how many."""
+    dataset = crowd_of(150)
+    truth, results = coco.ground_truth(dataset), listed(dataset)
+    numbers = coco.score(truth, results, max_dets=(1, 100, 300))
+    assert numbers["AP"] == numbers["AP50"] == numbers["per_class"]["egg"] == pytest.approx(67 / 101)
+    assert numbers["AP@300"] == numbers["AP50@300"] == numbers["per_class_AP50@300"]["egg"] == ONE
+    assert numbers["AR1"] == pytest.approx(1 / 150) and numbers["AR100"] == pytest.approx(2 / 3)
+    assert numbers["AR300"] == ONE and "AR10" not in numbers and "AR100@300" not in numbers
+    assert not any("@" in name for name in coco.score(truth, results))
+
+
+def test_bare_pycocotools_gives_the_same_at_three_hundred():
+    """Its summary reads AP at 100 whatever it is told, and all others at the last number."""
+    dataset = crowd_of(150)
+    truth, results = coco.ground_truth(dataset), listed(dataset, shift=1)
+    run = COCOeval(truth, truth.loadRes(coco.only(results, "bbox")), "bbox")
+    run.params.maxDets = [1, 100, 300]
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    numbers = coco.score(truth, results, max_dets=(1, 100, 300))
+    others = ("AP50@300", "AP75@300", "APs@300", "APm@300", "APl@300", "AR1", "AR100", "AR300")
+    assert [numbers[name] for name in ("AP", *others)] == list(run.stats[:9])
+    assert [numbers[f"AR{size}@300"] for size in "sml"] == list(run.stats[9:])
+    assert 0 < numbers["AP"] < numbers["AP@300"] < 1
+
+
+@pytest.mark.parametrize("max_dets", [(1, 10), (100, 10), (1, 100, 100), (0, 100), (1.0, 100), ()])
+def test_numbers_of_detections_that_make_no_sense(max_dets):
+    with pytest.raises(ValueError, match="max_dets must be rising whole numbers with 100 among them"):
+        coco.score(coco.ground_truth(EGGS), listed(EGGS), max_dets=max_dets)
+
+
+def test_pasted_masks_are_those_of_the_picture():
+    rng = np.random.default_rng(0)
+    boxes = np.float32([[3, 5, 40, 30], [-9, -4, 20, 11], [30, 20, 90, 70], [5, 5, 5, 5]])
+    masks = rng.uniform(size=(4, 28, 28)).astype(np.float32)
+    codes = coco.pasted(masks, boxes, 50, 60)
+    np.testing.assert_array_equal([segments.decode(code, 50, 60) for code in codes], paste(masks, boxes, 50, 60))
+    assert coco.pasted(masks[:0], boxes[:0], 50, 60) == []
+
+
+def test_one_sigma_stands_for_all():
+    dataset = pose(4)
+    batch = detections(dataset.records)
+    batch["keypoints"] = np.zeros((1, 2, 4, 3), np.float32)
+    batch["keypoints"][:, :1] = dataset.records[0].keypoints + [6, 0, 0]
+    truth, results = coco.ground_truth(dataset), coco.results([1], batch, dataset)
+    one, each = (coco.score(truth, results, "keypoints", sigmas=s) for s in (0.05, [0.05] * 4))
+    assert one == each and 0 < one["AP"] < 1

@@ -27,9 +27,7 @@ def truth(*annotations):
 
 def found(*boxes):
     """Detections of class 1 in image 1, best first."""
-    return [
-        {"image_id": 1, "category_id": 1, "bbox": box, "score": 1 - rank / 100} for rank, box in enumerate(boxes)
-    ]
+    return [{"image_id": 1, "category_id": 1, "bbox": box, "score": 1 - rank / 100} for rank, box in enumerate(boxes)]
 
 
 def egg(objects, detections, **options):

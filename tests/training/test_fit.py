@@ -8,6 +8,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasdet import data, runs, training
 from tests.training import micro
@@ -224,3 +225,34 @@ def test_tensorboard_without_its_package_is_one_line(dataset, tmp_path, monkeypa
 def test_neither_steps_nor_minutes_is_one_line(dataset, tmp_path):
     with pytest.raises(ValueError, match="say how long to train: steps or minutes"):
         training.fit(micro.make(), dataset, None, tmp_path, **SETTINGS)
+
+
+class Masked(micro.Micro):
+    """Learns from masks too, and repeats the mask of a full box with every detection."""
+
+    needs_masks = True
+
+    def loss_terms(self, outputs, objects, images, training=True):
+        terms = super().loss_terms(outputs, objects, images, training)
+        return {**terms, "box": terms["box"] + 0 * tf.reduce_sum(tf.cast(objects["masks"], tf.float32))}
+
+    def detections(self, outputs, images):
+        found = super().detections(outputs, images)
+        return {**found, "masks": tf.ones([tf.shape(images["ids"])[0], 1, 28, 28])}
+
+
+def test_a_model_that_needs_masks_gets_them_and_is_scored_by_them(dataset, tmp_path):
+    with pytest.raises(ValueError, match="Masked learns masks, but photos has images without"):
+        training.fit(Masked(), dataset, dataset, tmp_path, steps=1, **SETTINGS)
+    squares = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in (r.boxes[0].tolist() for r in dataset.records)]
+    records = [dataclasses.replace(r, segments=[s]) for r, s in zip(dataset.records, squares, strict=True)]
+    whole = dataclasses.replace(dataset, records=records)
+    settings = {**SETTINGS, "evaluate": {"max_dets": (1, 100, 300)}}
+    metrics = training.fit(Masked(), whole, whole, tmp_path, steps=3, **settings)
+    assert {"segm/AP", "segm/AP50@300", "AP50@300"} <= set(metrics)
+    assert rows(tmp_path)[-1]["val_segm/AP50@300"] == metrics["segm/AP50@300"]
+
+
+def test_data_of_other_classes_is_refused(dataset, tmp_path):
+    with pytest.raises(ValueError, match="the model knows the classes .*'dirt'.* but photos has"):
+        training.fit(micro.make(), dataclasses.replace(dataset, classes=("a", "b", "c")), run=tmp_path, steps=1)

@@ -32,6 +32,16 @@ def changed(dataset, change):
     return dataclasses.replace(dataset, records=records)
 
 
+@pytest.mark.parametrize(("needs", "words"), [("needs_masks", "learns masks"), ("num_keypoints", "1 keypoints, but")])
+def test_data_without_what_the_model_needs_is_hopeless(train, needs, words):
+    model = RetinaNet(**ARGUMENTS)
+    setattr(model, needs, 1)
+    bare = dataclasses.replace(train, records=[dataclasses.replace(r, segments=None) for r in train.records])
+    report = flight.preflight(model, bare)
+    with pytest.raises(ValueError, match=f"nothing can be learned: .*{words}"):
+        report.check()
+
+
 def test_nothing_wrong_is_found_where_nothing_is(model, train):
     val = Dataset("others", shapes.CLASSES, [shapes.picture("val", i) for i in range(4)])
     report = flight.preflight(model, train, val)

@@ -1,6 +1,7 @@
 """Augmentations of one picture and its objects.
 
-A sample is a dict of `pixels` [H, W, 3] uint8 or float32 and of the unbatched entries of the objects dict. A transform
+A sample is a dict of `pixels` [H, W, 3] uint8 or float32, of the unbatched entries of the objects dict, and of
+`proposals` [R, 4] where there are some. A transform
 takes the sample, a seed [2] int32 and its settings, and returns the changed sample; the same seed gives the same
 change.
 A pipeline names its transforms as tuples: `("flip", 0.5)` calls `flip(sample, seed, 0.5)`.

@@ -74,8 +74,8 @@ def _part(sample, size, window, uniform, fill):
 
 
 def _joined(samples, pixels):
-    """The objects of all samples on one picture."""
-    shared = [key for key in geometry.OBJECTS if key in samples[0]]
+    """The objects and proposals of all samples on one picture."""
+    shared = [key for key in (*geometry.OBJECTS, "proposals") if key in samples[0]]
     objects = {key: tf.concat([sample[key] for sample in samples], 0) for key in shared}
     return {**samples[0], **objects, "pixels": pixels}
 

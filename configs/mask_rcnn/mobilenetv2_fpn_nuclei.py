@@ -1,0 +1,50 @@
+"""Mask R-CNN on MobileNetV2-FPN for nuclei under the microscope (130 photos, up to 198 objects a photo).
+
+python -m tools.train --config=configs/mask_rcnn/mobilenetv2_fpn_nuclei.py --config.data.folder=FOLDER \
+    --config.model.backbone_weights=FOLDER/mobilenet_v2_1.0_224_notop.h5
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict({
+        "name": "mask_rcnn_nuclei",
+        "model": {
+            "name": "MaskRCNN",
+            "backbone": "mobilenet_v2",
+            "backbone_weights": "imagenet",
+            "norm": "frozen",
+            "levels": (2, 4),
+            "width": 64,
+            "sizes": ((16, 24), (32, 48), (64, 96), (128, 192)),
+            "rpn_width": 64,
+            "before_nms": (1000, 1000),
+            "after_nms": (600, 600),
+            "fc": (256, 256),
+            "roi_batch": 256,
+            "beta": 1.0,
+            "mask_convs": 2,
+            "mask_width": 64,
+            "limit": 300,
+            "resize": ("shorter", 448, 640),
+        },
+        "data": {"folder": "data/nuclei"},
+        "train": {
+            "steps": 1200,
+            "batch_size": 2,
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.05,
+            "warmup": 200,
+            "clip_norm": 10.0,
+            "ema": 0.995,
+            "evaluate_every": 400,
+            "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("color", 0.1, 0.2, 0.2, 0.02)),
+        },
+        "evaluate": {"max_dets": (1, 100, 300)},
+    })  # fmt: skip
+    folder = config.data.get_ref("folder")
+    config.data.train = {"path": folder, "split": "train"}
+    config.data.validation = {"path": folder, "split": "val"}
+    return config

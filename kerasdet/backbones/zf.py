@@ -1,0 +1,76 @@
+"""The network of Zeiler & Fergus (ECCV 2014, arXiv:1311.2901) as Faster R-CNN's release has it."""
+
+import keras
+import tensorflow as tf
+
+from kerasdet.layers.conv import Conv
+
+# Channels, side of the kernel and stride of conv1 ... conv5 (the release's prototxt).
+CONVOLUTIONS = ((96, 7, 2), (256, 5, 2), (384, 3, 1), (384, 3, 1), (256, 3, 1))
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class ZF(keras.layers.Layer):
+    """Five convolutions; conv5 has stride 16.
+
+    Level l has ceil(side / 2**l) cells: Caffe's pools, which round up after padding, have one cell of padding more.
+
+    Args:
+        levels: first and last level to return, 1...4; level l has stride 2**l: conv1, the pool after it, conv2, conv5.
+        norm: kind of `layers.norm`, or None for biases, as the release has it.
+        width: channels of conv1; 96 in the paper.
+        normalization: pixel statistics, see `layers.pixels`.
+        freeze: the convolutions up to this level are not trained: 1 for conv1, 3 for conv1 and conv2. Faster R-CNN
+            trains all (section 3.1.3).
+        weights: None; released weights come with a detector, see `kerasdet.weights`.
+    """
+
+    def __init__(self, levels=(4, 4), norm=None, width=96, normalization="rcnn", freeze=0, weights=None, **kwargs):
+        super().__init__(**kwargs)
+        if weights:
+            raise ValueError(f"ZF loads no weights of its own, got weights={weights!r}; see kerasdet.weights.")
+        self.levels = levels
+        self.normalization = normalization
+        conv = {"norm": norm, "activation": "relu", "dtype": self.dtype_policy}
+        self.convs = [Conv(round(c * width / 96), size, stride, **conv) for c, size, stride in CONVOLUTIONS]
+        for conv, level in zip(self.convs, (1, 3, 4, 4, 4), strict=True):
+            conv.trainable = level > freeze
+
+    def call(self, x, training=False):
+        """Runs the network.
+
+        Args:
+            x: [B, H, W, 3], normalized pixels.
+
+        Returns:
+            List of feature maps, one for each level.
+        """
+        conv1, conv2, *rest = self.convs
+        features = [conv1(x, training=training)]
+        features.append(_pooled(local_response(features[-1])))
+        features.append(conv2(features[-1], training=training))
+        x = _pooled(local_response(features[-1]))
+        for conv in rest:
+            x = conv(x, training=training)
+        return [*features, x][self.levels[0] - 1 : self.levels[1]]
+
+
+def local_response(x, size=3, alpha=5e-5, beta=0.75):
+    """Divides by (1 + alpha * mean of squares over size x size cells of the same channel, zeros outside) ** beta.
+
+    Args:
+        x: [B, H, W, C].
+        size: cells a side, odd.
+        alpha, beta: see above; all of the release.
+
+    Returns:
+        [B, H, W, C] of the same type.
+    """
+    pad = [size // 2] * 2
+    squares = tf.pad(tf.square(tf.cast(x, tf.float32)), [[0, 0], pad, pad, [0, 0]])
+    mean = tf.nn.avg_pool2d(squares, size, 1, "VALID")
+    return x * tf.cast((1.0 + alpha * mean) ** -beta, x.dtype)
+
+
+def _pooled(x):
+    return tf.nn.max_pool2d(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")  # after ReLU, 0 pads like -inf

@@ -1,0 +1,67 @@
+"""From the second stage's outputs to detections, and from the first one's to proposals."""
+
+import tensorflow as tf
+
+from kerasdet import boxes, coders, ops
+from kerasdet.decoding import suppress
+
+# torchvision's least sides of proposals and of detections, pixels.
+PROPOSAL_SIDE, DETECTION_SIDE = 1e-3, 1e-2
+
+
+def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, least=None):
+    """Takes the best anchors of each level, decodes and suppresses level by level (Faster R-CNN, section 3.3).
+
+    Args:
+        logits: [B, A] float32.
+        deltas: [B, A, 4] float32.
+        anchors: [A, 4] float32, pixels.
+        counts: anchors of every level, ints or scalar tensors, A in all.
+        windows: [B, 4] float32, to which boxes are clipped; of an image that counts nothing without area.
+        per_level: anchors a level before suppression.
+        limit: proposals an image.
+        iou: boxes that overlap a better one of their level by more are dropped.
+        least: least logit, or None.
+
+    Returns:
+        boxes [B, limit, 4] float32 by falling logit, zeros where padded, and logits [B, limit], lowest where padded.
+    """
+    parts, start = [], 0
+    for level, count in enumerate(counts):
+        end = start + count
+        values, rows = tf.math.top_k(logits[:, start:end], tf.minimum(per_level, count))
+        decoded = coders.decode(
+            tf.gather(anchors[start:end], rows), tf.gather(deltas[:, start:end], rows, batch_dims=1)
+        )
+        parts.append((decoded, values, tf.fill(tf.shape(values), level)))
+        start = end
+    found, scores, levels = (tf.concat(part, axis=1) for part in zip(*parts, strict=True))
+    found = boxes.clip(found, windows)
+    lowest = scores.dtype.min
+    keep = boxes.is_large(found, PROPOSAL_SIDE)
+    if least is not None:
+        keep &= scores >= least
+    rows, scores, valid = ops.nms(found, tf.where(keep, scores, lowest), levels, iou, lowest, limit)
+    found = tf.where(valid[..., None], tf.gather(found, rows, batch_dims=1), 0.0)
+    return found, tf.where(valid, scores, lowest)
+
+
+def detections(logits, deltas, proposals, windows, weights, iou, above, limit):
+    """Decodes a box of every class from every proposal and suppresses class by class (Fast R-CNN, section 2.2).
+
+    Args:
+        logits: [B, R, 1 + K] float32, the background first.
+        deltas: [B, R, 1 + K, 4] float32.
+        proposals: [B, R, 4] float32, pixels, zero area where padded.
+        windows: [B, 4] float32, to which boxes are clipped; of an image that counts nothing without area.
+        weights: of the coder.
+        iou, above, limit: as in `suppress.per_class`.
+
+    Returns:
+        The detections dict.
+    """
+    found = coders.decode(proposals[:, :, None], deltas[:, :, 1:], weights)
+    found = boxes.clip(found, windows[:, None])
+    real = boxes.is_large(found, DETECTION_SIDE) & (boxes.area(proposals) > 0)[..., None]
+    scores = tf.where(real, tf.nn.softmax(logits)[..., 1:], 0.0)
+    return suppress.within_classes(found, scores, iou, above, limit)
