@@ -11,6 +11,7 @@ from kerasdet.detectors import FasterRCNN, FastRCNN, MaskRCNN, fast_rcnn, faster
 from kerasdet.detectors.faster_rcnn import RPN
 from kerasdet.losses import regions as losses
 from kerasdet.targets import masks, sample
+from kerasdet.training import start
 from tests.contract import scenes
 
 OBJECTS = [(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)]
@@ -318,3 +319,17 @@ def test_detected_masks_are_those_of_the_detected_class():
     for i in range(count):
         own = logits[i, :, :, int(found["classes"][0, i]) + 1]
         np.testing.assert_allclose(found["masks"][0, i], 1 / (1 + np.exp(-own)), rtol=1e-4)
+
+
+def test_rows_of_known_classes_are_kept():
+    """Logits, boxes and masks of classes with equal names come from the source."""
+    source = make(MaskRCNN, classes=["disc", "egg", "square"])
+    target = make(MaskRCNN, classes=["square", "crack"])
+    start.copy(source, target)
+    x = tf.random.normal([1, 5, 64])
+    theirs, ours = source.predictor(x), target.predictor(x)
+    for a, b in zip(theirs, ours, strict=True):
+        np.testing.assert_allclose(b[:, :, 1], a[:, :, 3], atol=1e-6)
+        assert np.abs(b[:, :, 2] - a[:, :, 1:3].numpy().mean(axis=2)).max() > 1e-3
+    region = tf.random.normal([2, 4, 4, 32])
+    np.testing.assert_allclose(target.mask_head(region)[..., 1], source.mask_head(region)[..., 3], atol=1e-5)
