@@ -190,7 +190,7 @@ def test_a_tiny_model_end_to_end():
         made.append((dtype, norm, size))
         return tiny(size, dtype, norm)
 
-    reports = models.models(make, ["mixed_bfloat16"], 64, 96, 2, rounds=2, beside=False)
+    reports = models.models(make, ["mixed_bfloat16"], ["frozen", "batch"], 64, 96, 2, rounds=2)
     reports = json.loads(json.dumps(reports))
     assert made == [("mixed_bfloat16", *rest) for rest in (("frozen", 64), ("frozen", 96), ("batch", 96))]
     whole = {line["name"]: line for line in reports["whole"]["cases"]}

@@ -26,8 +26,8 @@ class MobileNet(keras.layers.Layer):
         version: 1 or 2.
         levels: first and last level to return, 1...5; level l has stride 2**l.
         alpha: width multiplier.
-        norm: "frozen" for a fixed BatchNorm, "batch" to train it; its running statistics then follow as fast as those
-            of `layers.norm`, for V2's own, of a thousand steps, never catch up in a short training.
+        norm: "frozen" for a fixed BatchNorm, "batch" to train it. Its running statistics then follow as fast as those
+            of `layers.norm`: those of Keras' V2, over a thousand steps, do not catch up in a short training.
         freeze: the layers up to this level are not trained, 0...5; 2 spares a third of the backbone's training time.
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top.
     """
