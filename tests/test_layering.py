@@ -118,7 +118,11 @@ def papers():
 
 
 # Papers that say themselves that they extend another.
-EXTENDS = {("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.faster_rcnn")}
+EXTENDS = {
+    ("kerasdet.detectors.faster_rcnn", "kerasdet.detectors.fast_rcnn"),
+    ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.fast_rcnn"),
+    ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.faster_rcnn"),
+}
 
 
 def test_papers_stand_alone():

@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from kerasdet.decoding import keypoints as decode
-from kerasdet.detectors.faster_rcnn import FasterRCNN, counted
+from kerasdet.detectors.fast_rcnn import counted
+from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.layers import Conv
 from kerasdet.losses import regions as losses
 from kerasdet.targets import keypoints as keypoint_targets
@@ -55,7 +56,7 @@ class MaskRCNN(FasterRCNN):
 
     def loss_terms(self, outputs, objects, images, training=True):
         regions = self.sampled(outputs, objects, images, training)
-        terms = {**self.rpn_terms(outputs, objects, images, training), **self.box_terms(outputs, regions, training)}
+        terms = {**self.rpn_terms(outputs, objects, images, training), **self.region_terms(outputs, regions, training)}
         positives = regions.positives()
         if self.mask_head is not None:
             terms["mask"] = self._mask_term(outputs, positives, objects, training)
@@ -65,13 +66,11 @@ class MaskRCNN(FasterRCNN):
 
     def mask_logits(self, features, boxes, training=False):
         """The masks of every region for every class, [B * R, S, S, 1 + K] float32."""
-        bins = self._bins(self.mask_size // 2)
-        return self.mask_head(self.region_features(features, boxes, bins, training), training=training)
+        return self.on_regions(self.mask_head, features, boxes, self._bins(self.mask_size // 2), training)
 
     def keypoint_logits(self, features, boxes, training=False):
         """The map of every keypoint in every region, [B * R, S, S, P] float32."""
-        bins = self._bins(self.keypoint_size // 4)
-        return self.keypoint_head(self.region_features(features, boxes, bins, training), training=training)
+        return self.on_regions(self.keypoint_head, features, boxes, self._bins(self.keypoint_size // 4), training)
 
     def _bins(self, cells):
         """Bins of a region for so many cells in front of a branch; conv5_x halves them."""

@@ -23,7 +23,8 @@ def trained(kind, strategy):
     with strategy.scope():
         model = kind(**{**kind.tiny(), "norm": "sync", **ARGUMENTS.get(kind.__name__, {})})
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9), clip_norm=1.0)
-    batch = scenes.batch([(20, 30, 70, 75, 1), (5, 5, 30, 40, 0)], [], [(50, 8, 90, 40, 1)], [(8, 50, 60, 90, 0)])
+    pictures = [(20, 30, 70, 75, 1), (5, 5, 30, 40, 0)], [], [(50, 8, 90, 40, 1)], [(8, 50, 60, 90, 0)]
+    batch = scenes.batch(*pictures, proposals=kind.needs_proposals)
     data = tf.data.Dataset.from_tensor_slices(batch).batch(4).repeat()
     history = model.fit(data, steps_per_epoch=2, epochs=1, verbose=0)
     return [v.numpy() for v in model.variables], history.history

@@ -6,12 +6,13 @@ import tensorflow as tf
 SIDE = 96
 
 
-def batch(*pictures, ids=None):
+def batch(*pictures, ids=None, proposals=False):
     """Noise pictures with given objects, as (images, objects); masks fill the boxes, two keypoints lie on the diagonal.
 
     Args:
         pictures: for each image a list of (x1, y1, x2, y2, class) or (..., class, True) for a crowd.
         ids: image ids; 0, 1 ... by default.
+        proposals: whether images carry those of `grid`.
     """
     count, most = len(pictures), max([len(p) for p in pictures] + [1])
     boxes = np.zeros([count, most, 4], np.float32)
@@ -28,12 +29,23 @@ def batch(*pictures, ids=None):
         "frames": tf.constant([[1, 1, 0, 0]] * count, tf.float32),
         "ids": tf.constant(range(count) if ids is None else ids, tf.int64),
     }
+    if proposals:
+        images["proposals"] = tf.tile(tf.constant(grid(SIDE, SIDE))[None], [count, 1, 1])
     objects = {"boxes": boxes, "classes": classes, "crowds": crowds, "mask_frames": boxes}
     objects["masks"] = np.ones([count, most, 16, 16], np.uint8)
     corners = boxes.reshape(count, most, 2, 2)
     inside = 0.75 * corners + 0.25 * corners[:, :, ::-1]
     objects["keypoints"] = np.concatenate([inside, np.full_like(inside[..., :1], 2)], axis=-1)
     return images, {name: tf.constant(value) for name, value in objects.items()}
+
+
+def grid(height, width):
+    """Proposals [R, 4] float32 on a grid over a picture: squares and flat boxes of two sizes, cut at the border."""
+    x, y = (step.ravel() for step in np.meshgrid(np.arange(1, 8) * width / 8, np.arange(1, 8) * height / 8))
+    boxes = [
+        [x - width / w, y - height / h, x + width / w, y + height / h] for w, h in ((4, 4), (8, 8), (4, 6), (5, 3))
+    ]
+    return np.float32(np.concatenate(boxes, axis=1).T.clip(0, [width, height, width, height]))
 
 
 def total(model, images, objects, training=False):

@@ -1,13 +1,13 @@
 """The matching rule against the reference values.
 
-These cases of the file await their detector: atss, sampler_*.
+These cases of the file await their detector: atss.
 """
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet.targets import assign
+from kerasdet.targets import assign, sample
 from tests.golden import goldens
 
 MATCHER = goldens.load("matcher")
@@ -62,6 +62,26 @@ def test_one_to_one(case):
     }
     found = assign.one_to_one(tf.constant(golden["anchors"]), objects, goldens.decimal(golden["threshold"]))
     np.testing.assert_array_equal(found.indices[0], golden["matches"])
+
+
+@pytest.mark.parametrize("order", sample.ORDERS)
+@pytest.mark.parametrize("case", goldens.cases("matcher", "sampler_"))
+def test_sampler(case, order):
+    golden = MATCHER[case]
+    labels, batch, fraction = golden["labels"], golden["batch"].item(), goldens.decimal(golden["fraction"])
+    keys = sample.keys(order, tf.constant([3, 3, 4], tf.int64), tf.constant(5, tf.int64), len(labels))
+    given = [tf.constant(np.tile(mask, [3, 1])) for mask in (labels >= 1, labels == 0)]
+    for chosen, allowed, count in zip(
+        sample.balanced(*given, keys, batch, fraction), given, ("pos", "neg"), strict=True
+    ):
+        chosen, allowed = chosen.numpy(), allowed.numpy()
+        assert (chosen.sum(axis=1) == golden[f"num_{count}"]).all()
+        assert not (chosen & ~allowed).any()
+        np.testing.assert_array_equal(chosen[0], chosen[1])  # the image and the step decide
+        if order == "first":
+            np.testing.assert_array_equal(np.flatnonzero(chosen[0]), np.flatnonzero(allowed[0])[: chosen[0].sum()])
+        elif 0 < chosen[0].sum() < allowed[0].sum():
+            assert (chosen[0] != chosen[2]).any()
 
 
 def test_some_cases_hold_boxes():

@@ -1,0 +1,224 @@
+"""Fast R-CNN: one pass a picture, one small network a region, which learns class and box together."""
+
+import keras
+import tensorflow as tf
+
+from kerasdet import backbones, ops
+from kerasdet import boxes as box
+from kerasdet.decoding import regions as decode
+from kerasdet.detectors.detector import Detector
+from kerasdet.layers import FPN, BoxHead, Pixels, RegionPredictor
+from kerasdet.losses import regions as losses
+from kerasdet.targets import assign, sample
+
+# Of the coder: one over the deviations 0.1 and 0.2 of its targets in the release.
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+# Arguments of the paper's form on VGG16 (sections 2 and 4.1).
+VGG16 = {
+    "backbone": {"name": "vgg16", "freeze": 1},
+    "norm": None,
+    "levels": (4, 4),
+    "roi_layer": "pool",
+    "fc": (4096, 4096),
+    "dropout": 0.5,
+    "negative": 0.1,
+    "roi_batch": 64,
+    "beta": 1.0,
+    "suppression": 0.3,
+    "resize": ("shorter", 600, 1000),
+}
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class FastRCNN(Detector):
+    """Fast R-CNN (Girshick, ICCV 2015, arXiv:1504.08083), by default on a feature pyramid (FPN, CVPR 2017).
+
+    `FastRCNN(classes, **VGG16)` is the paper's own form. Images must carry `proposals`.
+
+    Args:
+        classes: names of the classes, or their number; the background has an output of its own.
+        backbone: a key of `backbones.BACKBONES`, or a dict of its `name` and arguments.
+        backbone_weights: None, "imagenet" or a path, loaded into the backbone when the model is first made.
+        norm: norm of the backbone, see `layers.norm`.
+        levels: first and last level that regions are taken from: of a pyramid, or one map of the backbone's own.
+        width: channels of the pyramid (FPN, section 3).
+        pyramid_norm: norm of the pyramid.
+        roi_layer: one of `ops.REGION_LAYERS`.
+        roi_size: bins a side of a region.
+        sampling_ratio, aligned: of `ops.roi_align`.
+        res5: whether conv5_x of a ResNet runs on every region (ResNet, CVPR 2016, appendix A).
+        convs, fc, ranks, dropout: of `layers.BoxHead`.
+        head_norm: norm of its convolutions.
+        positive, negative: IoU of regions with an object, and least of those that are background (section 2.3).
+        roi_batch, roi_fraction: regions an image to learn from, and the greatest share of those with an object
+            (section 2.3).
+        order: how they are drawn: "random", "first" in their order, or "hard", those of greatest loss (OHEM,
+            Shrivastava et al., CVPR 2016, section 4).
+        box_loss: one of `losses.regions.BOX_LOSSES`.
+        beta: where smooth L1 turns from square to line (equation 3).
+        above: least score of a detection.
+        suppression: IoU above which the weaker of two boxes of a class is dropped (section 2.2).
+        limit: detections an image.
+        kwargs: of `Detector`.
+    """
+
+    terms = ("class", "box")
+    class_heads = ("predictor/classes",)
+    needs_proposals = True
+
+    def __init__(
+        self, classes, backbone="resnet50", backbone_weights=None, norm="frozen", levels=(2, 5), width=256,
+        pyramid_norm=None, roi_layer="align", roi_size=7, sampling_ratio=2, aligned=True, res5=False, convs=0,
+        fc=(1024, 1024), ranks=None, dropout=0.0, head_norm=None, positive=0.5, negative=0.0, roi_batch=512,
+        roi_fraction=0.25, order="random", box_loss="smooth_l1", beta=1 / 9, above=0.05, suppression=0.5, limit=100,
+        **kwargs,
+    ):  # fmt: skip
+        super().__init__(classes, **kwargs)
+        for name, value, allowed in (
+            ("roi_layer", roi_layer, ops.REGION_LAYERS),
+            ("box_loss", box_loss, losses.BOX_LOSSES),
+            ("order", order, (*sample.ORDERS, "hard")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {value!r}.")
+        self.backbone = backbones.build(backbone, levels=tuple(levels), norm=norm, weights=backbone_weights)
+        self.pixels = Pixels(self.backbone.normalization)
+        self.fpn = FPN(width, levels, norm=pyramid_norm) if levels[0] < levels[1] else None
+        self.res5 = backbones.stage(backbone, norm=norm) if res5 else None
+        self.box_head = BoxHead(convs, width, fc, ranks, head_norm, dropout)
+        self.predictor = RegionPredictor(self.num_classes + 1)
+        self.levels, self.roi_size = tuple(levels), roi_size
+        self.roi = {"layer": roi_layer, "sampling_ratio": sampling_ratio, "aligned": aligned}
+        self.positive, self.negative, self.roi_batch, self.roi_fraction = positive, negative, roi_batch, roi_fraction
+        self.order, self.box_loss, self.beta = order, box_loss, beta
+        self.above, self.suppression, self.limit = above, suppression, limit
+
+    @property
+    def class_outputs(self):
+        """See `Detector`; the background comes first."""
+        return ("background", *self.classes)
+
+    def features(self, images, training=False):
+        """The maps that regions are taken from, a list of [B, H, W, C]."""
+        maps = self.backbone(self.pixels(images), training=training)
+        return maps if self.fpn is None else self.fpn(maps, training=training)
+
+    def network(self, images, training=False):
+        return {"features": self.features(images, training), "proposals": images["proposals"]}
+
+    def head(self, features, boxes, training=False):
+        """Runs once a region.
+
+        Args:
+            features: maps that regions are cut out of.
+            boxes: [B, R, 4] float32, pixels.
+            training: whether norms and dropout train.
+
+        Returns:
+            logits [B, R, 1 + K] and deltas [B, R, 1 + K, 4], float32.
+        """
+        x = self.on_regions(self.box_head, features, boxes, self.roi_size, training)
+        return self.predictor(tf.reshape(x, [*tf.unstack(tf.shape(boxes)[:2]), x.shape[-1]]))
+
+    def on_regions(self, branch, features, boxes, size, training=False):
+        """Runs a branch on every region; with C4 on what conv5_x makes of it.
+
+        Args:
+            branch: a layer from [N, S, S, C].
+            features, boxes, training: as in `head`.
+            size: bins a side.
+
+        Returns:
+            [B * R, ...]; in training 0 of padding, which would count in the norms' statistics.
+        """
+        x = ops.region_features(
+            features[: self.levels[1] - self.levels[0] + 1], boxes, self.levels[0], size, **self.roi
+        )
+        if not training:
+            return self._branch(branch, x, False)
+        real = tf.reshape(box.area(boxes) > 0, [-1])
+        real |= (tf.range(tf.size(real)) == 0) & ~tf.reduce_any(real)  # never none at all
+        found = self._branch(branch, tf.boolean_mask(x, real), True)
+        return tf.scatter_nd(tf.where(real), found, [tf.size(real, tf.int64), *found.shape[1:]])
+
+    def _branch(self, branch, x, training):
+        x = x if self.res5 is None else self.res5(x, training=training)
+        return branch(x, training=training)
+
+    def loss_terms(self, outputs, objects, images, training=True):
+        return self.region_terms(outputs, self.sampled(outputs, objects, images, training), training)
+
+    def sampled(self, outputs, objects, images, training=True):
+        """The regions that the second stage learns from.
+
+        Args:
+            outputs, objects, images, training: of `loss_terms`.
+
+        Returns:
+            `targets.sample.Regions`, `roi_batch` of them an image at most.
+        """
+        given = sample.candidates(outputs["proposals"], objects, images, self.positive, self.negative)
+        if self.order == "hard":
+            return self._hardest(outputs, given)
+        keys = sample.keys(self.order, images["ids"], self.step(training), tf.shape(given.boxes)[1])
+        return sample.regions(given, keys, self.roi_batch, self.roi_fraction)
+
+    def _hardest(self, outputs, given):
+        """Those of greatest loss that do not overlap (OHEM, section 4); no gradient flows through the choice."""
+        features = [tf.stop_gradient(x) for x in outputs["features"]]
+        logits, deltas = self.head(features, given.boxes)
+        entropy, distance = losses.multi_task(logits, deltas, given, self.box_loss, self.beta, WEIGHTS)
+        loss = tf.where(given.valid, tf.stop_gradient(entropy + distance), -1.0)
+        rows, _, valid = ops.nms(given.boxes, loss, None, 0.7, 0.0, self.roi_batch)
+        return given.taken(rows, valid)
+
+    def region_terms(self, outputs, regions, training=True):
+        """The loss of the second stage (Fast R-CNN, equation 1): means over the sampled regions.
+
+        Args:
+            outputs, training: of `loss_terms`.
+            regions: of `sampled`.
+
+        Returns:
+            Dict of "class" and "box".
+        """
+        logits, deltas = self.head(outputs["features"], regions.boxes, training)
+        entropy, distance = losses.multi_task(logits, deltas, regions, self.box_loss, self.beta, WEIGHTS)
+        count = counted(regions.valid)
+        return {"class": tf.reduce_sum(entropy) / count, "box": tf.reduce_sum(distance) / count}
+
+    def detections(self, outputs, images):
+        logits, deltas = self.head(outputs["features"], outputs["proposals"])
+        return decode.detections(
+            logits, deltas, outputs["proposals"], windows(images), WEIGHTS, self.suppression, self.above, self.limit
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "backbone_weights": None}
+
+    @classmethod
+    def tiny(cls):
+        """Arguments of a small instance for tests."""
+        return {
+            "classes": ["square", "disc"],
+            "backbone": {"name": "resnet18", "width": 16},
+            "norm": "batch",
+            "levels": (3, 5),
+            "width": 32,
+            "roi_size": 4,
+            "fc": (64,),
+            "roi_batch": 32,
+            "beta": 1.0,
+            "resize": ("keep",),
+        }
+
+
+def windows(images):
+    """The real pixels of every image, [B, 4]; without area where an image only fills the batch."""
+    return tf.where((images["ids"] >= 0)[:, None], images["windows"], 0.0)
+
+
+def counted(mask):
+    """How many places of a mask [B, N] are set in the global batch, at least 1, a float."""
+    return tf.maximum(assign.over_replicas(tf.reduce_sum(tf.cast(mask, tf.float32))), 1.0)
