@@ -19,6 +19,7 @@ CONFIGS = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in ROOT.glob("*/
 # What may stand behind the colon.
 FORMS = {
     "faster_rcnn/coco": ("r101_fpn,3x", "r50_c4", "r50_fpn_gn", "r50_fpn_2021"),
+    "faster_rcnn/r18_shapes": ("alternating",),
     "faster_rcnn/voc": ("zf", "r50", "r101"),
     "mask_rcnn/coco": ("r101_fpn,3x", "r50_c4", "r50_fpn_gn", "r50_fpn_2021", "keypoint"),
 }
