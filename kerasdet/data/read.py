@@ -10,8 +10,8 @@ from kerasdet.data import catalog, coco, files, records, shapes, table, voc, yol
 _UNDERSTOOD = (
     'the word "shapes"; tfds:NAME (TensorFlow Datasets); a COCO .json file, with images=FOLDER; a folder with '
     "annotations/instances_SPLIT.json or SPLIT/_annotations.coco.json, or with one .json file, images/ and lists "
-    "SPLIT.txt (COCO); a folder with XML files in Annotations/ or in itself (Pascal VOC); a data.yaml, or a folder with "
-    'one or with images/, labels/ and classes.txt (YOLO); a .csv table, with format="xyxy", "xywh" or "cxcywh"; a '
+    "SPLIT.txt (COCO); a folder with XML files in Annotations/ or in itself (Pascal VOC); a data.yaml, or a folder "
+    'with one or with images/, labels/ and classes.txt (YOLO); a .csv table, with format="xyxy", "xywh" or "cxcywh"; a '
     "folder with .tfrecord shards"
 )
 _NAMES = {
