@@ -94,7 +94,7 @@ def test_flip():
 
 
 def test_flip_vertical():
-    sample = verify(transforms.flip_vertical(scene(), seeds(1)[0], 1.0))
+    sample = verify(transforms.flip_vertical(scene(), seeds(1)[0], 1.0), PAIRS)
     np.testing.assert_array_equal(sample["pixels"], scene()["pixels"].numpy()[::-1])
 
 
@@ -108,6 +108,11 @@ def test_flip_probability(name):
     }
     assert sum(flipped[0.0]) == 0 and sum(flipped[1.0]) == 200
     assert 75 < sum(flipped[0.5]) < 125 and 160 < sum(flipped[0.9]) < 198
+
+
+def test_two_mirrors_are_a_turn():
+    """Upside down and left to right is half a turn, in which left stays left."""
+    verify(transforms.apply(scene(), [("flip", 1.0), ("flip_vertical", 1.0)], seeds(1)[0]))
 
 
 def test_two_flips_undo_each_other():
@@ -297,8 +302,9 @@ def test_each_transform_draws_for_itself():
 
 def test_geometry_in_a_row():
     for seed in seeds(8):
-        flipped = transforms.apply(scene(), [("flip", 1.0), ("zoom", 0.5, 1.5), ("flip_vertical", 0.5)], seed)
+        flipped = transforms.apply(scene(), [("flip", 1.0), ("zoom", 0.5, 1.5), ("flip_vertical", 0.0)], seed)
         verify(flipped, PAIRS)
+        verify(transforms.apply(scene(), [("flip_vertical", 1.0), ("zoom", 0.5, 1.5), ("flip", 1.0)], seed))
 
 
 def test_no_objects():

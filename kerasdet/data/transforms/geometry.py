@@ -13,19 +13,12 @@ OBJECTS = ("boxes", "classes", "crowds", "masks", "mask_frames", "keypoints")
 
 def flip(sample, seed, probability=0.5):
     """Mirrors left and right. `keypoint_pairs` [P] int32 of the sample names each point's mirror image."""
-
-    def flipped():
-        mirrored = _mirrored(sample, 1)
-        if "keypoints" in sample:
-            mirrored["keypoints"] = tf.gather(mirrored["keypoints"], sample["keypoint_pairs"], axis=1)
-        return mirrored
-
-    return tf.cond(chance(seed, probability), flipped, lambda: sample)
+    return tf.cond(chance(seed, probability), lambda: _reflected(sample, 1), lambda: sample)
 
 
 def flip_vertical(sample, seed, probability=0.5):
-    """Mirrors top and bottom."""
-    return tf.cond(chance(seed, probability), lambda: _mirrored(sample, 0), lambda: sample)
+    """Mirrors top and bottom; in this mirror, too, a left ear is a right one."""
+    return tf.cond(chance(seed, probability), lambda: _reflected(sample, 0), lambda: sample)
 
 
 def rotate(sample, seed):
@@ -128,6 +121,14 @@ def only(sample, keep):
 def chance(seed, probability):
     """True with a probability."""
     return tf.random.stateless_uniform([], seed) < probability
+
+
+def _reflected(sample, axis):
+    """Mirrors, and names the keypoints as in the mirror; two mirrors make a turn, which needs no new names."""
+    sample = _mirrored(sample, axis)
+    if "keypoints" in sample:
+        sample["keypoints"] = tf.gather(sample["keypoints"], sample["keypoint_pairs"], axis=1)
+    return sample
 
 
 def _mirrored(sample, axis):
