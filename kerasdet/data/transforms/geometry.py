@@ -19,7 +19,11 @@ def flip(sample, seed, probability=0.5):
 
 
 def flip_vertical(sample, seed, probability=0.5):
+<<<<<<< HEAD
     """Mirrors top and bottom; this, too, makes a left ear a right one."""
+=======
+    """Mirrors top and bottom; in this mirror, too, a left ear is a right one."""
+>>>>>>> metrics
     return tf.cond(chance(seed, probability), lambda: _reflected(sample, 0), lambda: sample)
 
 
@@ -128,7 +132,11 @@ def chance(seed, probability):
 
 
 def _reflected(sample, axis):
+<<<<<<< HEAD
     """Mirrors, and renames the keypoints that have a mirror image."""
+=======
+    """Mirrors, and names the keypoints as in the mirror; two mirrors make a turn, which needs no new names."""
+>>>>>>> metrics
     sample = _mirrored(sample, axis)
     if "keypoints" in sample:
         sample["keypoints"] = tf.gather(sample["keypoints"], sample["keypoint_pairs"], axis=1)
