@@ -11,14 +11,9 @@ import os
 
 from absl import flags
 
-<<<<<<< HEAD
-from kerasdet import draw, images, runs
-from kerasdet.data import proposals
-=======
 from kerasdet import data, draw, images, runs
-from kerasdet.data import segments
+from kerasdet.data import proposals, segments
 from kerasdet.evaluation import coco
->>>>>>> metrics
 
 MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file; may also stand first without its flag.")
 IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob; may also stand without its flag.")
