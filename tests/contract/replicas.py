@@ -12,8 +12,8 @@ import tensorflow as tf
 from kerasdet.detectors import DETECTORS
 from tests.contract import scenes
 
-# Rounding differs between one sum and two, by 1e-6 after a step. In the next a maximum or a hard negative that is all but
-# tied may go to another cell, whose weights then move by a little more: hence a wider bound.
+# Rounding differs between one sum and two, by 1e-6 after a step. In the next a maximum or a hard negative that is all
+# but tied may go to another cell, whose weights then move by a little more: hence a wider bound.
 BOUNDS = (1e-5, 5e-4)
 
 
