@@ -15,7 +15,7 @@ from kerasdet import data, draw, images, runs
 from kerasdet.data import proposals, segments
 from kerasdet.evaluation import coco
 
-MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file; may also stand first without its flag.")
+MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; may also stand first.")
 IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob; may also stand without its flag.")
 OUT = flags.DEFINE_string("out", "predictions", "Folder for the pictures and results.json.")
 ABOVE = flags.DEFINE_float("above", None, "Least score, 0...1; by default the run's best threshold.")

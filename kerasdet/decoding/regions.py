@@ -43,7 +43,7 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
         keep &= scores >= least
     # Repeated at last: fills of [B, n] came out of TensorFlow's graph optimizer in another shape where B was such an n.
     levels = tf.repeat(levels, tf.shape(scores)[0], axis=0)
-    rows, scores, valid = ops.nms(found, tf.where(keep, scores, lowest), levels, iou, lowest, limit)
+    rows, scores, valid = ops.nms(found, tf.where(keep, scores, lowest), levels, iou, lowest, limit, len(counts))
     found = tf.where(valid[..., None], tf.gather(found, rows, batch_dims=1), 0.0)
     return found, tf.where(valid, scores, lowest)
 
