@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import runs
-from kerasdet.detectors import DETECTORS
+from kerasdet.detectors import DETECTORS, FastRCNN
 from kerasdet.export import report, saved_model
 from tests.contract import scenes
 
@@ -36,8 +36,9 @@ def model(request):
     keras.utils.set_random_seed(2)
     made = DETECTORS[request.param](**DETECTORS[request.param].tiny())
     images, objects = scenes.batch([(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)])
-    made.compile(keras.optimizers.Adam(3e-3), clip_norm=10.0)
-    made.fit(tf.data.Dataset.from_tensors((images, objects)).repeat(), steps_per_epoch=25, epochs=1, verbose=0)
+    boxes = [term for term in made.terms if term not in ("mask", "keypoint")]
+    made.compile(keras.optimizers.Adam(3e-3), clip_norm=10.0, terms=boxes)
+    made.fit(tf.data.Dataset.from_tensors((images, objects)).repeat(), steps_per_epoch=60, epochs=1, verbose=0)
     return made
 
 
@@ -161,6 +162,10 @@ def test_tflite_says_what_keras_says(model, lite):
 def test_smaller_tflite_files_run(model, tmp_path, kind):
     """They find most of what Keras finds, and their weights are a half or a quarter."""
     pictures = [picture(*PICTURES[0]), np.roll(picture(*PICTURES[0]), 9, axis=0)]
+    if kind == "int8" and isinstance(model, FastRCNN):
+        with pytest.raises(ValueError, match="int8 loses the regions of FasterRCNN|int8 loses the regions of MaskRCNN"):
+            model.export(tmp_path / "int8.tflite", format="litert", kind=kind, size=PICTURES[0], examples=pictures)
+        return
     examples = pictures if kind == "int8" else ()
     for name in ("float32", kind):
         model.export(tmp_path / f"{name}.tflite", format="litert", kind=name, size=PICTURES[0], examples=examples)
