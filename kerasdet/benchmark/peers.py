@@ -1,4 +1,7 @@
-"""The same work done by other projects, where they are installed."""
+"""The same work done by other projects, where they are installed.
+
+Where torch crashes because TensorFlow came first, import it before, as RESULTS.md does.
+"""
 
 import functools
 
