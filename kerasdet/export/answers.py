@@ -101,6 +101,12 @@ def in_pixels(said, height, width):
     return found
 
 
+def padded(boxes, count):
+    """The first proposals [1, R, 4] of so many, filled up with zeros."""
+    boxes = boxes[:, :count]
+    return np.pad(boxes, [[0, 0], [0, count - boxes.shape[1]], [0, 0]])
+
+
 def some(shape, complaint):
     """An assertion that no side of a shape is 0."""
     return tf.debugging.Assert(tf.reduce_all(shape > 0), [complaint, shape])

@@ -138,6 +138,7 @@ def _tflite(path, threads):
     size = facts.get("size")
 
     def ask(pixels, *proposals):
+        proposals = [answers.padded(boxes, interpreter.proposals) for boxes in proposals]
         if size is None:
             return interpreter(pixels, *proposals)
         fitted, frames, _ = image.resize(tf.constant(pixels), facts["resize"])
@@ -169,7 +170,9 @@ class Lite:
         except ImportError:
             raise ValueError(f"{path}: TFLite files are run by ai-edge-litert; pip install kerasdet[tflite].") from None
         self.interpreter = Interpreter(str(path), num_threads=threads)
-        self.inputs = [detail["index"] for detail in self.interpreter.get_input_details()]
+        details = self.interpreter.get_input_details()
+        self.inputs = [detail["index"] for detail in details]
+        self.proposals = details[-1]["shape"][1]  # of a detector that needs some
         self.outputs = {detail["name"]: detail["index"] for detail in self.interpreter.get_output_details()}
         self.shapes = None
 

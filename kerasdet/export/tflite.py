@@ -23,7 +23,7 @@ SIGNATURE = "serving_default"
 INPUTS = ("images", "proposals")
 
 
-def write(model, file, kind="float32", size=None, raw=False, examples=()):
+def write(model, file, kind="float32", size=None, raw=False, examples=(), proposals=300):
     """Writes a TFLite file.
 
     Args:
@@ -35,6 +35,7 @@ def write(model, file, kind="float32", size=None, raw=False, examples=()):
         raw: the outputs of `network` instead of detections, for an application that decodes by itself.
         examples: for "int8", typical pictures, from which the ranges of activations are taken: arrays [H, W, 3] uint8,
             or pairs of such an array and proposals [R, 4] where the detector needs them.
+        proposals: R, how many a picture has, for a detector that needs them; without area where there are fewer.
 
     Returns:
         `pathlib.Path` of the file.
@@ -50,9 +51,9 @@ def write(model, file, kind="float32", size=None, raw=False, examples=()):
     if kind == "int8" and isinstance(model, FastRCNN):
         name = type(model).__name__
         raise ValueError(f"int8 loses the regions of {name}, as measured; take kind='dynamic' or 'float16'.")
-    graph, outputs = traced(model, size, raw)
+    graph, outputs = traced(model, size, raw, proposals)
     if kind == "int8":
-        content = quantize.int8(converter(graph), model, fitted(model, examples, size))
+        content = quantize.int8(converter(graph), model, fitted(model, examples, size, proposals))
     else:
         content = converter(graph, kind).convert()
     path = pathlib.Path(file)
@@ -101,13 +102,14 @@ def rule(model, size):
     return model.resize if tuple(model.resize[1:]) == tuple(size) else ("stretch", *size)
 
 
-def fitted(model, examples, size):
+def fitted(model, examples, size, count=300):
     """Examples as a file takes them.
 
     Args:
         model: a `Detector`.
         examples: as in `write`.
         size: (height, width) of the file's input; None for any.
+        count: of proposals.
 
     Yields:
         Lists of pixels [1, H, W, 3] uint8 and, of a pair, proposals [1, R, 4] float32.
@@ -118,31 +120,31 @@ def fitted(model, examples, size):
             resized, frames, _ = image.resize(tf.constant(pixels), rule(model, size))
             pixels = np.uint8(np.round(resized))
             proposals = [image.to_frames(boxes, frames) for boxes in proposals]
-        yield [pixels[None], *(np.float32(boxes)[None] for boxes in proposals)]
+        yield [pixels[None], *(answers.padded(np.float32(boxes)[None], count) for boxes in proposals)]
 
 
-def traced(model, size=None, raw=False):
+def traced(model, size=None, raw=False, proposals=300):
     """The graph that a file holds, its weights as constants.
 
     Args:
-        model, size, raw: as in `write`.
+        model, size, raw, proposals: as in `write`.
 
     Returns:
         A concrete function of the pixels, and the names of its outputs in order.
     """
 
-    def detect(images, *proposals):
+    def detect(images, *given):
         preprocess = model.preprocess
         if size is not None:
             preprocess = functools.partial(image.preprocess, rule=("keep",), multiple=model.multiple)
         if not raw:
-            return answers.to_pixels(model, preprocess, images, *proposals)
+            return answers.to_pixels(model, preprocess, images, *given)
         seen = {**preprocess(images), "ids": tf.zeros([1], tf.int64)}
-        return model.network({**seen, **dict(zip(INPUTS[1:], proposals, strict=False))})
+        return model.network({**seen, **dict(zip(INPUTS[1:], given, strict=False))})
 
     specs = [tf.TensorSpec([1, *(size or (None, None)), 3], tf.uint8, "images")]
     if model.needs_proposals:
-        specs.append(tf.TensorSpec([1, None, 4], tf.float32, "proposals"))
+        specs.append(tf.TensorSpec([1, proposals, 4], tf.float32, "proposals"))
     with ops.portable(lite=True):
         function = tf.function(detect, input_signature=specs, autograph=False).get_concrete_function()
     # A model handed over with its variables would turn to NaN in silence.

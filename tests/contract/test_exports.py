@@ -26,16 +26,12 @@ def picture(height, width):
     return pixels
 
 
-# The suite of detectors has the SavedModel of those that need proposals.
-WITHOUT_PROPOSALS = sorted(name for name, kind in DETECTORS.items() if not kind.needs_proposals)
-
-
-@pytest.fixture(scope="module", params=WITHOUT_PROPOSALS)
+@pytest.fixture(scope="module", params=sorted(DETECTORS))
 def model(request):
     """Trained for some steps, so that scores differ by more than rounding."""
     keras.utils.set_random_seed(2)
     made = DETECTORS[request.param](**DETECTORS[request.param].tiny())
-    images, objects = scenes.batch([(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)])
+    images, objects = scenes.batch([(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)], proposals=made.needs_proposals)
     boxes = [term for term in made.terms if term not in ("mask", "keypoint")]
     made.compile(keras.optimizers.Adam(3e-3), clip_norm=10.0, terms=boxes)
     made.fit(tf.data.Dataset.from_tensors((images, objects)).repeat(), steps_per_epoch=60, epochs=1, verbose=0)
@@ -47,16 +43,27 @@ def folder(model, tmp_path_factory):
     return saved_model.write(model, tmp_path_factory.mktemp("served"), version=1)
 
 
-def expected(model, pixels):
+def proposals(model, height, width):
+    """Further arguments of `detect` for a picture of a size."""
+    return (scenes.grid(height, width),) if model.needs_proposals else ()
+
+
+def expected(model, pixels, *given):
     """Keras' detections of a batch by the names of the export."""
-    found = {name: value.numpy() for name, value in model(pixels).items()}
+    found = {name: value.numpy() for name, value in model._in_pixels(pixels, *given).items()}
     height, width = pixels.shape[1:3]
-    return {
+    said = {
         "detection_boxes": found["boxes"][..., [1, 0, 3, 2]] / [height, width, height, width],
         "detection_scores": found["scores"],
         "detection_classes": found["classes"],
         "num_detections": found["counts"],
     }
+    if "masks" in found:
+        said["detection_masks"] = found["masks"]
+    if "keypoints" in found:
+        said["detection_keypoints"] = found["keypoints"][..., [1, 0]] / [height, width]
+        said["detection_keypoint_scores"] = found["keypoints"][..., 2]
+    return said
 
 
 def check(found, wanted, height, width):
@@ -67,27 +74,36 @@ def check(found, wanted, height, width):
     np.testing.assert_allclose(found["detection_scores"], wanted["detection_scores"], rtol=0, atol=1e-5)
     boxes = (found["detection_boxes"] * sides, wanted["detection_boxes"] * sides)
     np.testing.assert_allclose(*boxes, rtol=0, atol=1e-3)
+    for name in wanted.keys() - {"detection_boxes", "detection_scores"}:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=1e-4)
 
 
 def test_saved_model_says_what_keras_says(model, folder, tmp_path):
     """In a process that never sees kerasdet: batches of three and of one, portrait and landscape, pixels and files."""
-    batches = {}
+    batches, given = {}, {}
     for height, width in PICTURES:
         for count in (1, 3):
             name = f"{height}-{count}"
             batches[name] = np.stack([np.roll(picture(height, width), 5 * i, axis=1) for i in range(count)])
             np.save(tmp_path / f"{name}.npy", batches[name])
+            given[name] = [own[None].repeat(count, axis=0) for own in proposals(model, height, width)]
         keras.utils.save_img(tmp_path / f"{height}.png", picture(height, width), scale=False)
+    given["files"] = [np.concatenate(own) for own in zip(*(given[f"{h}-1"] for h, _ in sorted(PICTURES)), strict=True)]
+    (tmp_path / "proposals").mkdir()
+    for name, boxes in given.items():
+        for own in boxes:
+            np.save(tmp_path / "proposals" / f"{name}.npy", own)
     command = [sys.executable, "-m", "tests.export.stranger", str(folder), str(tmp_path)]
     subprocess.run(command, check=True, cwd=pathlib.Path(__file__).parents[2])
     answers = np.load(tmp_path / "answers.npz")
     seen = 0
     for name, pixels in batches.items():
-        found = {key: answers[f"serving_default.{name}.{key}"] for key in expected(model, pixels)}
-        check(found, expected(model, pixels), *pixels.shape[1:3])
+        wanted = expected(model, pixels, *given[name])
+        found = {key: answers[f"serving_default.{name}.{key}"] for key in wanted}
+        check(found, wanted, *pixels.shape[1:3])
         seen += found["num_detections"].sum()
     for i, (height, width) in enumerate(sorted(PICTURES)):
-        wanted = expected(model, picture(height, width)[None])
+        wanted = expected(model, picture(height, width)[None], *given[f"{height}-1"])
         found = {key: answers[f"image_bytes.files.{key}"][i : i + 1] for key in wanted}
         check(found, wanted, height, width)
     assert seen > 4
@@ -124,7 +140,8 @@ def test_tensorflows_own_loader_runs_every_signature(model, folder, server, tmp_
     lines = [line.split(" ", 2) for line in done.stdout.splitlines()]
     said = {(signature, output): values for signature, output, values in lines}
     assert said["metadata", "class_names"].split() == list(model.classes)
-    wanted = expected(model, pixels[None].repeat(2, axis=0))
+    boxes = np.float32([[[0, 0, width, height], [0, 0, width / 2, height / 2]]] * 2)
+    wanted = expected(model, pixels[None].repeat(2, axis=0), *([boxes] if model.needs_proposals else []))
     for signature in ("serving_default", "float_images", "image_bytes", "tf_example"):
         found = {name: np.float32(said[signature, name].split()).reshape(wanted[name].shape) for name in wanted}
         check(found, wanted, height, width)
@@ -146,24 +163,29 @@ def test_tflite_says_what_keras_says(model, lite):
     file, size = lite
     assert not [kind for kind in report.operators(file) if kind.startswith(("CUSTOM", "Flex"))]
     pictures = [picture(*PICTURES[0])] if size else [picture(*one) for one in PICTURES]
-    opened = runs.load(file)
+    opened, seen = runs.load(file), 0
     for pixels in pictures:
-        wanted, found = model.detect(pixels, above=0), opened.detect(pixels, above=0)
-        assert len(wanted["scores"]) > 1
+        more = (0.0, None, *proposals(model, *pixels.shape[:2]))
+        wanted, found = model.detect(pixels, *more), opened.detect(pixels, *more)
+        seen += len(wanted["scores"])
         np.testing.assert_array_equal(found["classes"], wanted["classes"])
         np.testing.assert_allclose(found["scores"], wanted["scores"], rtol=0, atol=1e-4)
         np.testing.assert_allclose(found["boxes"], wanted["boxes"], rtol=0, atol=0.05)
         assert found["names"] == wanted["names"]
+    assert seen > 0
     empty = np.zeros_like(pictures[0])
-    assert len(opened.detect(empty, above=0)["scores"]) == len(model.detect(empty, above=0)["scores"])
+    more = (0.0, None, *proposals(model, *empty.shape[:2]))
+    assert len(opened.detect(empty, *more)["scores"]) == len(model.detect(empty, *more)["scores"])
 
 
 @pytest.mark.parametrize("kind", ["float16", "dynamic", "int8"])
 def test_smaller_tflite_files_run(model, tmp_path, kind):
     """They find most of what Keras finds, and their weights are a half or a quarter."""
     pictures = [picture(*PICTURES[0]), np.roll(picture(*PICTURES[0]), 9, axis=0)]
+    if model.needs_proposals:
+        pictures = [(one, *proposals(model, *PICTURES[0])) for one in pictures]
     if kind == "int8" and isinstance(model, FastRCNN):
-        with pytest.raises(ValueError, match="int8 loses the regions of FasterRCNN|int8 loses the regions of MaskRCNN"):
+        with pytest.raises(ValueError, match=f"int8 loses the regions of {type(model).__name__}"):
             model.export(tmp_path / "int8.tflite", format="litert", kind=kind, size=PICTURES[0], examples=pictures)
         return
     examples = pictures if kind == "int8" else ()

@@ -3,8 +3,9 @@
 python -m tests.export.stranger SAVED_MODEL REQUESTS
 
 REQUESTS is a folder: each `.npy` goes as a batch to `serving_default` or, where it is float32, to `float_images`; the
-other files, in order of name, go to `image_bytes` and `tf_example` as one batch. What comes back, or the error, is
-written into the folder as `answers.npz`, by signature, request and output.
+other files, in order of name, go to `image_bytes` and `tf_example` as one batch. Proposals of a request NAME or of the
+files, for a model that needs them, lie in `proposals/NAME.npy` or `proposals/files.npy`. What comes back, or the
+error, is written into the folder as `answers.npz`, by signature, request and output.
 """
 
 import pathlib
@@ -24,13 +25,16 @@ def main():
     signatures = tf.saved_model.load(sys.argv[1]).signatures
     arrays = {file.stem: np.load(file) for file in sorted(folder.glob("*.npy"))}
     requests = [("serving_default" if a.dtype == np.uint8 else "float_images", n, a) for n, a in arrays.items()]
-    files = [file.read_bytes() for file in sorted(folder.iterdir()) if file.suffix not in (".npy", ".npz")]
+    images = [file for file in sorted(folder.iterdir()) if file.is_file() and file.suffix not in (".npy", ".npz")]
+    files = [file.read_bytes() for file in images]
     if files:
         requests += [("image_bytes", "files", files), ("tf_example", "files", [example(data) for data in files])]
     answers = {}
     for signature, name, tensor in requests:
+        (*_, kinds), boxes = signatures[signature].structured_input_signature, folder / "proposals" / f"{name}.npy"
+        inputs = {key: tf.constant(np.load(boxes) if key == "proposals" else tensor) for key in kinds}
         try:
-            for output, value in signatures[signature](tf.constant(tensor)).items():
+            for output, value in signatures[signature](**inputs).items():
                 answers[f"{signature}.{name}.{output}"] = value.numpy()
         except tf.errors.InvalidArgumentError as error:
             answers[f"{signature}.{name}.error"] = str(error)

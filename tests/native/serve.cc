@@ -3,7 +3,8 @@
 // serve SAVED_MODEL PICTURE PIXELS HEIGHT WIDTH
 //
 // PICTURE is an encoded image, PIXELS holds height * width * 3 bytes. Every signature gets a batch of two; each output
-// is printed as a line: signature, output, values. A request that is no image must give an error, not the end.
+// is printed as a line: signature, output, values. A request that is no image must give an error, not the end. Where
+// proposals are an input, they are the whole picture and its upper left quarter.
 #include <cstdint>
 #include <fstream>
 #include <iostream>
@@ -37,6 +38,13 @@ Tensor Pixels(const std::string& bytes, int height, int width) {
   return batch;
 }
 
+Tensor Proposals(float height, float width) {
+  Tensor batch(tensorflow::DT_FLOAT, {2, 2, 4});
+  const float boxes[] = {0, 0, width, height, 0, 0, width / 2, height / 2};
+  for (int i = 0; i < 16; ++i) batch.flat<float>()(i) = boxes[i % 8];
+  return batch;
+}
+
 int main(int argc, char** argv) {
   tensorflow::SavedModelBundle bundle;
   auto status = tensorflow::LoadSavedModel({}, {}, argv[1], {"serve"}, &bundle);
@@ -44,6 +52,7 @@ int main(int argc, char** argv) {
     std::cerr << status << std::endl;
     return 1;
   }
+  const int height = atoi(argv[4]), width = atoi(argv[5]);
   const std::string picture = Read(argv[2]), pixels = Read(argv[3]);
   tensorflow::Example example;
   (*example.mutable_features()->mutable_feature())["image/encoded"].mutable_bytes_list()->add_value(picture);
@@ -51,15 +60,21 @@ int main(int argc, char** argv) {
   for (const auto& [name, signature] : bundle.GetSignatures()) {
     if (name.rfind("__", 0) == 0) continue;  // the initializer of assets
     std::vector<std::pair<std::string, Tensor>> inputs;
+    if (auto found = signature.inputs().find("proposals"); found != signature.inputs().end()) {
+      inputs.emplace_back(found->second.name(), Proposals(height, width));
+    }
     for (const auto& [key, info] : signature.inputs()) {
+      if (key == "proposals") continue;
       Tensor batch;
-      if (info.dtype() == tensorflow::DT_UINT8) batch = Pixels<uint8_t>(pixels, atoi(argv[4]), atoi(argv[5]));
-      if (info.dtype() == tensorflow::DT_FLOAT) batch = Pixels<float>(pixels, atoi(argv[4]), atoi(argv[5]));
+      if (info.dtype() == tensorflow::DT_UINT8) batch = Pixels<uint8_t>(pixels, height, width);
+      if (info.dtype() == tensorflow::DT_FLOAT) batch = Pixels<float>(pixels, height, width);
       if (info.dtype() == tensorflow::DT_STRING) {
         batch = Strings(key == "tf_example" ? example.SerializeAsString() : picture);
         std::vector<Tensor> none;
         const std::string output = signature.outputs().begin()->second.name();
-        status = bundle.session->Run({{info.name(), Strings("no image")}}, {output}, {}, &none);
+        auto wrong = inputs;
+        wrong.emplace_back(info.name(), Strings("no image"));
+        status = bundle.session->Run(wrong, {output}, {}, &none);
         std::cout << name << " refuses " << absl::StatusCodeToString(status.code()) << "\n";
       }
       inputs.emplace_back(info.name(), batch);
