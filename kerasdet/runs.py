@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from kerasdet import data, detectors
 from kerasdet.data import parts
+from kerasdet.export import load as exported
 from kerasdet.weights import presets
 
 
@@ -37,10 +38,11 @@ def load(path):
     """Loads a detector.
 
     Args:
-        path: a run folder, a `.keras` file, a preset's folder or the name of a released model.
+        path: a run folder, a `.keras` file, a preset's folder or the name of a released model; or a SavedModel or
+            TFLite file of `kerasdet.export`.
 
     Returns:
-        A `Detector`.
+        A `Detector`, or for exported files an `export.load.Exported`, which detects and is scored alike.
 
     Raises:
         FileNotFoundError: there is none.
@@ -48,11 +50,14 @@ def load(path):
     """
     if presets.is_preset(path):
         return presets.load(path)
+    if exported.is_exported(path):
+        return exported.load(path)
     path = pathlib.Path(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file}: no model there; give a run folder, a .keras file, a preset or the name of a released model."
+            f"{file}: no model there; give a run folder, a .keras file, a preset, the name of a released model, "
+            "a SavedModel or a .tflite file."
         )
     return keras.saving.load_model(file)
 
@@ -123,14 +128,27 @@ def dataset(config, run, part, split=None):
     return datasets(config, run, again=True)[part == "validation"]
 
 
+def home(path):
+    """The run folder that a model belongs to: the nearest one above that has a config, else where the model lies.
+
+    Args:
+        path: of a run folder, a file or an export.
+
+    Returns:
+        `pathlib.Path`.
+    """
+    own = pathlib.Path(path) if pathlib.Path(path).is_dir() else pathlib.Path(path).parent
+    return next((one for one in (own, *own.absolute().parents[:2]) if (one / "config.json").is_file()), own)
+
+
 def threshold(path):
     """The score from which on a run's detections are best shown, as its last evaluation found it; 0.3 before.
 
     Args:
-        path: a run folder or a `.keras` file.
+        path: as in `load`.
     """
-    home = pathlib.Path(path) if pathlib.Path(path).is_dir() else pathlib.Path(path).parent
-    for file in (home / "evaluation" / "metrics.json", home / "metrics.json"):
+    run = home(path)
+    for file in (run / "evaluation" / "metrics.json", run / "metrics.json"):
         if file.is_file():
             return json.loads(file.read_text()).get("threshold", 0.3)
     return 0.3

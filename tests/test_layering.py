@@ -32,6 +32,8 @@ USES_DATA = {"data", *FLOORS[-1], *FLOORS[-2]}
 LATE = {
     ("kerasdet.detectors.detector", "kerasdet.weights.presets"),
     ("kerasdet.detectors.detector", "kerasdet.training.start"),
+    ("kerasdet.detectors.detector", "kerasdet.export.saved_model"),
+    ("kerasdet.detectors.detector", "kerasdet.export.tflite"),
 }
 
 # Functions of plain numbers or of tensors of any shape.

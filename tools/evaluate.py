@@ -2,26 +2,30 @@
 
     python -m tools.evaluate runs/mine
     python -m tools.evaluate runs/bccd --part=test --pictures=8 --out=runs/bccd/test
+    python -m tools.evaluate runs/mine/int8.tflite
 
-Without --config the data is that of the run's own config. Writes metrics.json (with the score from which on detections
-are best shown), results.json (which bare pycocotools scores to the same numbers), pr_curves.png, confusion.png, the
-asked pictures, and the 20 with most errors in `worst`.
+Without --config the data is that of the run's own config, whose `evaluate` section holds further arguments of the
+evaluator. Writes metrics.json (with the score from which on detections are best shown), results.json (which bare
+pycocotools scores to the same numbers), pr_curves.png, both for masks and keypoints too, confusion.png, the asked
+pictures, and the 20 with most errors in `worst`.
 """
 
 import os
+import pathlib
 
 from absl import flags
 from ml_collections import config_flags
 
 from kerasdet import runs
-from kerasdet.evaluation import diagnose, report
+from kerasdet.evaluation import coco, diagnose, report
 from kerasdet.evaluation.evaluator import Evaluator
+from kerasdet.export.load import Exported
 
-MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file; may also stand without its flag.")
+MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; may stand without its flag.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
 PART = flags.DEFINE_string("part", "validation", "Which of the config's data sets: train, validation or test.")
 SPLIT = flags.DEFINE_string("split", None, "Another split of that data set.")
-OUT = flags.DEFINE_string("out", None, "Folder for what is written; by default `evaluation` in the run folder.")
+OUT = flags.DEFINE_string("out", None, "Folder to write; by default the run's `evaluation`, or `evaluation-EXPORT`.")
 BATCH = flags.DEFINE_integer("batch_size", 4, "Images at once.")
 PICTURES = flags.DEFINE_integer("pictures", 0, "How many images to draw beside their ground truth.")
 WORST = flags.DEFINE_integer("worst", 20, "How many of the images with most errors to draw.")
@@ -31,15 +35,17 @@ ABOVE = flags.DEFINE_float("above", None, "Least score of what is drawn, by defa
 def main(arguments):
     path = runs.argument(arguments, MODEL, "run folder or .keras file")
     model = runs.load(path)
-    home = path if os.path.isdir(path) else os.path.dirname(path)
+    home = runs.home(path)
     config = CONFIG.value or runs.read_config(home)
     dataset = runs.dataset(config, home, PART.value, SPLIT.value)
     evaluator = Evaluator(model, dataset, BATCH.value, **config.get("evaluate", {}))
     metrics = evaluator()
-    out = OUT.value or os.path.join(home, "evaluation")
+    of = f"-{pathlib.Path(path).name}" if isinstance(model, Exported) else ""
+    out = OUT.value or os.path.join(home, f"evaluation{of}")
     worst = report.write(evaluator, metrics, out, PICTURES.value, WORST.value, ABOVE.value)
-    numbers = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
-    print(f"\n{dataset.name}, {len(dataset)} images: {numbers}")
+    print(f"\n{dataset.name}, {len(dataset)} images")
+    for kind in evaluator.evaluations:
+        print(f"  {kind:24s} {coco.line(evaluator.evaluations[kind])}")
     for name, value in metrics["per_class"].items():
         print(f"  {name:24s} AP {value:.3f}  AP50 {metrics['per_class_AP50'][name]:.3f}")
     if metrics["AP50"] < diagnose.ZERO:

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from kerasdet import ops
+
 
 def per_class(boxes, scores, classes, num_classes, iou, above, limit):
     """Greedy suppression class by class, by `tf.image.combined_non_max_suppression`.
@@ -22,17 +24,15 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit):
     order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
     # Places from the end instead of scores: whole numbers, no two alike, since the operator picks any of equal scores.
     place = tf.where(scores > above, count - tf.argsort(order, axis=1), 0)
-    found = tf.image.combined_non_max_suppression(
-        boxes[:, :, None], tf.one_hot(classes, num_classes) * tf.cast(place, tf.float32)[..., None],
-        max_output_size_per_class=limit, max_total_size=limit, iou_threshold=iou, score_threshold=0.5, clip_boxes=False,
-    )  # fmt: skip
-    real = tf.range(limit)[None] < found.valid_detections[:, None]
+    by_class = tf.one_hot(classes, num_classes) * tf.expand_dims(tf.cast(place, tf.float32), -1)
+    boxes, places, classes, counts = ops.combined_nms(tf.expand_dims(boxes, 2), by_class, iou, 0.5, limit)
+    real = tf.range(limit)[None] < counts[:, None]
     ranked = tf.pad(tf.gather(scores, order, batch_dims=1), [[0, 0], [0, 1]])
     return {
-        "boxes": found.nmsed_boxes,
-        "scores": tf.where(real, tf.gather(ranked, count - tf.cast(found.nmsed_scores, tf.int32), batch_dims=1), 0.0),
-        "classes": tf.where(real, tf.cast(found.nmsed_classes, tf.int32), -1),
-        "counts": found.valid_detections,
+        "boxes": boxes,
+        "scores": tf.where(real, tf.gather(ranked, count - tf.cast(places, tf.int32), batch_dims=1), 0.0),
+        "classes": tf.where(real, classes, -1),
+        "counts": counts,
     }
 
 
@@ -47,14 +47,8 @@ def within_classes(boxes, scores, iou, above, limit):
     Returns:
         The detections dict.
     """
-    found = tf.image.combined_non_max_suppression(
-        boxes, tf.where(scores > above, scores, -1.0), max_output_size_per_class=limit, max_total_size=limit,
-        iou_threshold=iou, score_threshold=0.0, clip_boxes=False,
+    boxes, scores, classes, counts = ops.combined_nms(
+        boxes, tf.where(scores > above, scores, -1.0), iou, 0.0, limit
     )  # fmt: skip
-    real = tf.range(limit)[None] < found.valid_detections[:, None]
-    return {
-        "boxes": found.nmsed_boxes,
-        "scores": found.nmsed_scores,
-        "classes": tf.where(real, tf.cast(found.nmsed_classes, tf.int32), -1),
-        "counts": found.valid_detections,
-    }
+    real = tf.range(limit)[None] < counts[:, None]
+    return {"boxes": boxes, "scores": scores, "classes": tf.where(real, classes, -1), "counts": counts}

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet import images as image
-from kerasdet import ops
 from kerasdet import tiles as tile
 from kerasdet.decoding.paste import paste
 from kerasdet.targets.assign import over_replicas
@@ -417,24 +416,24 @@ class Detector(keras.Model, metaclass=_Complete):
         print(start.table(start.copy(source, model, preset), preset))
         return model
 
-    def export(self, filepath, **kwargs):
-        """Writes a SavedModel: uint8 pixels of any batch and size in, detections in the pictures' own pixels out.
-
-        A detector that needs proposals takes them, [B, R, 4] in the pictures' own pixels, as a second input.
-        It holds stock TensorFlow operators only.
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """Writes a file that runs without kerasdet, see `kerasdet.export`.
 
         Args:
-            filepath: folder to write.
-            kwargs: to `keras.export.ExportArchive.write_out`.
+            filepath: folder of the SavedModel, or name of the TFLite file.
+            format: "tf_saved_model", or "litert" for TFLite.
+            kwargs: to `export.saved_model.write` or `export.tflite.write`; Keras' `verbose` is passed over.
+
+        Raises:
+            ValueError: the format is another.
         """
-        archive = keras.export.ExportArchive()
-        archive.track(self)
-        specs = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
-        if self.needs_proposals:
-            specs.append(tf.TensorSpec([None, None, 4], tf.float32, name="proposals"))
-        with ops.portable():
-            archive.add_endpoint("serving_default", lambda *given: self._in_pixels(*given), input_signature=specs)
-            archive.write_out(filepath, **kwargs)
+        from kerasdet.export import saved_model, tflite
+
+        formats = {"tf_saved_model": saved_model, "litert": tflite}
+        if format not in formats:
+            raise ValueError(f"format must be one of {tuple(formats)}, got {format!r}.")
+        kwargs.pop("verbose", None)
+        formats[format].write(self, filepath, **kwargs)
 
 
 def _sum(a, b):

@@ -64,7 +64,7 @@ class FastRCNN(Detector):
     """
 
     terms = ("class", "box")
-    class_heads = ("predictor/classes",)
+    class_heads = ("predictor/classes", "predictor/boxes")
     needs_proposals = True
 
     def __init__(

@@ -54,6 +54,11 @@ class MaskRCNN(FasterRCNN):
         self.mask_size, self.mask_scores, self.keypoint_size = mask_size, mask_scores, keypoint_size
         self.needs_masks, self.num_keypoints = bool(masks), keypoints
 
+    @property
+    def class_heads(self):
+        """See `Detector`."""
+        return FasterRCNN.class_heads + ("mask_head/predictor",) * self.needs_masks
+
     def loss_terms(self, outputs, objects, images, training=True):
         regions = self.sampled(outputs, objects, images, training)
         terms = {**self.rpn_terms(outputs, objects, images, training), **self.region_terms(outputs, regions, training)}

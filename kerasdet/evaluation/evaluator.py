@@ -66,7 +66,8 @@ class Evaluator:
         numbers = {**coco.summary(self.evaluations["bbox"]), "threshold": threshold, "F1": f1}
         for kind in kinds[1:]:
             numbers.update({f"{kind}/{k}": v for k, v in coco.summary(self.evaluations[kind]).items()})
-        return {"loss": sum(terms.values()), **terms, **numbers}
+        losses = {"loss": sum(terms.values()), **terms} if terms else {}  # an exported file has none
+        return {**losses, **numbers}
 
     def found(self, image_id):
         """COCO's result dicts of one image, best score first."""

@@ -46,7 +46,7 @@ class Pixels(keras.layers.Layer):
         columns = tf.cast(tf.range(width), tf.float32)[None] + 0.5
         inside = ((rows > y1) & (rows < y2))[:, :, None] & ((columns > x1) & (columns < x2))[:, None, :]
         pixels = (tf.cast(pixels, tf.float32) - self.mean) / self.deviation
-        return tf.cast(pixels * tf.cast(inside[..., None], tf.float32), self.compute_dtype)
+        return tf.cast(pixels * tf.expand_dims(tf.cast(inside, tf.float32), -1), self.compute_dtype)
 
 
 def image_size(images):

@@ -3,6 +3,7 @@
 from kerasdet.ops.corner_pool import corner_pool as corner_pool
 from kerasdet.ops.library import native as native
 from kerasdet.ops.library import portable as portable
+from kerasdet.ops.nms import combined_nms as combined_nms
 from kerasdet.ops.nms import nms as nms
 from kerasdet.ops.nms import soft_nms as soft_nms
 from kerasdet.ops.regions import REGION_LAYERS as REGION_LAYERS

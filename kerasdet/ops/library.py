@@ -23,6 +23,7 @@ BUILD = "python -m custom_ops.build" if (FILE.parents[2] / "custom_ops").is_dir(
 )  # fmt: skip
 
 _portable = contextvars.ContextVar("portable", default=False)
+_lite = contextvars.ContextVar("lite", default=False)
 
 
 def environment():
@@ -93,17 +94,26 @@ def native():
     return None if _portable.get() else load()
 
 
+def lite():
+    """Whether only operators shall run that are TFLite's builtins."""
+    return _lite.get()
+
+
 @contextlib.contextmanager
-def portable():
+def portable(lite=False):
     """Inside, functions are traced with the twins: a graph of stock TensorFlow operators, which runs anywhere.
 
     It is asked when a function is traced: trace a fresh one inside.
+
+    Args:
+        lite: with those operators only that TFLite has as builtins, for batches of a known size.
     """
-    token = _portable.set(True)
+    tokens = _portable.set(True), _lite.set(lite)
     try:
         yield
     finally:
-        _portable.reset(token)
+        _portable.reset(tokens[0])
+        _lite.reset(tokens[1])
 
 
 def main():

@@ -1,5 +1,6 @@
 """Greedy non-maximum suppression and Soft-NMS (Bodla et al., ICCV 2017, arXiv:1704.04503)."""
 
+import numpy as np
 import tensorflow as tf
 
 from kerasdet import boxes as box
@@ -8,7 +9,7 @@ from kerasdet.ops import inputs, library
 METHODS = ("gaussian", "linear")
 
 
-def nms(boxes, scores, classes, iou, above, limit):
+def nms(boxes, scores, classes, iou, above, limit, kinds=None):
     """Keeps the best boxes of each class; equal scores go to the lower index.
 
     Args:
@@ -18,6 +19,7 @@ def nms(boxes, scores, classes, iou, above, limit):
         iou: boxes that overlap a better one of their class by more are dropped.
         above: candidates need a score above this.
         limit: boxes an image.
+        kinds: how many classes there are, where that is known; exports to TFLite are faster then.
 
     Returns:
         indices [B, limit] int32, scores [B, limit] and valid [B, limit] bool, by falling score; 0 where not valid.
@@ -25,7 +27,10 @@ def nms(boxes, scores, classes, iou, above, limit):
     Raises:
         InvalidArgumentError: a shape does not fit.
     """
+    kinds = 1 if classes is None else kinds
     boxes, scores, classes = _checked(boxes, scores, classes)
+    if library.lite() and kinds is not None:
+        return _by_builtins(boxes, scores, classes, kinds, iou, above, limit)
     if native := library.native():
         thresholds = {name: tf.constant(value, boxes.dtype) for name, value in (("iou", iou), ("above", above))}
         return tuple(native.kerasdet_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds))
@@ -35,6 +40,93 @@ def nms(boxes, scores, classes, iou, above, limit):
         return tf.where(overlap > iou, lowest, alive)
 
     return _by_picks(boxes, tf.where(scores > above, scores, lowest), classes, limit, rescore)
+
+
+def combined_nms(boxes, scores, iou, above, limit):
+    """`tf.image.combined_non_max_suppression` without clipping, in an export to TFLite by its builtin operators.
+
+    Args:
+        boxes: [B, N, K, 4] float32, pixels; [B, N, 1, 4] where classes share them.
+        scores: [B, N, K] float32. In a class, of equal scores any may come first.
+        iou: boxes of one class that overlap a better one by more are dropped.
+        above: candidates need a score above this.
+        limit: boxes an image.
+
+    Returns:
+        boxes [B, limit, 4], scores [B, limit], classes [B, limit] int32 and counts [B] int32, by falling score; zeros
+        behind the count.
+    """
+    if library.lite():
+        return _combined_of_builtins(boxes, scores, iou, above, limit)
+    found = tf.image.combined_non_max_suppression(
+        boxes, scores, max_output_size_per_class=limit, max_total_size=limit, iou_threshold=iou, score_threshold=above,
+        clip_boxes=False,
+    )  # fmt: skip
+    return found.nmsed_boxes, found.nmsed_scores, tf.cast(found.nmsed_classes, tf.int32), found.valid_detections
+
+
+def _combined_of_builtins(boxes, scores, iou, above, limit):
+    """One operator an image and class, then the best of all classes; where the batch is not known, it is one image."""
+    classes, batch = scores.shape[-1], scores.shape[0] or 1
+    scores = tf.reshape(scores, [batch, -1, classes])
+    shared = boxes.shape[2]  # 1, or as many as classes
+    groups = tf.unstack(tf.reshape(tf.transpose(scores, [0, 2, 1]), [batch * classes, -1]))
+    places = tf.unstack(_solid(tf.reshape(tf.transpose(boxes, [0, 2, 1, 3]), [batch * shared, -1, 4])))
+    picked = []
+    for group, some in enumerate(groups):
+        own = places[group // classes * shared + group % classes % shared]
+        indices, count = _greedy(own, some, iou, above, limit)
+        real = tf.range(limit) < count
+        picked.append((indices, tf.where(real, tf.gather(some, indices), above)))
+    indices, values = (tf.reshape(tf.stack(parts), [batch, -1]) for parts in zip(*picked, strict=True))
+    values, best = tf.math.top_k(values, limit)
+    real = values > above
+    kinds = best // limit
+    rows = tf.gather(indices, best, batch_dims=1) * shared + kinds % shared
+    chosen = tf.gather(tf.reshape(boxes, [batch, -1, 4]), rows, batch_dims=1)
+    return (
+        tf.where(real[..., None], chosen, 0.0),
+        tf.where(real, values, 0.0),
+        tf.where(real, kinds, 0),
+        tf.reduce_sum(tf.cast(real, tf.int32), axis=1),
+    )
+
+
+def _by_builtins(boxes, scores, classes, kinds, iou, above, limit):
+    """`nms`, one operator an image and class, in order of score: the operator picks any of equal scores."""
+    order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
+    boxes, scores, classes = (tf.gather(values, order, batch_dims=1) for values in (boxes, scores, classes))
+    allowed = (scores > above) & tf.reduce_all(tf.math.is_finite(boxes), axis=-1)
+    count = tf.shape(scores)[1]
+    falling = tf.where(allowed, tf.cast(count - tf.range(count), tf.float32), 0.0)
+    picked = []
+    for some, places, own in zip(*map(tf.unstack, (_solid(boxes), falling, classes)), strict=True):
+        for kind in range(kinds):
+            mine = places if kinds == 1 else tf.where(own == kind, places, 0.0)
+            indices, kept = _greedy(some, mine, iou, 0.5, limit)
+            picked.append((indices, tf.where(tf.range(limit) < kept, tf.gather(mine, indices), 0.0)))
+    indices, places = (tf.reshape(tf.stack(parts), [boxes.shape[0], -1]) for parts in zip(*picked, strict=True))
+    places, best = tf.math.top_k(places, limit)
+    valid = places > 0.5
+    indices = tf.gather(indices, best, batch_dims=1)
+    picked = tf.where(valid, tf.gather(scores, indices, batch_dims=1), 0)
+    return tf.where(valid, tf.gather(order, indices, batch_dims=1), 0), picked, valid
+
+
+def _solid(boxes):
+    """Boxes [G, N, 4], those without area each at a place of its own: they overlap nothing, but mislead TFLite."""
+    low, high = tf.split(boxes, 2, axis=-1)
+    place = -1e5 - 2.0 * tf.range(tf.shape(boxes)[1], dtype=tf.float32)
+    alone = tf.stack([place, place, place + 1, place + 1], axis=-1)
+    return tf.where(tf.reduce_min(high - low, axis=-1, keepdims=True) > 0, boxes, alone)
+
+
+def _greedy(boxes, scores, iou, above, limit):
+    """Indices [limit] and their count of the boxes [N, 4] that are kept."""
+    return tf.raw_ops.NonMaxSuppressionV4(
+        boxes=boxes, scores=scores, max_output_size=limit, score_threshold=above, pad_to_max_output_size=True,
+        iou_threshold=np.nextafter(np.float32(iou), np.float32(2)),  # TFLite drops what overlaps by just as much
+    )  # fmt: skip
 
 
 def soft_nms(boxes, scores, classes, limit, method="gaussian", sigma=0.5, iou=0.3, above=0.001):

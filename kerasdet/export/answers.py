@@ -1,0 +1,119 @@
+"""What exported models say: detections by the names of TensorFlow's Object Detection API, and facts about the model."""
+
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from kerasdet import boxes as box
+from kerasdet import images as image
+
+FACTS = ("classes", "resize", "multiple", "suppression", "needs_proposals", "needs_masks", "num_keypoints")
+
+
+def to_pixels(model, preprocess, pixels, proposals=None):
+    """Detects in pictures of one size.
+
+    Args:
+        model: a `Detector`.
+        preprocess: its own, or another function of the same kind.
+        pixels: [B, H, W, 3] uint8 or float32, RGB 0...255.
+        proposals: [B, R, 4] float32, pixels, for a detector that needs them.
+
+    Returns:
+        The dict of `named`.
+    """
+    with tf.control_dependencies([some(tf.shape(pixels)[:3], "images are empty; their shape is")]):
+        seen = preprocess(pixels)
+    size = tf.cast(tf.shape(pixels)[1:3], tf.float32)
+    return to_images(model, seen, tf.tile(size[None], [tf.shape(pixels)[0], 1]), proposals)
+
+
+def to_images(model, seen, sizes, proposals=None):
+    """Detects in preprocessed pictures.
+
+    Args:
+        model: a `Detector`.
+        seen: what its `preprocess` returned.
+        sizes: [B, 2] float32, heights and widths of the pictures before.
+        proposals: as in `to_pixels`.
+
+    Returns:
+        The dict of `named`.
+    """
+    images = {**seen, "ids": tf.zeros(tf.shape(sizes)[:1], tf.int64)}
+    if proposals is not None:
+        images["proposals"] = image.to_frames(proposals, images["frames"])
+    found = model.detections(model.network(images), images)
+    return named(image.detections_from_frames(found, images["frames"]), sizes)
+
+
+def named(found, sizes):
+    """Names detections as the Object Detection API does.
+
+    Args:
+        found: the detections dict, in pixels of the pictures.
+        sizes: [B, 2] float32, their heights and widths.
+
+    Returns:
+        Dict of `detection_boxes` [B, D, 4], y1 x1 y2 x2 in parts of the picture; `detection_scores` [B, D];
+        `detection_classes` [B, D] float32, 0...K-1, -1 where padded; `num_detections` [B] float32; of detectors that
+        have them `detection_masks` [B, D, S, S], 0...1 on grids over the boxes, `detection_keypoints` [B, D, P, 2], y x
+        in parts of the picture, and `detection_keypoint_scores` [B, D, P].
+    """
+    answers = {
+        "detection_boxes": box.to_yxyx(found["boxes"]) / tf.concat([sizes, sizes], axis=-1)[:, None],
+        "detection_scores": found["scores"],
+        "detection_classes": tf.cast(found["classes"], tf.float32),
+        "num_detections": tf.cast(found["counts"], tf.float32),
+    }
+    if "masks" in found:
+        answers["detection_masks"] = found["masks"]
+    if "keypoints" in found:
+        x, y, scores = tf.unstack(found["keypoints"], axis=-1)
+        answers["detection_keypoints"] = tf.stack([y, x], axis=-1) / sizes[:, None, None]
+        answers["detection_keypoint_scores"] = scores
+    return answers
+
+
+def in_pixels(said, height, width):
+    """Reads the answers about one picture.
+
+    Args:
+        said: dict of arrays of `named`, without B.
+        height, width: of the picture, pixels.
+
+    Returns:
+        Dict of `boxes` [D, 4] float32 in pixels, `scores` [D] float32 and `classes` [D] int32, without padding; also
+        `masks` [D, S, S] over the boxes and `keypoints` [D, P, 3] where there are.
+    """
+    count = int(said["num_detections"])
+    found = {
+        "boxes": np.float32(said["detection_boxes"][:count, [1, 0, 3, 2]] * [width, height, width, height]),
+        "scores": np.float32(said["detection_scores"][:count]),
+        "classes": np.int32(said["detection_classes"][:count]),
+    }
+    if "detection_masks" in said:
+        found["masks"] = said["detection_masks"][:count]
+    if "detection_keypoints" in said:
+        points = said["detection_keypoints"][:count, :, ::-1] * [width, height]
+        found["keypoints"] = np.float32(np.dstack([points, said["detection_keypoint_scores"][:count]]))
+    return found
+
+
+def some(shape, complaint):
+    """An assertion that no side of a shape is 0."""
+    return tf.debugging.Assert(tf.reduce_all(shape > 0), [complaint, shape])
+
+
+def facts(model, **changes):
+    """What a reader of the file needs to know, as a line of JSON.
+
+    Args:
+        model: a `Detector`.
+        changes: facts that differ from the model's, or more.
+
+    Returns:
+        str, an object of `detector`, of the model's attributes in `FACTS`, and of the changes.
+    """
+    return json.dumps({"detector": type(model).__name__, **{key: getattr(model, key) for key in FACTS}, **changes})

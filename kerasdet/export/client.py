@@ -1,0 +1,66 @@
+"""Asks a running TensorFlow Serving about one encoded picture at a time."""
+
+import base64
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import tensorflow as tf
+
+from kerasdet.export import answers
+
+
+def detect(address, data, height, width, above=0.3, timeout=60.0):
+    """Asks for the detections in a picture.
+
+    Args:
+        address: `http://HOST:8501/v1/models/NAME` asks by REST, `grpc://HOST:8500/NAME` by gRPC.
+        data: bytes of the image file.
+        height, width: of the picture, pixels, once upright.
+        above: least score, 0...1.
+        timeout: seconds to wait.
+
+    Returns:
+        Dict of `boxes` [D, 4] in pixels, `scores` [D], `classes` [D] and `names`, by falling score.
+
+    Raises:
+        ValueError: the server cannot be reached, or refuses; the line is what it says.
+    """
+    ask = _grpc if address.startswith("grpc://") else _rest
+    said = {name: np.asarray(value[0]) for name, value in ask(address, data, timeout).items()}
+    found = answers.in_pixels(said, height, width)
+    found["names"] = said["detection_class_names"][: len(found["scores"])].astype(str)
+    return {name: value[found["scores"] >= above] for name, value in found.items()}
+
+
+def _rest(address, data, timeout):
+    inputs = {"image_bytes": [{"b64": base64.b64encode(data).decode()}]}
+    body = json.dumps({"signature_name": "image_bytes", "inputs": inputs}).encode()
+    try:
+        with urllib.request.urlopen(f"{address}:predict", body, timeout) as answer:
+            return json.load(answer)["outputs"]
+    except urllib.error.HTTPError as error:
+        raise ValueError(f"{address}: {error.read().decode()}") from None
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise ValueError(f"{address}: {error}") from None
+
+
+def _grpc(address, data, timeout):
+    try:
+        import grpc
+        from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+    except ImportError:
+        raise ValueError("gRPC needs tensorflow-serving-api: pip install kerasdet[serving].") from None
+    place = urllib.parse.urlparse(address)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = place.path.strip("/"), "image_bytes"
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([data]))
+    with grpc.insecure_channel(place.netloc) as channel:
+        service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        try:
+            outputs = service.Predict(request, timeout).outputs
+        except grpc.RpcError as error:
+            raise ValueError(f"{address}: {error.details()}") from None
+    return {name: tf.make_ndarray(value) for name, value in outputs.items()}

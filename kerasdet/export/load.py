@@ -1,0 +1,186 @@
+"""Exported files as detectors: `detect` and the verbs of evaluation, for SavedModels and TFLite files alike."""
+
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from kerasdet import images as image
+from kerasdet.detectors.detector import Detector
+from kerasdet.export import answers, metadata, saved_model
+
+
+class Exported:
+    """A file that answers for one picture at a time, by the names of `answers.named`.
+
+    Args:
+        facts: of `answers.facts`, a dict.
+        ask: function from pixels [1, H, W, 3] uint8, and proposals [1, R, 4] where they are needed, to the dict of
+            arrays of `answers.named`.
+    """
+
+    # What a detector does without looking at its weights.
+    check = Detector.check
+    detect = Detector.detect
+    _check_proposals = Detector._check_proposals
+    _detect_one = Detector._detect_one
+
+    def __init__(self, facts, ask):
+        self.classes = tuple(facts["classes"])
+        self.suppression, self.needs_proposals = facts["suppression"], facts["needs_proposals"]
+        self.needs_masks, self.num_keypoints = facts["needs_masks"], facts["num_keypoints"]
+        self.ask = ask
+
+    def preprocess(self, pixels, size=None):
+        """The picture as it is, see `Detector`: the file itself resizes."""
+        return image.preprocess(pixels, ("keep",))
+
+    def network(self, images, training=False):
+        """Nothing: a file has no raw outputs."""
+        return {}
+
+    def loss_terms(self, outputs, objects, images, training=False):
+        """Nothing: a file has no loss."""
+        return {}
+
+    def detections(self, outputs, images):
+        """See `Detector`."""
+        keys = ["boxes", "scores", "classes", "counts"]
+        keys += ["masks"] * self.needs_masks + ["keypoints"] * bool(self.num_keypoints)
+        kinds = [tf.int32 if key in ("classes", "counts") else tf.float32 for key in keys]
+        given = [images[key] for key in ("pixels", "windows", "ids", "proposals") if key in images]
+        found = tf.numpy_function(lambda *arrays: [self._each(*arrays)[key] for key in keys], given, kinds)
+        return dict(zip(keys, found, strict=True))
+
+    def _each(self, pixels, windows, ids, proposals=None):
+        """The detections of a padded batch, picture by picture; none where it is only filled up."""
+        found = []
+        for i in np.flatnonzero(ids >= 0):
+            width, height = windows[i, 2:].astype(int)
+            given = proposals[i] if self.needs_proposals else None
+            found.append(self._found(pixels[i, :height, :width], given))
+        counts = [len(one["scores"]) for one in found] + [0] * (len(ids) - len(found))
+        batch = {"counts": np.int32(counts)}
+        for key, value in found[0].items():
+            batch[key] = np.zeros([len(ids), max(counts), *value.shape[1:]], value.dtype)
+            for i, one in enumerate(found):
+                batch[key][i, : counts[i]] = one[key]
+        return batch
+
+    def _found(self, pixels, proposals):
+        given = [np.uint8(np.round(pixels))[None]]
+        if proposals is not None:
+            given.append(np.float32(proposals).reshape(1, -1, 4))
+        said = {name: value[0] for name, value in self.ask(*given).items()}
+        return answers.in_pixels(said, *pixels.shape[:2])
+
+
+def is_exported(path):
+    """Whether this is the path of a SavedModel, of a folder of its versions, or of a TFLite file."""
+    path = pathlib.Path(path)
+    return path.suffix == ".tflite" or _latest(path) is not None
+
+
+def load(path, threads=None):
+    """Opens a file that `kerasdet.export` wrote.
+
+    Args:
+        path: a TFLite file, a SavedModel, or a folder of versions, of which the last is taken.
+        threads: of TFLite; None for its default.
+
+    Returns:
+        An `Exported`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file was not written by kerasdet, or gives no detections.
+    """
+    path = pathlib.Path(path)
+    if path.suffix == ".tflite":
+        return _tflite(path, threads)
+    folder = _latest(path)
+    if folder is None:
+        raise FileNotFoundError(f"{path}: no SavedModel there.")
+    facts = folder / "assets" / "model.json"
+    if not facts.is_file():
+        raise ValueError(f"{folder}: its assets have no model.json; only SavedModels that kerasdet wrote are opened.")
+    loaded = tf.saved_model.load(str(folder))  # keeps the variables that its signatures read
+    serve = loaded.signatures["serving_default"]
+
+    def ask(*given):
+        inputs = dict(zip(("images", "proposals"), map(tf.constant, given), strict=False))
+        return {name: value.numpy() for name, value in serve(**inputs).items()}
+
+    made = Exported(json.loads(facts.read_text()), ask)
+    made.loaded = loaded
+    return made
+
+
+def _latest(path):
+    """The SavedModel in a folder, or that of its last version; None without."""
+    for folder in (path, path / str(saved_model.next_version(path) - 1)):
+        if (folder / "saved_model.pb").is_file():
+            return folder
+    return None
+
+
+def _tflite(path, threads):
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    facts = metadata.read_file(path, metadata.FACTS)
+    if facts is None:
+        raise ValueError(f"{path}: it has no model.json inside; only TFLite files that kerasdet wrote are opened.")
+    facts = json.loads(facts)
+    interpreter = Lite(path, threads)
+    if "detection_boxes" not in interpreter.outputs:
+        raise ValueError(f"{path}: it gives {', '.join(interpreter.outputs)}, no detections; it was exported as raw.")
+    size = facts.get("size")
+
+    def ask(pixels, *proposals):
+        if size is None:
+            return interpreter(pixels, *proposals)
+        fitted, frames, _ = image.resize(tf.constant(pixels), facts["resize"])
+        moved = [image.to_frames(boxes, frames).numpy() for boxes in proposals]
+        said = interpreter(np.uint8(np.round(fitted)), *moved)
+        # From parts of the input to parts of the picture.
+        (x, y, left, top), (height, width) = frames.numpy()[0], pixels.shape[1:3]
+        scale, shift, side = np.float32([y, x]), np.float32([top, left]), np.float32([height, width])
+        for name, twice in (("detection_boxes", 2), ("detection_keypoints", 1)):
+            if name in said:
+                places = said[name] * np.tile(size, twice) - np.tile(shift, twice)
+                said[name] = places / np.tile(scale * side, twice)
+        return said
+
+    return Exported(facts, ask)
+
+
+class Lite:
+    """A TFLite file as a function from its inputs to a dict of arrays, by LiteRT's interpreter.
+
+    Args:
+        path: of the file.
+        threads: None for the interpreter's default.
+    """
+
+    def __init__(self, path, threads=None):
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise ValueError(f"{path}: TFLite files are run by ai-edge-litert; pip install kerasdet[tflite].") from None
+        self.interpreter = Interpreter(str(path), num_threads=threads)
+        self.inputs = [detail["index"] for detail in self.interpreter.get_input_details()]
+        self.outputs = {detail["name"]: detail["index"] for detail in self.interpreter.get_output_details()}
+        self.shapes = None
+
+    def __call__(self, *arrays):
+        shapes = [array.shape for array in arrays]
+        if self.shapes != shapes:
+            for index, shape in zip(self.inputs, shapes, strict=True):
+                self.interpreter.resize_tensor_input(index, shape, strict=True)
+            self.interpreter.allocate_tensors()
+            self.shapes = shapes
+        for index, array in zip(self.inputs, arrays, strict=True):
+            self.interpreter.set_tensor(index, array)
+        self.interpreter.invoke()
+        return {name: self.interpreter.get_tensor(index) for name, index in self.outputs.items()}

@@ -1,0 +1,187 @@
+"""TFLite files on builtin operators alone, suppression included, which phones run without an extra library.
+
+A file takes `images` [1, H, W, 3] uint8, RGB: of any size, which it resizes as the detector does, or of one size, which
+is then what the network sees; phones' delegates want the latter. It answers by the names of `answers.named`.
+"""
+
+import functools
+import pathlib
+
+import flatbuffers
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from kerasdet import images as image
+from kerasdet import ops
+from kerasdet.detectors import FastRCNN
+from kerasdet.evaluation.evaluator import Evaluator
+from kerasdet.export import answers, load, metadata, quantize
+
+KINDS = ("float32", "float16", "dynamic", "int8")
+SIGNATURE = "serving_default"
+INPUTS = ("images", "proposals")
+
+
+def write(model, file, kind="float32", size=None, raw=False, examples=()):
+    """Writes a TFLite file.
+
+    Args:
+        model: a `Detector`.
+        file: to write.
+        kind: "float32"; "float16" halves the weights; "dynamic" has weights of 8 bits; "int8" computes in 8 bits, but
+            decodes and suppresses in float32.
+        size: (height, width) of the input, pixels; None for any.
+        raw: the outputs of `network` instead of detections, for an application that decodes by itself.
+        examples: for "int8", typical pictures, from which the ranges of activations are taken: arrays [H, W, 3] uint8,
+            or pairs of such an array and proposals [R, 4] where the detector needs them.
+
+    Returns:
+        `pathlib.Path` of the file.
+
+    Raises:
+        ValueError: the kind is unknown, or "int8" has no examples or a detector of two stages.
+    """
+    examples = list(examples)
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
+    if kind == "int8" and not examples:
+        raise ValueError("kind='int8' takes the ranges of activations from examples: give typical pictures.")
+    if kind == "int8" and isinstance(model, FastRCNN):
+        name = type(model).__name__
+        raise ValueError(f"int8 loses the regions of {name}, as measured; take kind='dynamic' or 'float16'.")
+    graph, outputs = traced(model, size, raw)
+    if kind == "int8":
+        content = quantize.int8(converter(graph), model, fitted(model, examples, size))
+    else:
+        content = converter(graph, kind).convert()
+    path = pathlib.Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_labeled(content, model, outputs, size))
+    return path
+
+
+def check(model, file, dataset, allowed, size=None, examples=(), **rules):
+    """Refuses a file that finds less than its detector.
+
+    Args:
+        model: the `Detector`.
+        file: what `write` wrote; a refused one is removed.
+        dataset: a `kerasdet.data.dataset.Dataset` to score both on.
+        allowed: greatest loss of AP, in points (hundredths).
+        size, examples: as in `write`; to find the layers to blame.
+        rules: of the `Evaluator`.
+
+    Returns:
+        (AP, AP50) of the detector and (AP, AP50) of the file.
+
+    Raises:
+        ValueError: the file loses more; the message names the layers that quantization harms most.
+    """
+    numbers = [Evaluator(one, dataset, **rules)() for one in (model, load.load(file))]
+    scores = [(one["AP"], one["AP50"]) for one in numbers]
+    lost = 100 * (scores[0][0] - scores[1][0])
+    if lost > allowed:
+        pathlib.Path(file).unlink()
+        message = f"{file} is refused: AP {scores[0][0]:.3f} became {scores[1][0]:.3f}, {lost:.1f} points less"
+        raise ValueError(f"{message}, {allowed:g} are allowed. {_blame(model, size, list(examples))}")
+    return scores
+
+
+def _blame(model, size, examples):
+    if not examples:
+        return "It is not quantized by examples, so no layer is to blame more than another."
+    graph, _ = traced(model, size)
+    layers = quantize.blame(converter(graph), model, fitted(model, examples[:20], size))
+    return "Errors in steps of 8 bits: " + ", ".join(f"{name} {error:.1f}" for name, error in layers)
+
+
+def rule(model, size):
+    """The resize rule that brings a picture to the input of a file of one size."""
+    return model.resize if tuple(model.resize[1:]) == tuple(size) else ("stretch", *size)
+
+
+def fitted(model, examples, size):
+    """Examples as a file takes them.
+
+    Args:
+        model: a `Detector`.
+        examples: as in `write`.
+        size: (height, width) of the file's input; None for any.
+
+    Yields:
+        Lists of pixels [1, H, W, 3] uint8 and, of a pair, proposals [1, R, 4] float32.
+    """
+    for example in examples:
+        pixels, *proposals = example if isinstance(example, tuple) else (example,)
+        if size is not None:
+            resized, frames, _ = image.resize(tf.constant(pixels), rule(model, size))
+            pixels = np.uint8(np.round(resized))
+            proposals = [image.to_frames(boxes, frames) for boxes in proposals]
+        yield [pixels[None], *(np.float32(boxes)[None] for boxes in proposals)]
+
+
+def traced(model, size=None, raw=False):
+    """The graph that a file holds, its weights as constants.
+
+    Args:
+        model, size, raw: as in `write`.
+
+    Returns:
+        A concrete function of the pixels, and the names of its outputs in order.
+    """
+
+    def detect(images, *proposals):
+        preprocess = model.preprocess
+        if size is not None:
+            preprocess = functools.partial(image.preprocess, rule=("keep",), multiple=model.multiple)
+        if not raw:
+            return answers.to_pixels(model, preprocess, images, *proposals)
+        seen = {**preprocess(images), "ids": tf.zeros([1], tf.int64)}
+        return model.network({**seen, **dict(zip(INPUTS[1:], proposals, strict=False))})
+
+    specs = [tf.TensorSpec([1, *(size or (None, None)), 3], tf.uint8, "images")]
+    if model.needs_proposals:
+        specs.append(tf.TensorSpec([1, None, 4], tf.float32, "proposals"))
+    with ops.portable(lite=True):
+        function = tf.function(detect, input_signature=specs, autograph=False).get_concrete_function()
+    # A model handed over with its variables would turn to NaN in silence.
+    return convert_variables_to_constants_v2(function), sorted(function.structured_outputs)
+
+
+def converter(graph, kind="float32"):
+    """A `tf.lite.TFLiteConverter` that refuses operators which are no builtins.
+
+    Args:
+        graph: from `traced`.
+        kind: one of `KINDS`; for "int8" without its examples.
+    """
+    made = tf.lite.TFLiteConverter.from_concrete_functions([graph])
+    made.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if kind != "float32":
+        made.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        made.target_spec.supported_types = [tf.float16]
+    return made
+
+
+def _labeled(content, model, outputs, size):
+    """The file with names, a signature, metadata and labels."""
+    schema = metadata.schema()
+    parsed = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = parsed.subgraphs[0]
+    named = [
+        list(zip(("images", "proposals"), graph.inputs, strict=False)),
+        list(zip(outputs, graph.outputs, strict=True)),
+    ]
+    for name, index in sum(named, []):
+        graph.tensors[index].name = name
+    inputs, results = ([schema.TensorMapT(*pair) for pair in pairs] for pairs in named)
+    parsed.signatureDefs = [schema.SignatureDefT(inputs, results, SIGNATURE)]
+    parsed.buffers.append(schema.BufferT(np.frombuffer(metadata.detections(model.classes, size), np.uint8)))
+    parsed.metadata = [*(parsed.metadata or []), schema.MetadataT("TFLITE_METADATA", len(parsed.buffers) - 1)]
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(parsed.Pack(builder), b"TFL3")
+    changes = {} if size is None else {"size": size, "resize": rule(model, size)}
+    files = {metadata.LABELS: "\n".join(model.classes) + "\n", metadata.FACTS: answers.facts(model, **changes)}
+    return metadata.with_files(bytes(builder.Output()), files)

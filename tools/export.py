@@ -1,0 +1,71 @@
+"""Exports a detector as a file that runs without kerasdet, and says what it holds and how far it lies from Keras.
+
+    python -m tools.export runs/mine --to=saved_model
+    python -m tools.export runs/mine --to=tflite --size=320,320
+    python -m tools.export runs/mine --to=tflite --kind=int8 --max_ap_drop=1.5
+
+Examples for int8 come from the training data of the run's own config or of --config; pictures for the comparison, and
+the AP of --max_ap_drop, from its validation data. A SavedModel gets the next version number in its folder.
+"""
+
+import os
+
+from absl import flags
+from ml_collections import config_flags
+
+from kerasdet import runs
+from kerasdet.detectors.detector import Detector
+from kerasdet.export import load, report, saved_model, tflite
+
+MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also stand first without its flag.")
+TO = flags.DEFINE_enum("to", "saved_model", ("saved_model", "tflite"), "What to write.")
+flags.DEFINE_alias("format", "to")
+KIND = flags.DEFINE_enum("kind", "float32", tflite.KINDS, "Numbers of a TFLite file.")
+SIZE = flags.DEFINE_list("size", None, "Height and width of a TFLite file's input, as 320,320; by default any.")
+RAW = flags.DEFINE_bool("raw", False, "A TFLite file with the network's outputs, without decoding and suppression.")
+OUT = flags.DEFINE_string("out", None, "File, or folder of versions; by default in the run folder.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
+EXAMPLES = flags.DEFINE_integer("examples", 200, "Training pictures that int8 takes its ranges from.")
+PICTURES = flags.DEFINE_integer("pictures", 8, "Validation pictures to compare with Keras; 0 for none.")
+MAX_AP_DROP = flags.DEFINE_float(
+    "max_ap_drop", None, "Greatest loss of AP in points; a file that loses more is refused."
+)
+
+
+def main(arguments):
+    path = runs.argument(arguments, MODEL, "run folder, .keras file or preset")
+    model = runs.load(path)
+    if not isinstance(model, Detector):
+        raise ValueError(f"{path}: this is an exported file already; give the model that it was exported from.")
+    home = runs.home(path)
+    if TO.value == "saved_model":
+        out = OUT.value or os.path.join(home, "saved_model")
+        written, examples, size = saved_model.write(model, out, saved_model.next_version(out)), [], None
+    else:
+        out = OUT.value or os.path.join(home, f"{'raw-' if RAW.value else ''}{KIND.value}.tflite")
+        size = SIZE.value and tuple(int(side) for side in SIZE.value)
+        examples = _examples(model, home, "train", EXAMPLES.value) if KIND.value == "int8" else []
+        written = tflite.write(model, out, KIND.value, size, RAW.value, examples)
+    seen = [] if RAW.value else _examples(model, home, "validation", PICTURES.value)
+    print(report.text(written, report.differences(model, load.load(written), seen) if seen else None))
+    if MAX_AP_DROP.value is not None:
+        rules = (CONFIG.value or runs.read_config(home)).get("evaluate", {})
+        kept = tflite.check(model, written, _dataset(home, "validation"), MAX_AP_DROP.value, size, examples, **rules)
+        print("AP {:.3f} AP50 {:.3f} of Keras, AP {:.3f} AP50 {:.3f} of the file".format(*kept[0], *kept[1]))
+
+
+def _dataset(home, part):
+    return runs.dataset(CONFIG.value or runs.read_config(home), home, part)
+
+
+def _examples(model, home, part, count):
+    """Pictures spread evenly over a data set, with proposals where they are needed; none where no config names one."""
+    if not count or CONFIG.value is None and not os.path.isfile(os.path.join(home, "config.json")):
+        return []
+    records = _dataset(home, part).records
+    some = records[:: max(len(records) // count, 1)][:count]
+    return [(one.pixels(), one.proposals) if model.needs_proposals else one.pixels() for one in some]
+
+
+if __name__ == "__main__":
+    runs.script(main)

@@ -1,0 +1,37 @@
+"""Sends pictures to a running TensorFlow Serving and draws what comes back.
+
+    python -m tools.serve_client http://localhost:8501/v1/models/blood photos/*.jpg
+    python -m tools.serve_client grpc://localhost:8500/blood photos/*.jpg --out=seen
+
+The first form asks by REST, the second by gRPC, which needs `pip install kerasdet[serving]`. Pictures are sent as they
+lie on the disk and decoded by the server.
+"""
+
+import os
+import pathlib
+
+from absl import flags
+
+from kerasdet import draw, images, runs
+from kerasdet.export import client
+
+OUT = flags.DEFINE_string("out", "served", "Folder for the pictures.")
+ABOVE = flags.DEFINE_float("above", 0.3, "Least score of what is drawn, 0...1.")
+TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds to wait for an answer.")
+
+
+def main(arguments):
+    if len(arguments) < 3:
+        raise ValueError("give the model's address and one picture or more.")
+    _, address, *paths = arguments
+    os.makedirs(OUT.value, exist_ok=True)
+    for path in map(pathlib.Path, paths):
+        pixels = images.load(path)
+        found = client.detect(address, path.read_bytes(), *pixels.shape[:2], ABOVE.value, TIMEOUT.value)
+        draw.found(pixels, found).save(os.path.join(OUT.value, f"{path.stem}.png"))
+        said = [f"{name} {score:.2f}" for name, score in zip(found["names"], found["scores"], strict=True)]
+        print(f"{path}: {', '.join(said) or 'nothing'}")
+
+
+if __name__ == "__main__":
+    runs.script(main)
