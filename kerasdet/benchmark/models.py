@@ -60,7 +60,7 @@ def admit(model, images, count):
     if count is None or "logits" not in outputs:
         return
     softmax = getattr(model, "scores", "sigmoid") == "softmax"
-    scores = tf.nn.softmax(outputs["logits"])[..., 1:] if softmax else tf.sigmoid(outputs["logits"])
+    scores = (tf.nn.softmax if softmax else tf.sigmoid)(outputs["logits"])[..., -model.num_classes :]
     model.above = float(tf.math.top_k(tf.reshape(scores, [-1]), count).values[-1])
 
 
