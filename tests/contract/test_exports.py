@@ -29,7 +29,7 @@ def picture(height, width):
 @pytest.fixture(scope="module", params=sorted(DETECTORS))
 def model(request):
     """Trained for some steps, so that scores differ by more than rounding."""
-    keras.utils.set_random_seed(2)
+    keras.utils.set_random_seed(5)
     made = DETECTORS[request.param](**DETECTORS[request.param].tiny())
     images, objects = scenes.batch([(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)], proposals=made.needs_proposals)
     boxes = [term for term in made.terms if term not in ("mask", "keypoint")]

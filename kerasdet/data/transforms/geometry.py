@@ -9,6 +9,8 @@ from kerasdet import images as image
 VISIBLE = 0.3
 
 OBJECTS = ("boxes", "classes", "crowds", "masks", "mask_frames", "keypoints")
+# What holds boxes; of the proposals none is ever dropped, those outside the picture have no area.
+BOXES = {"boxes", "mask_frames", "proposals"}
 
 
 def flip(sample, seed, probability=0.5):
@@ -17,7 +19,7 @@ def flip(sample, seed, probability=0.5):
 
 
 def flip_vertical(sample, seed, probability=0.5):
-    """Mirrors top and bottom; in this mirror, too, a left ear is a right one."""
+    """Mirrors top and bottom; this, too, makes a left ear a right one."""
     return tf.cond(chance(seed, probability), lambda: _reflected(sample, 0), lambda: sample)
 
 
@@ -62,6 +64,8 @@ def crop(sample, start, size, fill=114.0, visible=VISIBLE):
     clipped = box.clip(sample["boxes"], tf.stack([0.0, 0.0, width, height]))
     share = tf.math.divide_no_nan(box.area(clipped), box.area(sample["boxes"]))
     sample["boxes"] = clipped
+    if "proposals" in sample:
+        sample["proposals"] = box.clip(sample["proposals"], tf.stack([0.0, 0.0, width, height]))
     sample["crowds"] |= (share < visible) & (share > 0)
     if "keypoints" in sample:
         points, seen = tf.split(sample["keypoints"], [2, 1], axis=-1)
@@ -95,7 +99,7 @@ def resized(sample, size):
 
 
 def moved(sample, frame):
-    """Maps boxes, mask frames and keypoints.
+    """Maps boxes, mask frames, proposals and keypoints.
 
     Args:
         sample: the sample dict.
@@ -105,7 +109,7 @@ def moved(sample, frame):
         The changed sample, its pixels as they were.
     """
     sample = {**sample}
-    for key in {"boxes", "mask_frames"} & sample.keys():
+    for key in BOXES & sample.keys():
         sample[key] = image.to_frames(sample[key], frame)
     if "keypoints" in sample:
         points, seen = tf.split(sample["keypoints"], [2, 1], axis=-1)
@@ -124,7 +128,7 @@ def chance(seed, probability):
 
 
 def _reflected(sample, axis):
-    """Mirrors, and names the keypoints as in the mirror; two mirrors make a turn, which needs no new names."""
+    """Mirrors, and renames the keypoints that have a mirror image."""
     sample = _mirrored(sample, axis)
     if "keypoints" in sample:
         sample["keypoints"] = tf.gather(sample["keypoints"], sample["keypoint_pairs"], axis=1)
@@ -141,10 +145,10 @@ def _mirrored(sample, axis):
         parts[x], parts[x + 2] = side - parts[x + 2], side - parts[x]
         return tf.stack(parts, axis=-1)
 
-    sample = {**sample, "pixels": tf.reverse(sample["pixels"], [axis]), "boxes": mirrored(sample["boxes"])}
+    sample = {**sample, "pixels": tf.reverse(sample["pixels"], [axis])}
+    sample.update({key: mirrored(sample[key]) for key in BOXES & sample.keys()})
     if "masks" in sample:
         sample["masks"] = tf.reverse(sample["masks"], [axis + 1])
-        sample["mask_frames"] = mirrored(sample["mask_frames"])
     if "keypoints" in sample:
         parts = tf.unstack(sample["keypoints"], num=3, axis=-1)
         parts[x] = tf.where(parts[2] > 0, side - parts[x], parts[x])
@@ -155,10 +159,9 @@ def _mirrored(sample, axis):
 def _transposed(sample):
     """Swaps rows and columns."""
     sample = {**sample, "pixels": tf.transpose(sample["pixels"], [1, 0, 2])}
-    sample["boxes"] = tf.gather(sample["boxes"], [1, 0, 3, 2], axis=-1)
+    sample.update({key: tf.gather(sample[key], [1, 0, 3, 2], axis=-1) for key in BOXES & sample.keys()})
     if "masks" in sample:
         sample["masks"] = tf.transpose(sample["masks"], [0, 2, 1])
-        sample["mask_frames"] = tf.gather(sample["mask_frames"], [1, 0, 3, 2], axis=-1)
     if "keypoints" in sample:
         sample["keypoints"] = tf.gather(sample["keypoints"], [1, 0, 2], axis=-1)
     return sample
