@@ -41,7 +41,7 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: the kind is unknown, or "int8" has no examples or a detector of two stages.
+        ValueError: the kind is unknown, or "int8" has no examples, a detector of two stages or a loop.
     """
     examples = list(examples)
     if kind not in KINDS:
@@ -52,6 +52,12 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         name = type(model).__name__
         raise ValueError(f"int8 loses the regions of {name}, as measured; take kind='dynamic' or 'float16'.")
     graph, outputs = traced(model, size, raw, proposals)
+    loops = [one.name for one in graph.graph.get_operations() if one.type == "LoopCond"]
+    if kind == "int8" and loops:
+        # The calibrator of TensorFlow 2.21 crashes in them.
+        raise ValueError(
+            f"kind='int8' is not possible: {type(model).__name__} has a loop ({loops[0]}); take 'dynamic'."
+        )
     if kind == "int8":
         content = quantize.int8(converter(graph), model, fitted(model, examples, size, proposals))
     else:
