@@ -1,5 +1,6 @@
 """Every shipped config: its arguments are those of its detector and of `fit`, its transforms and resize rule exist."""
 
+import configparser
 import importlib
 import inspect
 import pathlib
@@ -50,3 +51,17 @@ def test_a_config_says_what_can_be_said(name, form):
 
 def test_all_are_found():
     assert {"retinanet/own_data", "ssdlite/own_data", "ssd_mobilenet/own_data", "ssd/vgg16_voc"} <= set(CONFIGS)
+
+
+def test_all_are_in_the_wheel():
+    """Folders of configs and parts of the package are listed one by one."""
+    root = ROOT.resolve().parent
+    if not (root / "setup.cfg").is_file():
+        pytest.skip("the package was installed")
+    settings = configparser.ConfigParser()
+    settings.read(root / "setup.cfg")
+    listed = set(settings["options"]["packages"].split())
+    for home in ("configs", "kerasdet"):
+        for file in (root / home).rglob("__init__.py"):
+            name = ".".join(file.parent.relative_to(root).parts)
+            assert (f"kerasdet.{name}" if home == "configs" else name) in listed
