@@ -104,21 +104,18 @@ class DefaultBoxes:
         height, width = (tf.cast(side, tf.float32) for side in size)
         maps = []
         for i, ((rows, columns), shape) in enumerate(zip(self.grids(size), self.shapes, strict=True)):
-            step_y, step_x = height / tf.cast(rows, tf.float32), width / tf.cast(columns, tf.float32)
-            if self.steps is not None:
-                step_y = step_x = self.steps[i]
-            x = self._rounded((tf.range(columns, dtype=tf.float32) + 0.5) * step_x, width)
-            y = self._rounded((tf.range(rows, dtype=tf.float32) + 0.5) * step_y, height)
-            x, y = tf.meshgrid(x, y)
-            half = tf.constant(shape) * tf.stack([width, height]) / 2
-            centers = tf.stack([x, y, x, y], axis=-1)
-            maps.append(tf.reshape(centers[:, :, None] + tf.concat([-half, half], axis=-1), [-1, 4]))
-        return tf.concat(maps, axis=0)
+            cells = (rows, columns) if self.steps is None else (height / self.steps[i], width / self.steps[i])
+            x, y = tf.meshgrid(self._centers(columns, cells[1]), self._centers(rows, cells[0]))
+            half = tf.constant(shape) / 2
+            parts = tf.stack([x, y, x, y], axis=-1)[:, :, None] + tf.concat([-half, half], axis=-1)
+            maps.append(tf.reshape(parts, [-1, 4]))
+        # Scaled last, as torchvision does: which of two equal overlaps is the greater hangs on the last bit.
+        return tf.concat(maps, axis=0) * tf.stack([width, height, width, height])
 
-    def _rounded(self, centers, side):
-        if self.grid is None:
-            return centers
-        return tf.round(centers / side / self.grid) * self.grid * side
+    def _centers(self, count, cells):
+        """Of the first `count` cells in parts of a side that holds `cells` of them."""
+        centers = (tf.range(count, dtype=tf.float32) + 0.5) / tf.cast(cells, tf.float32)
+        return centers if self.grid is None else tf.round(centers / self.grid) * self.grid
 
 
 def default_shapes(scales, ratios, clip=False):

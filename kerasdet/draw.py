@@ -1,14 +1,19 @@
-"""Draws boxes, labels and keypoints on pictures, and sets pictures side by side."""
+"""Draws boxes, labels, masks and keypoints on pictures, and sets pictures side by side."""
 
 import colorsys
 import os
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from kerasdet import images
+from kerasdet.data import segments
 
 _PAPER, _INK = (255, 255, 255), (34, 40, 49)
+# How much of a mask's color covers what is under it.
+_COVER = 0.4
+# Share of the picture that labels may cover; where there are so many that they would cover more, there are none.
+_LABELED = 0.25
 
 
 def color(index):
@@ -25,8 +30,10 @@ def color(index):
     return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
 
 
-def boxes(image, boxes, classes, names, scores=None, keypoints=None):
+def boxes(image, boxes, classes, names, scores=None, keypoints=None, masks=None, skeleton=()):
     """Draws objects or detections: boxes in the color of their class, with labels that cover as little as they can.
+
+    A picture full of objects gets no labels, which would hide them.
 
     Args:
         image: a PIL image or an [H, W, 3] array, RGB 0...255; it stays as it is.
@@ -35,42 +42,69 @@ def boxes(image, boxes, classes, names, scores=None, keypoints=None):
         names: [K] class names.
         scores: None, or [N] floats in 0...1.
         keypoints: None, or [N, P, 3] floats: x, y, and a visibility or score above 0 where the point is to be drawn.
+        masks: None, or N arrays [H, W] of 0/1; they tint what they cover, with a line along their edge.
+        skeleton: pairs of numbers 0...P-1: keypoints that a line joins, where both are drawn.
 
     Returns:
         A PIL image of the same size.
     """
     canvas = picture(image)
-    pen = ImageDraw.Draw(canvas)
     boxes = np.reshape(np.asarray(boxes, np.float64), (-1, 4))
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     order = [index for index in np.argsort(-areas, kind="stable") if classes[index] >= 0]
     width = line_width(canvas)
+    if masks is not None:
+        canvas = _tinted(canvas, [(masks[index], color(classes[index])) for index in order], width)
+    pen = ImageDraw.Draw(canvas)
     for index in order:
         _frame(pen, boxes[index], color(classes[index]), width)
     if keypoints is not None:
         for index in order:
-            _points(pen, keypoints[index], color(classes[index]), 1.5 * width)
+            _points(pen, keypoints[index], skeleton, color(classes[index]), width)
     font = ImageFont.load_default(max(10, 6 * width))
+    texts = {i: names[classes[i]] if scores is None else f"{names[classes[i]]} {scores[i]:.2f}" for i in order}
+    if sum(np.prod(_chip(text, font, width)) for text in texts.values()) > _LABELED * canvas.width * canvas.height:
+        return canvas
     shown = [boxes[index] for index in order]
     for index in reversed(order):
-        text = names[classes[index]] if scores is None else f"{names[classes[index]]} {scores[index]:.2f}"
-        shown.append(_label(pen, boxes[index], text, color(classes[index]), font, width, np.array(shown)))
+        shown.append(_label(pen, boxes[index], texts[index], color(classes[index]), font, width, np.array(shown)))
     return canvas
 
 
-def found(image, found):
+def found(image, found, skeleton=()):
     """Draws what `Detector.detect` found in one picture.
 
     Args:
         image: a path, a PIL image or an [H, W, 3] array, RGB 0...255.
-        found: dict of `boxes`, `scores`, `classes` and `names`.
+        found: dict of `boxes`, `scores`, `classes` and `names`, with or without `masks` and `keypoints`.
+        skeleton: as in `boxes`.
 
     Returns:
         A PIL image of the same size.
     """
     pixels = images.load(image) if isinstance(image, (str, os.PathLike)) else image
     names = dict(zip(found["classes"], found["names"], strict=True))
-    return boxes(pixels, found["boxes"], found["classes"], names, found["scores"])
+    more = {key: found[key] for key in ("masks", "keypoints") if key in found}
+    return boxes(pixels, found["boxes"], found["classes"], names, found["scores"], skeleton=skeleton, **more)
+
+
+def truth(record, dataset):
+    """Draws the objects of a record, with their masks and keypoints.
+
+    Args:
+        record: a `data.Record`.
+        dataset: its `data.Dataset`.
+
+    Returns:
+        A PIL image.
+    """
+    masks = None
+    if record.segments is not None:
+        masks = [segments.decode(segment, record.height, record.width) for segment in record.segments]
+    return boxes(
+        record.pixels(), record.boxes, record.classes, dataset.classes, keypoints=record.keypoints, masks=masks,
+        skeleton=dataset.skeleton,
+    )  # fmt: skip
 
 
 def outline(image, boxes, color, width=None):
@@ -161,16 +195,36 @@ def _frame(pen, box, color, width):
         pen.rectangle(outer, outline=color, width=width)
 
 
-def _points(pen, keypoints, color, radius):
-    for x, y, seen in np.asarray(keypoints, np.float64):
+def _tinted(canvas, masks, width):
+    """The picture under the colors of masks, pairs of [H, W] of 0/1 and a color; their edges in the full color."""
+    pixels = np.array(canvas)
+    for mask, color in masks:
+        rows, columns = (np.flatnonzero(np.any(mask, axis)) for axis in (1, 0))
+        if not len(rows):
+            continue
+        window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        inside = np.asarray(mask[window], bool)
+        middle = Image.fromarray(np.pad(inside, width)).convert("L").filter(ImageFilter.MinFilter(2 * width + 1))
+        middle = np.asarray(middle, bool)[width:-width, width:-width]
+        tint = (1 - _COVER) * pixels[window][middle] + _COVER * np.array(color)
+        pixels[window][inside] = color
+        pixels[window][middle] = np.rint(tint)
+    return Image.fromarray(pixels)
+
+
+def _points(pen, keypoints, skeleton, color, width):
+    keypoints = np.asarray(keypoints, np.float64)
+    for start, end in skeleton:
+        if keypoints[start, 2] > 0 and keypoints[end, 2] > 0:
+            pen.line([*keypoints[start, :2], *keypoints[end, :2]], fill=color, width=width)
+    for x, y, seen in keypoints:
         if seen > 0:
-            pen.circle((x, y), radius, fill=color, outline=_PAPER, width=max(1, round(radius / 3)))
+            pen.circle((x, y), 1.5 * width, fill=color, outline=_PAPER, width=max(1, round(width / 2)))
 
 
 def _label(pen, box, text, color, font, width, shown):
     """Writes a label on a chip, where it covers least of the boxes and chips that are shown; returns the chip's box."""
-    left, top, right, bottom = font.getbbox(text)
-    wide, high = right - left + 4 * width, font.size + 2 * width
+    left, wide, high = font.getbbox(text)[0], *_chip(text, font, width)
     x1, y1, x2, y2 = box
     places = [
         (x1 - width, y1 - width - high),
@@ -187,6 +241,12 @@ def _label(pen, box, text, color, font, width, shown):
     middle = (chip[0] + 2 * width - left, (chip[1] + chip[3]) / 2)
     pen.text(middle, text, fill=_readable(color), font=font, anchor="lm")
     return chip
+
+
+def _chip(text, font, width):
+    """Width and height of a label's chip."""
+    left, _, right, _ = font.getbbox(text)
+    return right - left + 4 * width, font.size + 2 * width
 
 
 def _covered(chip, boxes):

@@ -13,7 +13,7 @@ from kerasdet import ops
 from kerasdet.benchmark import measure, models, operators
 from kerasdet.benchmark.measure import Case
 from kerasdet.decoding import candidates
-from kerasdet.detectors import RetinaNet
+from kerasdet.detectors import SSD, RetinaNet
 from kerasdet.weights import torchvision
 
 SPEED = {"matmul_gflops": 100.0, "best_matmul_gflops": 200.0}
@@ -149,6 +149,19 @@ def test_randomized_weights(model):
     assert float(tf.reduce_mean(tf.cast(tf.sigmoid(logits) > model.above, tf.float32))) > 0.9
 
 
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
+def test_so_many_scores_pass(scores):
+    model = SSD(**{**SSD.tiny(), "scores": scores})
+    models.randomize(model)
+    images, _ = models.batch(model, 1, 64)
+    models.admit(model, images, None)
+    assert model.above == 0.01
+    models.admit(model, images, 7)
+    logits = model.network(images)["logits"]
+    found = (tf.nn.softmax(logits) if scores == "softmax" else tf.sigmoid(logits))[..., 1:]
+    assert np.sum(found >= model.above) == 7
+
+
 def test_traced_keeps_values_and_nests():
     def function(x, number, options):
         return {"y": x * number + options["b"][0]}
@@ -190,7 +203,7 @@ def test_a_tiny_model_end_to_end():
         made.append((dtype, norm, size))
         return tiny(size, dtype, norm)
 
-    reports = models.models(make, ["mixed_bfloat16"], 64, 96, 2, rounds=2, beside=False)
+    reports = models.models(make, ["mixed_bfloat16"], ["frozen", "batch"], 64, 96, 2, rounds=2)
     reports = json.loads(json.dumps(reports))
     assert made == [("mixed_bfloat16", *rest) for rest in (("frozen", 64), ("frozen", 96), ("batch", 96))]
     whole = {line["name"]: line for line in reports["whole"]["cases"]}

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from kerasdet import draw
+from kerasdet.data import Dataset, segments, shapes
 
 NAMES = ["egg", "crack", "fiber"]
 
@@ -79,6 +80,62 @@ def test_keypoints_that_are_seen():
     drawn = pixels(draw.boxes(gray(), [[100, 60, 200, 180]], [1], NAMES, keypoints=points))
     assert tuple(drawn[100, 150]) == draw.color(1)
     assert (drawn[150, 170] == 128).all()
+
+
+def test_masks_tint_what_they_cover_within_a_line_of_full_color():
+    mask = np.zeros((240, 320), bool)
+    mask[80:160, 110:190] = True
+    drawn = pixels(draw.boxes(gray(), [[100, 60, 200, 180]], [1], NAMES, masks=[mask]))
+    width = draw.line_width(Image.fromarray(gray()))
+    tint = np.rint(0.6 * 128 + 0.4 * np.array(draw.color(1)))
+    edge = mask.copy()
+    edge[80 + width : 160 - width, 110 + width : 190 - width] = False
+    assert (drawn[edge] == draw.color(1)).all() and (drawn[mask & ~edge] == tint).all()
+    assert (drawn[60:180, 100:200][~mask[60:180, 100:200]] == 128).all()
+
+
+def test_masks_at_the_border_empty_or_of_padding():
+    corner, nothing = np.zeros((240, 320), np.uint8), np.zeros((240, 320), np.uint8)
+    corner[200:, 300:] = 1
+    boxes = [[300, 200, 320, 240], [10, 10, 40, 40], [0, 0, 0, 0]]
+    drawn = draw.boxes(gray(), boxes, [1, 0, -1], NAMES, masks=[corner, nothing, corner])
+    bare = draw.boxes(gray(), boxes, [1, 0, -1], NAMES)
+    assert tuple(pixels(drawn)[200, 310]) == draw.color(1)
+    assert (pixels(drawn)[:190] == pixels(bare)[:190]).all()
+    assert tuple(pixels(drawn)[220, 310]) == tuple(np.rint(0.6 * 128 + 0.4 * np.array(draw.color(1))))
+
+
+def test_skeleton_joins_points_that_are_seen():
+    points = [[[110, 100, 2], [180, 100, 1], [110, 160, 0]]]
+    joined = pixels(draw.boxes(gray(), [[100, 60, 200, 180]], [1], NAMES, keypoints=points, skeleton=[(0, 1), (0, 2)]))
+    assert tuple(joined[100, 145]) == draw.color(1)
+    assert (joined[130, 110] == 128).all()
+
+
+def test_labels_that_would_hide_a_full_picture_are_left_out():
+    corners = [(x, y) for x in range(5, 310, 20) for y in range(5, 230, 20)]
+    boxes = [[x, y, x + 10, y + 10] for x, y in corners]
+    crowded = draw.boxes(gray(), boxes, [0] * len(boxes), NAMES)
+    assert (pixels(crowded) == pixels(draw.outline(gray(), boxes, draw.color(0)))).all()
+    few = draw.boxes(gray(), boxes[:4], [0] * 4, NAMES)
+    assert len(changed(few)) > len(changed(draw.outline(gray(), boxes[:4], draw.color(0))))
+
+
+def test_truth_and_found_draw_masks_and_points():
+    record = shapes.picture("val", 3)
+    dataset = Dataset("one", shapes.CLASSES, [record], keypoints=shapes.KEYPOINTS, skeleton=((0, 1),))
+    masks = [segments.decode(segment, 256, 256) for segment in record.segments]
+    seen = draw.truth(record, dataset)
+    more = {"keypoints": record.keypoints, "masks": masks, "skeleton": ((0, 1),)}
+    assert seen == draw.boxes(record.image, record.boxes, record.classes, shapes.CLASSES, **more)
+    found = {
+        "boxes": record.boxes, "classes": record.classes, "names": [shapes.CLASSES[k] for k in record.classes],
+        "scores": np.ones(len(record.boxes)), "masks": masks, "keypoints": record.keypoints,
+    }  # fmt: skip
+    scored = draw.boxes(record.image, record.boxes, record.classes, shapes.CLASSES, found["scores"], **more)
+    assert draw.found(record.image, found, ((0, 1),)) == scored
+    without = draw.found(record.image, {k: found[k] for k in ("boxes", "classes", "names", "scores")})
+    assert without == draw.boxes(record.image, record.boxes, record.classes, shapes.CLASSES, found["scores"])
 
 
 def test_the_input_stays_as_it_is():

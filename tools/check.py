@@ -46,8 +46,7 @@ def _draw(dataset, folder):
     os.makedirs(folder, exist_ok=True)
     for index in np.unique(np.linspace(0, len(dataset) - 1, PICTURES.value).astype(int)) if len(dataset) else ():
         record = dataset.records[index]
-        picture = draw.boxes(record.pixels(), record.boxes, record.classes, dataset.classes)
-        picture.save(os.path.join(folder, f"{record.id:06d}.png"))
+        draw.truth(record, dataset).save(os.path.join(folder, f"{record.id:06d}.png"))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
     python -m tools.evaluate runs/bccd --part=test --pictures=8 --out=runs/bccd/test
     python -m tools.evaluate runs/mine/int8.tflite
 
-Without --config the data is that of the run's own config. Writes metrics.json (with the score from which on detections
-are best shown), results.json (which bare pycocotools scores to the same numbers), pr_curves.png, confusion.png, the
-asked pictures, and the 20 with most errors in `worst`.
+Without --config the data is that of the run's own config, whose `evaluate` section holds further arguments of the
+evaluator. Writes metrics.json (with the score from which on detections are best shown), results.json (which bare
+pycocotools scores to the same numbers), pr_curves.png, both for masks and keypoints too, confusion.png, the asked
+pictures, and the 20 with most errors in `worst`.
 """
 
 import os
@@ -16,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from kerasdet import runs
-from kerasdet.evaluation import diagnose, report
+from kerasdet.evaluation import coco, diagnose, report
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.export.load import Exported
 
@@ -42,8 +43,9 @@ def main(arguments):
     of = f"-{pathlib.Path(path).name}" if isinstance(model, Exported) else ""
     out = OUT.value or os.path.join(home, f"evaluation{of}")
     worst = report.write(evaluator, metrics, out, PICTURES.value, WORST.value, ABOVE.value)
-    numbers = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
-    print(f"\n{dataset.name}, {len(dataset)} images: {numbers}")
+    print(f"\n{dataset.name}, {len(dataset)} images")
+    for kind in evaluator.evaluations:
+        print(f"  {kind:24s} {coco.line(evaluator.evaluations[kind])}")
     for name, value in metrics["per_class"].items():
         print(f"  {name:24s} AP {value:.3f}  AP50 {metrics['per_class_AP50'][name]:.3f}")
     if metrics["AP50"] < diagnose.ZERO:

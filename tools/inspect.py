@@ -70,7 +70,8 @@ def inspect(config):
         train, model.preprocess, config.train.batch_size, training=True, transforms=transforms, masks=model.needs_masks
     )
     images, objects = next(iter(stream))
-    print(f"{len(look.draw_batch(images, objects, train.classes, OUT.value, model))} pictures written to {OUT.value}")
+    paths = look.draw_batch(images, objects, train.classes, OUT.value, model, train.skeleton)
+    print(f"{len(paths)} pictures written to {OUT.value}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m tools.make_proposals --path=photos --out=photos.npz
     python -m tools.make_proposals --config=configs/fast_rcnn/raccoon.py --part=train --out=raccoon.npz
 
-A call that was cut off goes on with the pictures that are missing, and other parts of a data set may follow into the same
-file. The config's data then names it: `"train": {"path": "photos", "proposals": "photos.npz"}`. It needs
+A call that was cut off goes on with the pictures that are missing, and other parts of a data set may follow into the
+same file. The config's data then names it: `"train": {"path": "photos", "proposals": "photos.npz"}`. It needs
 `pip install kerasdet[proposals]`.
 """
 

@@ -30,7 +30,10 @@ flags.mark_flag_as_required("out")
 def main(_):
     if (CONFIG.value is None) == (PATH.value is None):
         raise ValueError("Give either --path or --config.")
-    dataset = data.read(**CONFIG.value.data[PART.value]) if CONFIG.value else data.read(PATH.value, **_options())
+    if CONFIG.value is None:
+        dataset = data.read(PATH.value, **_options())
+    else:
+        dataset = runs.dataset(CONFIG.value, OUT.value, PART.value)
     for note in dataset.notes:
         print(note)
     records.write(dataset, OUT.value, SHARDS.value, WORKERS.value)

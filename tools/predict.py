@@ -11,8 +11,9 @@ import os
 
 from absl import flags
 
-from kerasdet import draw, images, runs
-from kerasdet.data import proposals
+from kerasdet import data, draw, images, runs
+from kerasdet.data import proposals, segments
+from kerasdet.evaluation import coco
 
 MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; may also stand first.")
 IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob; may also stand without its flag.")
@@ -31,20 +32,17 @@ def main(arguments):
     above = runs.threshold(path) if ABOVE.value is None else ABOVE.value
     given = {path: None for path in paths} if PROPOSALS.value is None else proposals.of_files(PROPOSALS.value, paths)
     os.makedirs(OUT.value, exist_ok=True)
-    results = []
+    results, known = [], data.Dataset("predictions", model.classes, [])
     for number, path in enumerate(paths):
         pixels = images.load(path)
         found = model.detect(pixels, above=above, proposals=given[path])
         draw.found(pixels, found).save(os.path.join(OUT.value, f"{os.path.splitext(os.path.basename(path))[0]}.png"))
-        for box, score, kind in zip(found["boxes"].tolist(), found["scores"], found["classes"], strict=True):
-            xywh = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-            place = {
-                "image_id": number,
-                "file_name": path,
-                "category_id": int(kind) + 1,
-                "category": model.classes[kind],
-            }
-            results.append({**place, "bbox": xywh, "score": float(score)})
+        batch = {key: [values] for key, values in found.items()}
+        batch["counts"] = [len(found["scores"])]
+        if "masks" in found:
+            batch["segments"] = [[segments.encode(mask) for mask in found["masks"]]]
+        for one, name in zip(coco.results([number], batch, known), found["names"], strict=True):
+            results.append({**one, "file_name": path, "category": name})
         print(
             f"{path}: "
             + (", ".join(f"{n} {s:.2f}" for n, s in zip(found["names"], found["scores"], strict=True)) or "nothing")

@@ -32,7 +32,7 @@ def get_config():
         },
         "data": {"folder": "data/mouse_keypoints"},
         "train": {
-            "steps": 1500,
+            "steps": 1200,
             "batch_size": 4,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
@@ -40,7 +40,7 @@ def get_config():
             "warmup": 100,
             "clip_norm": 10.0,
             "ema": 0.995,
-            "evaluate_every": 500,
+            "evaluate_every": 400,
             "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("rotate",), ("zoom", 0.8, 1.25), ("color",)),
         },
         "evaluate": {"sigmas": 0.05},

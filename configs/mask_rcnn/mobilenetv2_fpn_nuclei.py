@@ -31,7 +31,7 @@ def get_config():
         },
         "data": {"folder": "data/nuclei"},
         "train": {
-            "steps": 1200,
+            "steps": 1000,
             "batch_size": 2,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
@@ -39,7 +39,7 @@ def get_config():
             "warmup": 200,
             "clip_norm": 10.0,
             "ema": 0.995,
-            "evaluate_every": 400,
+            "evaluate_every": 500,
             "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("color", 0.1, 0.2, 0.2, 0.02)),
         },
         "evaluate": {"max_dets": (1, 100, 300)},

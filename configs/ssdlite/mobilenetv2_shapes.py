@@ -1,5 +1,7 @@
 """SSDLite on MobileNetV2, half as wide, from scratch on the drawn shapes: a start without any download.
 
+A map of stride 8 and square default boxes from a tenth of the picture on, for the shapes are small and square.
+
 python -m tools.train --config=configs/ssdlite/mobilenetv2_shapes.py
 """
 
@@ -9,15 +11,21 @@ from kerasdet.detectors import ssd
 
 
 def get_config():
+    form = ssd.SSDLITE_V2
     return ConfigDict({
         "name": "ssdlite_shapes",
         "model": {
             "name": "SSD",
-            **ssd.SSDLITE_V2,
+            **form,
             "backbone": {"name": "mobilenet_v2", "alpha": 0.5},
             "norm": "batch",
+            "levels": (3, 5),
+            "extras": form["extras"][:3],
+            "tensorflow_boxes": None,
+            "scales": (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
+            "ratios": ((), (), (2,), (2,), (2,), (2,)),
             "scores": "softmax",
-            "resize": ("stretch", 160, 160),
+            "resize": ("stretch", 192, 192),
         },
         "data": {"train": {"path": "shapes", "split": "train"}, "validation": {"path": "shapes", "split": "val"}},
         "train": {

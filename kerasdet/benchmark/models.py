@@ -10,15 +10,20 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerasdet import coders
-from kerasdet.benchmark import peers
 from kerasdet.benchmark.measure import Case, called, flops, frozen, measure, traced, watched
 from kerasdet.decoding import candidates, suppress
 from kerasdet.losses import classes as class_losses
 from kerasdet.targets import assign
 
 # Functions that detectors share: where one calls them, each is a part of its own in the report.
-POST_PROCESSING = {"top": candidates, "decode": coders, "per_class": suppress}
-LOSS = {"by_iou": assign, "focal": class_losses}
+POST_PROCESSING = {
+    "top": candidates,
+    "top_of_classes": candidates,
+    "decode": coders,
+    "per_class": suppress,
+    "within_classes": suppress,
+}
+LOSS = {"by_iou": assign, "one_to_one": assign, "focal": class_losses}
 
 
 def randomize(model, seed=0):
@@ -41,6 +46,22 @@ def randomize(model, seed=0):
         if len(variable.shape) and variable.dtype == "float32":
             draw = draws.get(variable.path.rpartition("/")[2], lambda shape: rng.normal(0, 0.1, shape))
             variable.assign(draw(tuple(variable.shape)))
+
+
+def admit(model, images, count):
+    """Sets the least score of a dense detector such that so many scores of a class and an anchor pass.
+
+    Args:
+        model: a detector.
+        images: the images dict.
+        count: candidates of suppression; None leaves the least score as it is.
+    """
+    outputs = model.network(images)
+    if count is None or "logits" not in outputs:
+        return
+    softmax = getattr(model, "scores", "sigmoid") == "softmax"
+    scores = (tf.nn.softmax if softmax else tf.sigmoid)(outputs["logits"])[..., -model.num_classes :]
+    model.above = float(tf.math.top_k(tf.reshape(scores, [-1]), count).values[-1])
 
 
 def batch(model, count, size, objects=8, seed=0):
@@ -187,12 +208,13 @@ def training_step(model, images, objects):
     return Case(lambda: model.train_function(stream), operations, len(images["ids"]))
 
 
-def inference(make, size):
+def inference(make, size, passing=None):
     """Inference of one picture.
 
     Args:
         make: a function that makes the detector for a size in pixels.
         size: side of the picture, pixels.
+        passing: the count of `admit`.
 
     Returns:
         Two dicts of name to `Case`: of whole calls, from uint8 pixels to detections, and of the parts.
@@ -200,6 +222,7 @@ def inference(make, size):
     model = make(size)
     randomize(model)
     images, _ = batch(model, 1, size)
+    admit(model, images, passing)
     pixels = tf.cast(images["pixels"], tf.uint8)
     ways = {"exported": served, "exported for one size": frozen, "not exported": called}
     cases = {name: watched(functools.partial(way, model, pixels))._replace(images=1) for name, way in ways.items()}
@@ -228,16 +251,19 @@ def training(make, size, count):
     return watched(step), training_parts(*kept[0])
 
 
-def models(make, dtypes, size, train_size, count, rounds, beside=True):
-    """Measures a detector: inference, training with frozen and with training BatchNorm, and the parts of each.
+def models(make, dtypes, norms, size, train_size, count, rounds, passing=None, beside=None):
+    """Measures a detector: inference, a training step with norms of each kind, and the parts of each.
 
     Args:
         make: a function of a dtype policy, a kind of `layers.norm` and a size in pixels that makes the detector.
         dtypes: the dtype policies.
+        norms: kinds of norms to train with; inference has the first.
         size: side of the picture at inference, pixels.
         train_size, count: side of the pictures of a training step, pixels, and their number.
         rounds: of every case.
-        beside: whether to run torchvision's and KerasHub's RetinaNet beside it where they are installed.
+        passing: the count of `admit`.
+        beside: None, or a function from the operations of inference and of a training step to a dict of name to `Case`,
+            what runs beside.
 
     Returns:
         Dict of title to what `measure` returns: "whole" for all whole calls, then one for the parts of each.
@@ -245,15 +271,13 @@ def models(make, dtypes, size, train_size, count, rounds, beside=True):
     cases, parts = {}, {}
     for dtype in dtypes:
         title = f"inference 1x{size} {dtype}"
-        made, parts[title] = inference(functools.partial(make, dtype, "frozen"), size)
+        made, parts[title] = inference(functools.partial(make, dtype, norms[0]), size, passing)
         cases |= {f"{title} {way}": case for way, case in made.items()}
-        for norm in ("frozen", "batch"):
+        for norm in norms:
             title = f"training {count}x{train_size} {dtype} norm {norm}"
             cases[title], parts[title] = training(functools.partial(make, dtype, norm), train_size, count)
-    if beside:
+    if beside is not None:
         kinds = ("inference", "training")
         operations = [next(case.operations for name, case in cases.items() if name.startswith(kind)) for kind in kinds]
-        cases |= peers.torchvision_models(size, train_size, count, operations) | peers.keras_hub_models(
-            size, operations[0]
-        )
+        cases |= beside(*operations)
     return {title: measure(some, rounds) for title, some in {"whole": cases, **parts}.items()}

@@ -1,4 +1,7 @@
-"""The same work done by other projects, where they are installed."""
+"""The same work done by other projects, where they are installed.
+
+Where torch crashes because TensorFlow came first, import it before, as RESULTS.md does.
+"""
 
 import functools
 
@@ -7,17 +10,25 @@ import tensorflow as tf
 from kerasdet.benchmark.measure import Case
 
 
-def torchvision_models(size, train_size, count, operations):
-    """torchvision's RetinaNet on as many threads, in float32, its score threshold such that 1000 candidates pass.
+def detectors(name, size, train_size, count, passing, inference, step):
+    """The same detector in other projects.
 
     Args:
+        name: of torchvision's builder.
         size: side of the picture at inference, pixels.
         train_size, count: side of the pictures of a training step, and their number.
-        operations: of inference and of a training step, for the floor.
+        passing: scores of a class and a box that pass the least score at inference; None leaves it as it is.
+        inference, step: operations of both, for the floor.
 
     Returns:
-        Dict of name to `Case`, empty where torchvision is not installed.
+        Dict of name to `Case`, of the projects that are installed and have it.
     """
+    cases = torchvision_models(name, size, train_size, count, passing, inference, step)
+    return cases | (keras_hub_models(size, inference) if name == "retinanet_resnet50_fpn" else {})
+
+
+def torchvision_models(name, size, train_size, count, passing, inference, step):
+    """One of torchvision's detectors on as many threads, in float32; arguments and result as in `detectors`."""
     try:
         import torch
         import torchvision
@@ -25,33 +36,41 @@ def torchvision_models(size, train_size, count, operations):
         return {}
 
     def make(side):
-        build = torchvision.models.detection.retinanet_resnet50_fpn
-        return build(weights=None, weights_backbone=None, min_size=side, max_size=side)
+        sides = {} if name.startswith("ssd") else {"min_size": side, "max_size": side}
+        return getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None, **sides)
 
     detector, picture = make(size).eval(), [torch.rand(3, size, size)]
+    owner, head = detector, getattr(detector, "head", None)
+    if head is None:
+        owner, head = detector.roi_heads, detector.roi_heads.box_predictor
     logits = []
-    hook = detector.head.register_forward_hook(lambda module, inputs, outputs: logits.append(outputs["cls_logits"]))
+    hook = head.register_forward_hook(
+        lambda module, inputs, outputs: logits.append(outputs["cls_logits"] if owner is detector else outputs[0])
+    )
     with torch.no_grad():
         detector(picture)
     hook.remove()
-    detector.score_thresh = float(logits[0].sigmoid().flatten().topk(1000).values[-1])
+    scores = logits[0].sigmoid() if name.startswith("retinanet") else logits[0].softmax(-1)[..., 1:]
+    if passing is not None:
+        owner.score_thresh = float(scores.flatten().topk(min(passing, scores.numel())).values[-1])
 
     learner = make(train_size).train()
     solver = torch.optim.SGD(learner.parameters(), lr=1e-6, momentum=0.9)
     pictures = [torch.rand(3, train_size, train_size) for _ in range(count)]
     corners = torch.rand(count, 8, 2) * 0.5 * train_size
     boxes = torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * train_size], dim=-1)
-    targets = [{"boxes": box, "labels": torch.randint(0, 91, (8,))} for box in boxes]
+    targets = [{"boxes": box, "labels": torch.randint(1, 91, (8,))} for box in boxes]
 
-    def step():
+    def train():
         solver.zero_grad(set_to_none=True)
         sum(learner(pictures, targets).values()).backward()
         solver.step()
 
-    inference = torch.no_grad()(lambda: detector(picture))
     return {
-        f"torchvision {torchvision.__version__} inference": Case(inference, operations[0], 1),
-        f"torchvision {torchvision.__version__} step, norm batch": Case(step, operations[1], count),
+        f"torchvision {torchvision.__version__} inference": Case(
+            torch.no_grad()(lambda: detector(picture)), inference, 1
+        ),
+        f"torchvision {torchvision.__version__} step, its own norms": Case(train, step, count),
     }
 
 

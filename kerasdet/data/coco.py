@@ -52,6 +52,7 @@ def read(annotations, images, keypoints=()):
         category_ids=[category_id for category_id, index in class_of.items() if index != objects.IGNORE],
         keypoints=keypoints,
         notes=ignored + _left_out(content["annotations"], keypoints, annotations),
+        skeleton=_skeleton(categories, len(keypoints)),
     )
     masked = all(annotation.get("segmentation") for annotation in content["annotations"])
     for (image_id, rows), path, size, said in zip(found.items(), paths, sizes, stated, strict=True):
@@ -85,7 +86,8 @@ def content(dataset):
         Dict of the lists `images`, `categories` and `annotations`, plain Python values; annotations are numbered from
         1, in the order of the records.
     """
-    described = {"keypoints": list(dataset.keypoints), "skeleton": []} if dataset.keypoints else {}
+    lines = [[start + 1, end + 1] for start, end in dataset.skeleton]
+    described = {"keypoints": list(dataset.keypoints), "skeleton": lines} if dataset.keypoints else {}
     numbered = zip(dataset.category_ids, dataset.classes, strict=True)
     annotations = []
     for record in dataset.records:
@@ -161,6 +163,13 @@ def _keypoint_names(categories, path):
     if len(names) > 1:
         raise ValueError(f"{path}: categories differ in their keypoints, {sorted(names)}; a data set has one list.")
     return names.pop() if names else ()
+
+
+def _skeleton(categories, points):
+    """Pairs of keypoints, counted from 0, that the first category which names any joins; the file counts from 1."""
+    lines = next((category["skeleton"] for category in categories if category.get("skeleton")), ())
+    pairs = [tuple(number - 1 for number in line) for line in lines]
+    return tuple(pair for pair in pairs if all(0 <= number < points for number in pair))
 
 
 def _objects(annotations, pictures, class_of, points, path):

@@ -100,6 +100,7 @@ class Dataset:
         category_ids: the ids by which result files name the classes; 1...K unless the annotation file says otherwise.
         keypoints: names of the P keypoints, or an empty tuple.
         notes: one line for each thing that a reader dropped or changed, naming file and annotation.
+        skeleton: pairs of numbers 0...P-1: the keypoints that a drawing joins.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Dataset:
     category_ids: tuple = ()
     keypoints: tuple = ()
     notes: list = dataclasses.field(default_factory=list)
+    skeleton: tuple = ()
 
     def __post_init__(self):
         self.classes = tuple(self.classes)

@@ -1,17 +1,19 @@
 """One door for all formats: `read` looks at a path and calls the reader that understands it."""
 
+import dataclasses
 import glob
 import os
 import re
 
-from kerasdet.data import catalog, coco, records, shapes, table, voc, yolo
+from kerasdet.data import catalog, coco, files, records, shapes, table, voc, yolo
 from kerasdet.data import proposals as proposed
 
 _UNDERSTOOD = (
     'the word "shapes"; tfds:NAME (TensorFlow Datasets); a COCO .json file, with images=FOLDER; a folder with '
-    "annotations/instances_SPLIT.json or SPLIT/_annotations.coco.json (COCO); a folder with XML files in Annotations/ "
-    "or in itself (Pascal VOC); a data.yaml, or a folder with one or with images/, labels/ and classes.txt (YOLO); a "
-    '.csv table, with format="xyxy", "xywh" or "cxcywh"; a folder with .tfrecord shards'
+    "annotations/instances_SPLIT.json or SPLIT/_annotations.coco.json, or with one .json file, images/ and lists "
+    "SPLIT.txt (COCO); a folder with XML files in Annotations/ or in itself (Pascal VOC); a data.yaml, or a folder "
+    'with one or with images/, labels/ and classes.txt (YOLO); a .csv table, with format="xyxy", "xywh" or "cxcywh"; a '
+    "folder with .tfrecord shards"
 )
 _NAMES = {
     shapes: "the embedded shapes",
@@ -35,7 +37,8 @@ def read(path, split=None, proposals=None, max_proposals=2000, **options):
         split: which part of it: "train" or "val" of the shapes, TFDS's own ("train[:10%]"), the list's name in a VOC
             folder, the key in a data.yaml, the folder of shards, and in a COCO folder the beginning of what follows
             `instances_`: "val" finds `annotations/instances_val2017.json`, whose images lie in `val2017/`,
-            `images/val2017/` or `images/`. A json file and a table have none.
+            `images/val2017/` or `images/`. Where the folder holds one json file, the list `SPLIT.txt` of names of its
+            images; None takes all. A json file and a table have none.
         proposals: None, or the path of a file of `data.proposals` for all its pictures.
         max_proposals: at most so many of them a picture, the best.
         **options: of the reader: `images` and `keypoints` of COCO; `classes` of VOC, YOLO, tables and shards; `format`,
@@ -68,6 +71,8 @@ def _read(path, split, **options):
         if split is not None or "images" not in options:
             raise ValueError(f"{path} is one split of a COCO data set: give images=FOLDER with it, and no split.")
         return coco.read(path, **options)
+    if not _coco_splits(path):
+        return _listed(path, split, **options)
     name = _coco_split(path, split)
     annotations, images = _coco_files(path, name)
     return coco.read(annotations, options.pop("images", None) or images or _coco_images(path, name), **options)
@@ -92,7 +97,8 @@ def splits(path):
     if reader is catalog:
         return catalog.splits(path.removeprefix("tfds:"))
     if reader is coco and os.path.isdir(path):
-        return [_year_less(name, _coco_splits(path)) for name in _coco_splits(path)]
+        names = _coco_splits(path)
+        return [_year_less(name, names) for name in names] or _lists(path)
     return reader.splits(path) if reader in (voc, yolo, records) else []
 
 
@@ -118,6 +124,7 @@ def _reader(path):
         (coco, ("annotations/instances_*.json", f"*/{_BESIDE}", _BESIDE)),
         (yolo, (*yolo.YAMLS, "labels", "*/labels", "classes.txt")),
         (records, (records.MANIFEST, f"*/{records.MANIFEST}", "*.tfrecord*", "*.record", "*.record-*")),
+        (coco, ("*.json",)),
     )
     for reader, patterns in signs:
         if any(glob.glob(pattern, root_dir=path) for pattern in patterns):
@@ -161,3 +168,34 @@ def _coco_images(folder, name):
         if os.path.isdir(place):
             return place
     raise FileNotFoundError(f"{folder} has no image folder for {name}: none of {', '.join(places)} exists.")
+
+
+def _lists(folder):
+    return sorted(name.removesuffix(".txt") for name in glob.glob("*.txt", root_dir=folder))
+
+
+def _listed(folder, split, images=None, **options):
+    """What one json file in a folder holds of the images that the list of a split names."""
+    found = sorted(glob.glob("*.json", root_dir=folder))
+    if len(found) > 1:
+        raise ValueError(
+            f"{folder} holds several json files, {', '.join(found)}: give one of them, with images=FOLDER."
+        )
+    inner = os.path.join(folder, "images")
+    images = os.fspath(images or (inner if os.path.isdir(inner) else folder))
+    whole = coco.read(os.path.join(folder, found[0]), images, **options)
+    if split is None:
+        return whole
+    page = os.path.join(folder, f"{split}.txt")
+    if not os.path.isfile(page):
+        raise FileNotFoundError(f"{folder} has no split '{split}': there is no {page}; the lists are {_lists(folder)}.")
+    names = [os.path.relpath(record.image, images) for record in whole.records]
+    known = {key: r for name, r in zip(names, whole.records, strict=True) for key in (name, os.path.splitext(name)[0])}
+    wanted = [line.strip() for line in files.text(page).splitlines() if line.strip()]
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise ValueError(
+            f"{page}: {len(missing)} of {len(wanted)} names are no images of {found[0]}, first {missing[0]!r}."
+        )
+    name = f"{os.path.basename(os.path.abspath(folder))} {split}"
+    return dataclasses.replace(whole, name=name, records=[known[name] for name in wanted])

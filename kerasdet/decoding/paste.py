@@ -8,6 +8,8 @@ time: only what lies within a box is touched.
 import numpy as np
 
 ABOVE = 0.5
+# Pixels beyond which a box of a detector that diverged is cut, since whole numbers end somewhere.
+_FAR = 1e6
 
 
 def paste(masks, boxes, height, width):
@@ -60,7 +62,7 @@ def whole_pixels(box, side):
     Returns:
         First and last column and row, ints: x1, y1, x2, y2 with both ends included.
     """
-    box = np.asarray(box, np.float32)
+    box = np.clip(np.nan_to_num(np.asarray(box, np.float32)), -_FAR, _FAR)
     middle, half = (box[2:] + box[:2]) * np.float32(0.5), (box[2:] - box[:2]) * np.float32(0.5)
     half = half * np.float32((side + 2) / side)
     return tuple(int(value) for value in (*(middle - half), *(middle + half)))

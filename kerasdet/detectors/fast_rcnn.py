@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from kerasdet import backbones, ops
+from kerasdet import boxes as box
 from kerasdet.decoding import regions as decode
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import FPN, BoxHead, Pixels, RegionPredictor
@@ -31,7 +32,7 @@ VGG16 = {
 
 @keras.saving.register_keras_serializable("kerasdet")
 class FastRCNN(Detector):
-    """Fast R-CNN (Girshick, ICCV 2015, arXiv:1504.08083), by default on a feature pyramid (FPN, CVPR 2017, section 4.2).
+    """Fast R-CNN (Girshick, ICCV 2015, arXiv:1504.08083), by default on a feature pyramid (FPN, CVPR 2017).
 
     `FastRCNN(classes, **VGG16)` is the paper's own form. Images must carry `proposals`.
 
@@ -63,7 +64,7 @@ class FastRCNN(Detector):
     """
 
     terms = ("class", "box")
-    class_heads = ("predictor/classes",)
+    class_heads = ("predictor/classes", "predictor/boxes")
     needs_proposals = True
 
     def __init__(
@@ -117,14 +118,33 @@ class FastRCNN(Detector):
         Returns:
             logits [B, R, 1 + K] and deltas [B, R, 1 + K, 4], float32.
         """
-        x = self.box_head(self.region_features(features, boxes, self.roi_size, training), training=training)
+        x = self.on_regions(self.box_head, features, boxes, self.roi_size, training)
         return self.predictor(tf.reshape(x, [*tf.unstack(tf.shape(boxes)[:2]), x.shape[-1]]))
 
-    def region_features(self, features, boxes, size, training=False):
-        """Features of every region, [B * R, S, S, C]; with C4 those of conv5_x."""
-        maps = features[: self.levels[1] - self.levels[0] + 1]
-        x = ops.region_features(maps, boxes, self.levels[0], size, **self.roi)
-        return x if self.res5 is None else self.res5(x, training=training)
+    def on_regions(self, branch, features, boxes, size, training=False):
+        """Runs a branch on every region; with C4 on what conv5_x makes of it.
+
+        Args:
+            branch: a layer from [N, S, S, C].
+            features, boxes, training: as in `head`.
+            size: bins a side.
+
+        Returns:
+            [B * R, ...]; in training 0 of padding, which would count in the norms' statistics.
+        """
+        x = ops.region_features(
+            features[: self.levels[1] - self.levels[0] + 1], boxes, self.levels[0], size, **self.roi
+        )
+        if not training:
+            return self._branch(branch, x, False)
+        real = tf.reshape(box.area(boxes) > 0, [-1])
+        real |= (tf.range(tf.size(real)) == 0) & ~tf.reduce_any(real)  # never none at all
+        found = self._branch(branch, tf.boolean_mask(x, real), True)
+        return tf.scatter_nd(tf.where(real), found, [tf.size(real, tf.int64), *found.shape[1:]])
+
+    def _branch(self, branch, x, training):
+        x = x if self.res5 is None else self.res5(x, training=training)
+        return branch(x, training=training)
 
     def loss_terms(self, outputs, objects, images, training=True):
         return self.region_terms(outputs, self.sampled(outputs, objects, images, training), training)
@@ -148,8 +168,8 @@ class FastRCNN(Detector):
         """Those of greatest loss that do not overlap (OHEM, section 4); no gradient flows through the choice."""
         features = [tf.stop_gradient(x) for x in outputs["features"]]
         logits, deltas = self.head(features, given.boxes)
-        entropy, box = losses.multi_task(logits, deltas, given, self.box_loss, self.beta, WEIGHTS)
-        loss = tf.where(given.valid, tf.stop_gradient(entropy + box), -1.0)
+        entropy, distance = losses.multi_task(logits, deltas, given, self.box_loss, self.beta, WEIGHTS)
+        loss = tf.where(given.valid, tf.stop_gradient(entropy + distance), -1.0)
         rows, _, valid = ops.nms(given.boxes, loss, None, 0.7, 0.0, self.roi_batch)
         return given.taken(rows, valid)
 
@@ -164,9 +184,9 @@ class FastRCNN(Detector):
             Dict of "class" and "box".
         """
         logits, deltas = self.head(outputs["features"], regions.boxes, training)
-        entropy, box = losses.multi_task(logits, deltas, regions, self.box_loss, self.beta, WEIGHTS)
+        entropy, distance = losses.multi_task(logits, deltas, regions, self.box_loss, self.beta, WEIGHTS)
         count = counted(regions.valid)
-        return {"class": tf.reduce_sum(entropy) / count, "box": tf.reduce_sum(box) / count}
+        return {"class": tf.reduce_sum(entropy) / count, "box": tf.reduce_sum(distance) / count}
 
     def detections(self, outputs, images):
         logits, deltas = self.head(outputs["features"], outputs["proposals"])

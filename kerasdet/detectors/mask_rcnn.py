@@ -54,6 +54,11 @@ class MaskRCNN(FasterRCNN):
         self.mask_size, self.mask_scores, self.keypoint_size = mask_size, mask_scores, keypoint_size
         self.needs_masks, self.num_keypoints = bool(masks), keypoints
 
+    @property
+    def class_heads(self):
+        """See `Detector`."""
+        return FasterRCNN.class_heads + ("mask_head/predictor",) * self.needs_masks
+
     def loss_terms(self, outputs, objects, images, training=True):
         regions = self.sampled(outputs, objects, images, training)
         terms = {**self.rpn_terms(outputs, objects, images, training), **self.region_terms(outputs, regions, training)}
@@ -66,13 +71,11 @@ class MaskRCNN(FasterRCNN):
 
     def mask_logits(self, features, boxes, training=False):
         """The masks of every region for every class, [B * R, S, S, 1 + K] float32."""
-        bins = self._bins(self.mask_size // 2)
-        return self.mask_head(self.region_features(features, boxes, bins, training), training=training)
+        return self.on_regions(self.mask_head, features, boxes, self._bins(self.mask_size // 2), training)
 
     def keypoint_logits(self, features, boxes, training=False):
         """The map of every keypoint in every region, [B * R, S, S, P] float32."""
-        bins = self._bins(self.keypoint_size // 4)
-        return self.keypoint_head(self.region_features(features, boxes, bins, training), training=training)
+        return self.on_regions(self.keypoint_head, features, boxes, self._bins(self.keypoint_size // 4), training)
 
     def _bins(self, cells):
         """Bins of a region for so many cells in front of a branch; conv5_x halves them."""

@@ -210,6 +210,13 @@ def summary(evaluation):
     return found
 
 
+def line(evaluation):
+    """AP, AP50 and AP75 of an evaluation in words, those with more detections an image beside them."""
+    found = summary(evaluation)
+    shown = [name for name in found if name.partition("@")[0] in ("AP", "AP50", "AP75")]
+    return "  ".join(f"{name} {found[name]:.3f}" for name in shown)
+
+
 def _numbers(evaluation, most):
     """The numbers of `summary` at so many detections an image."""
     params, place = evaluation.params, evaluation.params.maxDets.index(most)

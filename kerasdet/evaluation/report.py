@@ -3,7 +3,10 @@
 import json
 import pathlib
 
+import numpy as np
+
 from kerasdet import draw
+from kerasdet.data import segments
 from kerasdet.evaluation import coco, pairs, plots
 
 
@@ -59,13 +62,20 @@ def beside_truth(evaluator, record, above):
     Returns:
         A PIL image.
     """
-    names, numbers = evaluator.dataset.classes, evaluator.dataset.category_ids
+    dataset = evaluator.dataset
     found = [one for one in evaluator.found(record.id) if one["score"] >= above]
-    boxes = [(x, y, x + width, y + height) for x, y, width, height in (one["bbox"] for one in found)]
-    classes = [numbers.index(one["category_id"]) for one in found]
-    pixels = record.pixels()
-    return draw.beside(
-        draw.boxes(pixels, record.boxes, record.classes, names),
-        draw.boxes(pixels, boxes, classes, names, [one["score"] for one in found]),
-        ("ground truth", "detections"),
+    more = {}
+    if found and "segmentation" in found[0]:
+        more["masks"] = [segments.decode(one["segmentation"], record.height, record.width) for one in found]
+    if found and "keypoints" in found[0]:
+        more["keypoints"] = [np.reshape(one["keypoints"], (-1, 3)) for one in found]
+    seen = draw.boxes(
+        record.pixels(),
+        [(x, y, x + width, y + height) for x, y, width, height in (one["bbox"] for one in found)],
+        [dataset.category_ids.index(one["category_id"]) for one in found],
+        dataset.classes,
+        [one["score"] for one in found],
+        skeleton=dataset.skeleton,
+        **more,
     )
+    return draw.beside(draw.truth(record, dataset), seen, ("ground truth", "detections"))

@@ -14,6 +14,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from kerasdet import images as image
 from kerasdet import ops
+from kerasdet.detectors import FastRCNN
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.export import answers, load, metadata, quantize
 
@@ -40,13 +41,16 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: the kind is unknown, or "int8" has no examples or meets a loop.
+        ValueError: the kind is unknown, or "int8" has no examples, a detector of two stages or a loop.
     """
     examples = list(examples)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
     if kind == "int8" and not examples:
         raise ValueError("kind='int8' takes the ranges of activations from examples: give typical pictures.")
+    if kind == "int8" and isinstance(model, FastRCNN):
+        name = type(model).__name__
+        raise ValueError(f"int8 loses the regions of {name}, as measured; take kind='dynamic' or 'float16'.")
     graph, outputs = traced(model, size, raw, proposals)
     loops = [one.name for one in graph.graph.get_operations() if one.type == "LoopCond"]
     if kind == "int8" and loops:

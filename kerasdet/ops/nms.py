@@ -66,8 +66,9 @@ def combined_nms(boxes, scores, iou, above, limit):
 
 
 def _combined_of_builtins(boxes, scores, iou, above, limit):
-    """One operator an image and class, then the best of all classes; batch and classes are known."""
-    batch, _, classes = scores.shape
+    """One operator an image and class, then the best of all classes; where the batch is not known, it is one image."""
+    classes, batch = scores.shape[-1], scores.shape[0] or 1
+    scores = tf.reshape(scores, [batch, -1, classes])
     shared = boxes.shape[2]  # 1, or as many as classes
     groups = tf.unstack(tf.reshape(tf.transpose(scores, [0, 2, 1]), [batch * classes, -1]))
     places = tf.unstack(_solid(tf.reshape(tf.transpose(boxes, [0, 2, 1, 3]), [batch * shared, -1, 4])))

@@ -38,11 +38,7 @@ class Board:
         with self.writer.as_default(step):
             for record in dataset.records[: self.examples]:
                 pixels = record.pixels()
-                found = model.detect(pixels)
-                pair = draw.beside(
-                    draw.boxes(pixels, record.boxes, record.classes, dataset.classes),
-                    draw.boxes(pixels, found["boxes"], found["classes"], dataset.classes, found["scores"]),
-                    ("ground truth", "detections"),
-                )
+                found = draw.found(pixels, model.detect(pixels), dataset.skeleton)
+                pair = draw.beside(draw.truth(record, dataset), found, ("ground truth", "detections"))
                 tf.summary.image(f"image {record.id}", np.asarray(pair)[None])
         self.writer.flush()

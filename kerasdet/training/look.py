@@ -5,13 +5,14 @@ import os
 import numpy as np
 
 from kerasdet import boxes, draw
+from kerasdet.decoding.paste import paste
 from kerasdet.targets import assign
 
 _GREEN, _RED = (0, 170, 60), (230, 30, 30)
 
 
-def draw_batch(images, objects, names, folder, model=None):
-    """Draws each picture of a batch as the network gets it.
+def draw_batch(images, objects, names, folder, model=None, skeleton=()):
+    """Draws each picture of a batch as the network gets it, with the masks and keypoints that it has.
 
     Args:
         images, objects: the dicts of `contract`, of tensors or arrays.
@@ -19,6 +20,7 @@ def draw_batch(images, objects, names, folder, model=None):
         folder: where the pictures go, as ID_PLACE.png; made if needed.
         model: a `Detector` whose anchors are drawn: green those that an object takes; objects that none reaches are
             red.
+        skeleton: as in `draw.boxes`.
 
     Returns:
         List of paths.
@@ -33,7 +35,11 @@ def draw_batch(images, objects, names, folder, model=None):
         own, kinds = np.asarray(objects["boxes"][i]), np.asarray(objects["classes"][i])
         sound = np.isfinite(own).all(1) & (kinds >= 0)
         picture = draw.outline(pixels, anchors[match[i]], _GREEN, width=1) if anchored else pixels
-        picture = draw.boxes(picture, own[sound], kinds[sound], names)
+        more = {"keypoints": np.asarray(objects["keypoints"][i])[sound]} if "keypoints" in objects else {}
+        if "masks" in objects:
+            grids, frames = (np.asarray(objects[key][i])[sound] for key in ("masks", "mask_frames"))
+            more["masks"] = paste(grids, frames, *pixels.shape[:2])
+        picture = draw.boxes(picture, own[sound], kinds[sound], names, skeleton=skeleton, **more)
         if anchored:
             wanted = own[sound & ~np.asarray(objects["crowds"][i])]
             best = np.max(boxes.iou(wanted, anchors), axis=1, initial=0)

@@ -195,9 +195,14 @@ def advice(model, seen, seed=0):
 
     Returns:
         A line: what to put into the config's `model`, with the share reached before and after; or to give larger
-        pictures, where no pyramid does better.
+        pictures, where no pyramid does better. Default boxes are parts of the picture: for them it is the objects' own.
     """
     boxes = _joined(seen)
+    if "scales" in model.arguments:
+        parts = [np.sqrt(np.prod(found[:, 2:] - found[:, :2], axis=1) / np.prod(size)) for found, size in seen]
+        marks = ", ".join(f"{mark:.3f}" for mark in np.quantile(np.concatenate(parts), (0.1, 0.5, 0.9)))
+        scales = ", ".join(f"{scale:g}" for scale in model.arguments["scales"])
+        return f"let the scales ({scales}) begin at the objects' own: {marks} of the picture (10 %, half, 90 %)."
     boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
     now = {key: model.arguments[key] for key in ("levels", "octaves", "ratios", "scale") if key in model.arguments}
     if len(now) == 4 and len(boxes):

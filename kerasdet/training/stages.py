@@ -4,7 +4,10 @@ import inspect
 import pathlib
 import shutil
 
+from kerasdet import runs
+from kerasdet.data import proposals as proposed
 from kerasdet.training.checkpoints import save_model
+from kerasdet.training.propose import propose
 
 START = "start.keras"
 
@@ -13,11 +16,15 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
     """Runs each stage in a folder of its own, `stage1`, `stage2` ... of the run.
 
     A stage starts from what the one before wrote, unless its `init_from` names another: "stage1", "start" for the
-    weights that the model had at first, or what `fit` takes. The last stage's model is the run's.
+    weights that the model had at first, or what `fit` takes; in a dict by parts, what no pattern matches starts from
+    the stage before. The last stage's model is the run's.
+
+    With `proposals="stage1"` a stage sees the regions that the model of that stage proposes for its data sets, written
+    there once, in the place of its own.
 
     Args:
         fit: `training.fit`.
-        stages: list of dicts of arguments of `fit`.
+        stages: list of dicts of arguments of `fit`, and `proposals`.
         model, train, validation, run: as in `fit`.
         resume: stages that are done are passed over; the one that was cut goes on.
         settings: arguments of `fit` that the stages share.
@@ -26,13 +33,17 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
         The metrics of the last validation, a dict.
 
     Raises:
-        ValueError: a stage has an unknown key.
+        ValueError: a stage has an unknown key, or takes proposals of no stage before it.
     """
     run = pathlib.Path(run)
     known = set(inspect.signature(fit).parameters) - {"model", "train", "validation", "run", "resume", "stages"}
+    known.add("proposals")
     for number, stage in enumerate(stages, 1):
         if unknown := sorted(set(stage) - known):
             raise ValueError(f"stage {number} has unknown keys {unknown}; it takes {sorted(known)}.")
+        earlier = [f"stage{i}" for i in range(1, number)]
+        if stage.get("proposals") not in (None, *earlier):
+            raise ValueError(f"stage {number}: proposals must be of one of {earlier}, got {stage['proposals']!r}.")
     if not (resume and (run / START).is_file()):
         run.mkdir(parents=True, exist_ok=True)
         save_model(model, run / START)
@@ -45,9 +56,13 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
         else:
             print(f"stage {number} of {len(stages)}", flush=True)
             done.unlink(missing_ok=True)
-            source = _source(run, {**settings, **stage}.get("init_from")) or before
-            arguments = {**settings, **stage, "init_from": source}
-            metrics = fit(model, train, validation, folder, resume=resume, **arguments)
+            arguments = {**settings, **stage}
+            arguments["init_from"] = _source(run, arguments.get("init_from"), before)
+            teacher = arguments.pop("proposals", None)
+            sets = (train, validation)
+            if teacher:
+                sets = _proposed(run / teacher, sets, arguments.get("batch_size", 4), resume)
+            metrics = fit(model, *sets, folder, resume=resume, **arguments)
             done.touch()
         before = folder
     for name in ("model.keras", "best.keras"):
@@ -56,7 +71,25 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
     return metrics
 
 
-def _source(run, name):
+def _source(run, name, before):
+    """What `init_from` of a stage means to `fit`."""
+    if isinstance(name, dict):
+        return {pattern: _source(run, one, before) for pattern, one in [*name.items(), ("*", None)]}
     if name == "start":
         return run / START
-    return run / name if name and (run / str(name)).exists() else name
+    return run / name if name and (run / str(name)).exists() else name or before
+
+
+def _proposed(folder, datasets, batch_size, resume):
+    """The data sets with the proposals of a stage's model."""
+    model, found = None, []
+    for part, dataset in zip(("train", "validation"), datasets, strict=True):
+        path = folder / f"proposals_{part}.npz"
+        if dataset is None:
+            found.append(None)
+            continue
+        if not (resume and path.is_file()):
+            model = model or runs.load(folder)
+            propose(model, dataset, path, batch_size, training=part == "train")
+        found.append(proposed.attach(dataset, path))
+    return found

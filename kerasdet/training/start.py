@@ -17,21 +17,25 @@ def load(model, source):
 
     Args:
         model: a `Detector`.
-        source: a run folder or `.keras` file of any detector; or the path of what `save_weights` of this model wrote.
+        source: a run folder or `.keras` file of any detector; or the path of what `save_weights` of this model wrote;
+            or a dict of patterns such as "backbone/*" to run folders and `.keras` files: each weight comes from the
+            first that fits, and stays as it is where none does.
 
     Returns:
         Dict of the name of each tensor, of either model, to what was done with it; see `copy`.
 
     Raises:
         FileNotFoundError: nothing lies there.
-        ValueError: a weights file is of another model, or no tensor fits.
+        ValueError: a weights file is of another model, no tensor fits, or a pattern matches nothing.
     """
+    if isinstance(source, dict):
+        return _load_parts(model, source)
     if str(source).endswith(".h5"):
         return copy(_twin(model, source), model, source)
     return copy(runs.load(source), model, source)
 
 
-def copy(source, target, name="the source"):
+def copy(source, target, name="the source", only=None):
     """Copies weights between two detectors, by the attributes that lead to them.
 
     In class heads the outputs of classes with equal names are copied and those of other classes stay as they are.
@@ -39,6 +43,7 @@ def copy(source, target, name="the source"):
     Args:
         source, target: `Detector`s.
         name: of the source, for the message.
+        only: None, or names of the weights to copy.
 
     Returns:
         Dict of the name of each tensor to `LOADED`, `PARTLY`, `MISMATCHED`, `MISSING` or `UNUSED`.
@@ -49,6 +54,8 @@ def copy(source, target, name="the source"):
     theirs, done = names.weights(source), {}
     for key, variable in names.weights(target).items():
         other = theirs.pop(key, None)
+        if only is not None and key not in only:
+            continue
         if other is None:
             done[key] = MISSING
         elif key.rpartition("/")[0] in target.class_heads:
@@ -60,7 +67,7 @@ def copy(source, target, name="the source"):
             done[key] = LOADED
     if not {LOADED, PARTLY} & set(done.values()):
         raise ValueError(f"init_from: no tensor of {name} fits this model; they are of different kinds.")
-    return {**done, **dict.fromkeys(theirs, UNUSED)}
+    return {**done, **({} if only else dict.fromkeys(theirs, UNUSED))}
 
 
 def table(done, source):
@@ -70,6 +77,8 @@ def table(done, source):
         done: of `load`.
         source: where the weights come from.
     """
+    if isinstance(source, dict):
+        source = ", ".join(f"{one} for {pattern}" for pattern, one in source.items())
     counts = collections.Counter(done.values())
     lines = [f"weights of {source}: " + ", ".join(f"{count} {state}" for state, count in counts.most_common())]
     for part in dict.fromkeys(key.split("/")[0] for key in done):
@@ -77,6 +86,17 @@ def table(done, source):
         lines.append(f"  {part + '/*':32s} {inside.count(LOADED)} of {len(inside)} loaded")
         lines += [f"    {k:60s} {s}" for k, s in done.items() if k.split("/")[0] == part and s != LOADED]
     return "\n".join(lines)
+
+
+def _load_parts(model, sources):
+    weights = names.weights(model)
+    first = names.chosen(weights, sources, "init_from")
+    done = dict.fromkeys(weights, MISSING)
+    for pattern, source in sources.items():
+        own = {name for name, fitting in first.items() if fitting == pattern}
+        if own:
+            done.update(copy(runs.load(source), model, source, own))
+    return done
 
 
 def _copy_classes(source, target, theirs, ours):

@@ -105,8 +105,12 @@ def load(model, tensors):
     Raises:
         ValueError: a tensor is missing, left over or of another shape; the line names it.
     """
+
+    def side(name):
+        return model.roi_size if name in _FLAT else 1
+
     tensors = {
-        name: _ours(value, model.roi_size if name in _FLAT else 1)
+        name: _ours(_coordinates_first(value) if "box_predictor.bbox_pred" in name else value, side(name))
         for name, value in _renamed(tensors).items()
         if not name.endswith("num_batches_tracked")
     }
@@ -120,6 +124,11 @@ def _ours(value, side):
     if np.ndim(value) != 2:
         return value
     return np.reshape(np.transpose(np.reshape(value, [len(value), -1, side, side]), (2, 3, 1, 0)), [-1, len(value)])
+
+
+def _coordinates_first(value):
+    """Rows of a box predictor, from class by class to coordinate by coordinate."""
+    return np.reshape(np.swapaxes(np.reshape(value, [-1, 4, *value.shape[1:]]), 0, 1), value.shape)
 
 
 def variables(model):

@@ -67,6 +67,12 @@ def test_norms(version):
     assert np.abs(trained(x, training=True)[0] - frozen(x)[0]).max() > 0.1
     names = {variable.path.split("/")[-1] for variable in trained.trainable_variables}
     assert {"gamma", "beta"} <= names
+    # Each step takes a tenth of the way to the batch's statistics.
+    norm, means = next(layer for layer in trained.network.layers if hasattr(layer, "moving_mean")), []
+    for _ in range(3):
+        trained(x, training=True)
+        means.append(norm.moving_mean.numpy())
+    np.testing.assert_allclose(means[2] - means[1], 0.9 * (means[1] - means[0]), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -175,8 +175,8 @@ def test_mixed_precision(make, dtype, batch):
     assert np.isfinite(moved).all() and max(moved) > 0
 
 
-def test_a_saved_model_detects_the_same_in_a_fresh_process(make, tmp_path, batch):
-    """As `.keras`, after `import kerasdet`; `test_exports` looks at SavedModels."""
+def test_saved_model_detects_the_same_in_a_fresh_process(make, tmp_path, batch):
+    """A `.keras` file after nothing but `import kerasdet`; `test_exports` has the files that know no kerasdet."""
     model = make(above=0.0)
     pixels = np.random.default_rng(3).integers(0, 255, [90, 70, 3]).astype(np.uint8)
     images, objects = batch([BOX])
@@ -188,11 +188,10 @@ def test_a_saved_model_detects_the_same_in_a_fresh_process(make, tmp_path, batch
     np.savez(tmp_path / "expected.npz", **{name: found[name] for name in ("boxes", "scores", "classes")})
     model.save(tmp_path / "model.keras")
     check = """
-import sys, numpy as np
-given, expected = dict(np.load(sys.argv[1] + "/given.npz")), np.load(sys.argv[1] + "/expected.npz")
-pixels = given.pop("pixels")
-import keras, kerasdet.detectors
-found = keras.saving.load_model(sys.argv[1] + "/model.keras").detect(pixels, above=0.0, **given)
+import sys, keras, kerasdet.detectors, numpy as np
+given, expected = np.load(sys.argv[1] + "/given.npz"), np.load(sys.argv[1] + "/expected.npz")
+found = keras.saving.load_model(sys.argv[1] + "/model.keras").detect(above=0.0, pictures=given["pixels"],
+    **{name: given[name] for name in given.files if name != "pixels"})
 assert len(expected["scores"])
 for name in expected.files:
     np.testing.assert_array_equal(found[name], expected[name])

@@ -105,6 +105,19 @@ def test_keypoints(write):
     assert dataset.records[1].keypoints.shape == (0, 2, 3)
 
 
+def test_skeleton(write):
+    """The file counts points from 1; lines to points that there are not are left out."""
+
+    def joined(content):
+        _posed(content)
+        content["categories"][1]["skeleton"] = [[1, 2], [2, 3]]
+
+    dataset = coco.read(*write(joined))
+    assert dataset.skeleton == ((0, 1),)
+    assert coco.content(dataset)["categories"][0]["skeleton"] == [[1, 2]]
+    assert coco.read(*write(_posed)).skeleton == ()
+
+
 def test_keypoints_are_named_by_the_caller_or_left_out(write):
     paths = write(lambda content: content["annotations"][0].update(keypoints=[12, 6.5, 2]))
     assert coco.read(*paths, keypoints=["nose"]).records[0].keypoints[0].tolist() == [[12, 6.5, 2]]

@@ -236,7 +236,9 @@ def test_export_with_proposals(best, tmp_path):
     serve = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
     one = record(0)
     found = serve(images=tf.constant(one.image[None]), proposals=tf.constant(one.proposals[None]))
-    np.testing.assert_allclose(found["boxes"][0], one.proposals[:1], rtol=1e-5)
+    height, width = one.image.shape[:2]
+    boxes = found["detection_boxes"].numpy()[0][:, [1, 0, 3, 2]] * [width, height, width, height]
+    np.testing.assert_allclose(boxes, one.proposals[:1], rtol=1e-5)
 
 
 def test_missing_proposals(best):

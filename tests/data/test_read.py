@@ -122,3 +122,30 @@ def test_table_has_no_split(tmp_path):
     assert dataset.records[0].boxes.tolist() == [[1, 2, 4, 6]] and splits(tmp_path / "boxes.csv") == []
     with pytest.raises(ValueError, match="give no split"):
         read(tmp_path / "boxes.csv", "train", format="xywh")
+
+
+def test_coco_file_beside_lists(tmp_path):
+    """The whole, or the images that a list names, with or without their endings and in its order."""
+    _coco(tmp_path / "instances.json", 3)
+    _pictures(tmp_path / "images", 3)
+    (tmp_path / "train.txt").write_text("3\n1.png\n\n")
+    (tmp_path / "val.txt").write_text("2\n")
+    assert splits(tmp_path) == ["train", "val"] and [r.id for r in read(tmp_path).records] == [1, 2, 3]
+    dataset = read(tmp_path, "train")
+    assert [r.id for r in dataset.records] == [3, 1] and dataset.name == f"{tmp_path.name} train"
+    assert dataset.records[1].boxes.tolist() == [[1, 2, 4, 6]]
+    assert dataset.records[1].image == str(tmp_path / "images" / "1.png")
+    with pytest.raises(FileNotFoundError, match=r"no split 'test'.*\['train', 'val'\]"):
+        read(tmp_path, "test")
+    (tmp_path / "val.txt").write_text("2\n4\nx\n")
+    with pytest.raises(ValueError, match=r"val.txt: 2 of 3 names are no images of instances.json, first '4'"):
+        read(tmp_path, "val")
+    _coco(tmp_path / "keypoints.json")
+    with pytest.raises(ValueError, match="several json files, instances.json, keypoints.json"):
+        read(tmp_path, "train")
+
+
+def test_coco_file_among_its_images(tmp_path):
+    _coco(tmp_path / "labels.json")
+    Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
+    assert read(tmp_path).records[0].image == str(tmp_path / "1.png") and splits(tmp_path) == []

@@ -68,5 +68,10 @@ def test_boxes_that_hold_nothing(box):
     assert masks.shape == (1, 40, 48) and masks.sum() <= 1
 
 
+@pytest.mark.parametrize("box", [[np.nan] * 4, [-np.inf, -np.inf, np.inf, np.inf], [0, 0, 3e38, 3e38]])
+def test_boxes_that_are_not_finite_are_no_fault(box):
+    assert paste(np.ones([1, 28, 28]), np.float32([box]), 40, 48).shape == (1, 40, 48)
+
+
 def test_no_detections():
     assert paste(np.zeros([0, 28, 28]), np.zeros([0, 4], np.float32), 7, 9).shape == (0, 7, 9)

@@ -253,6 +253,8 @@ def test_more_detections_than_a_hundred_are_scored_by_name():
     assert numbers["AR1"] == pytest.approx(1 / 150) and numbers["AR100"] == pytest.approx(2 / 3)
     assert numbers["AR300"] == ONE and "AR10" not in numbers and "AR100@300" not in numbers
     assert not any("@" in name for name in coco.score(truth, results))
+    words = coco.line(coco.evaluate(truth, results, max_dets=(1, 100, 300)))
+    assert words == "AP 0.663  AP50 0.663  AP75 0.663  AP@300 1.000  AP50@300 1.000  AP75@300 1.000"
 
 
 def test_bare_pycocotools_gives_the_same_at_three_hundred():

@@ -162,3 +162,25 @@ def test_data_that_lacks_what_the_model_needs_is_refused(dataset, changes, words
 def test_keypoints_need_their_sigmas(dataset, sigmas):
     with pytest.raises(ValueError, match="sigmas"):
         Evaluator(Oracle(dataset.classes), dataset, sigmas=sigmas)
+
+
+def test_pictures_show_masks_and_points_beside_the_truth(dataset, evaluator):
+    """Left the truth; right two thirds of every mask, the rest as in the photo."""
+    evaluator, _ = evaluator
+    record = dataset.records[2]
+    pair = np.asarray(report.beside_truth(evaluator, record, above=0.0)).astype(int)
+    bare = dataclasses.replace(record, segments=None, keypoints=None)
+    results = evaluator.results
+    evaluator.results = [{k: v for k, v in one.items() if k not in ("segmentation", "keypoints")} for one in results]
+    plain = np.asarray(report.beside_truth(evaluator, bare, above=0.0)).astype(int)
+    evaluator.results = results
+    touched = (pair != plain).any(-1)
+    middle = touched.shape[1] // 2
+    area = sum(segments.decode(s, record.height, record.width).sum() for s in record.segments)
+    assert 0.6 * area < touched[:, :middle].sum() < 1.2 * area
+    assert 0.35 * area < touched[:, middle:].sum() < 0.85 * area
+
+
+def test_pictures_of_empty_images(dataset, evaluator):
+    evaluator, _ = evaluator
+    assert report.beside_truth(evaluator, dataset.records[0], above=0.0).width > 2 * dataset.records[0].width

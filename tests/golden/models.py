@@ -110,7 +110,7 @@ def gradients(golden, training):
     before = [v.numpy() for v in golden.model.non_trainable_variables]
     with tf.GradientTape() as tape:
         outputs = golden.model.network(golden.images, training=training)
-        terms = golden.model.loss_terms(outputs, golden.objects(), golden.images)
+        terms = golden.model.loss_terms(outputs, golden.objects(), golden.images, training=training)
         loss = tf.add_n(list(terms.values()))
     found = tape.gradient(loss, golden.model.trainable_variables)
     for v, value in zip(golden.model.non_trainable_variables, before, strict=True):
@@ -119,13 +119,17 @@ def gradients(golden, training):
     return terms, {names[v.path]: float(tf.norm(g)) for v, g in paired if g is not None}
 
 
-def compare_gradients(norms, expected):
-    """Compares with the recorded norms."""
+def compare_gradients(norms, expected, on_batch=False):
+    """Compares with the recorded norms.
+
+    Through fifty norms on the batch's statistics rounding grows: the recorded global norm itself is 1e-4 from float64.
+    """
     assert len(norms) == expected["tensors"]
     total = np.sqrt(sum(norm**2 for norm in norms.values()))
     np.testing.assert_allclose(total, expected["global_norm"], rtol=1e-3)
+    noise = (5e-5 if on_batch else 1e-6) * total
     for name, norm in expected["per_tensor_norm"].items():
-        np.testing.assert_allclose(norms[name], norm, rtol=1e-3, atol=1e-6 * total, err_msg=name)
+        np.testing.assert_allclose(norms[name], norm, rtol=1e-3, atol=noise, err_msg=name)
 
 
 def weights(spec):

@@ -74,7 +74,7 @@ def test_the_documented_commands_run(folder):
 
 @pytest.fixture(scope="module")
 def preset(folder):
-    """What `ssd_mobilenet` starts from, with random weights: the network released for COCO, of which it knows a class."""
+    """What `ssd_mobilenet` starts from, with random weights: the network of the release, which knows one class here."""
     model = ssd.SSD(**{**ssd.mobilenet_v1(0.75), "extra_norm": None, "classes": ["circle", "zebra"]})
     model.save_preset(folder / "preset")
     return folder / "preset"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kerasdet import draw
 from kerasdet.detectors import RetinaNet
 from kerasdet.training import guard, look
 from tests.contract import scenes
@@ -41,3 +42,20 @@ def test_a_saved_batch_is_read_described_and_drawn(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(2))
     with pytest.raises(ValueError, match=r"other\.npz holds no batch"):
         look.load_batch(tmp_path / "other.npz")
+
+
+def test_masks_and_keypoints_of_a_batch_are_drawn(tmp_path):
+    """Of an object that a crop cut at the left, the part of the mask that is left; an unlabeled point is not drawn."""
+    images, objects = scenes.batch([(0, 10, 60, 60, 0)])
+    half = np.zeros((1, 1, 112, 112), np.uint8)
+    half[..., 56:] = 1
+    objects["masks"], objects["mask_frames"] = half, np.float32([[[-40, 10, 60, 60]]])
+    objects["keypoints"] = np.float32([[[[30, 20, 2], [50, 20, 0], [40, 50, 1]]]])
+    (path,) = look.draw_batch(images, objects, ["egg", "crack"], str(tmp_path), skeleton=[(0, 2)])
+    seen = np.array(Image.open(path)).astype(int)
+    blue, ground = np.array(draw.color(0)), images["pixels"][0].numpy()
+    for x, y in ((30, 20), (35, 35), (40, 50)):
+        assert (seen[y, x] == blue).all()
+    for x, y in ((50, 20), (20, 50), (55, 30)):
+        np.testing.assert_allclose(seen[y, x], 0.6 * ground[y, x] + 0.4 * blue, atol=1)
+    assert (seen[30, 5] == ground[30, 5]).all() and (seen[40, 75] == ground[40, 75]).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerasdet.data import Dataset, shapes
-from kerasdet.detectors import RetinaNet
+from kerasdet.detectors import SSD, RetinaNet
 from kerasdet.training import preflight as flight
 from kerasdet.training import probe
 
@@ -79,6 +79,17 @@ def test_anchors_that_miss_are_a_fault_with_the_line_to_paste(train):
     better = RetinaNet(**{**ARGUMENTS, **pasted})
     reached = np.mean(flight.reach(better, flight.targets(better, train)) >= better.positive)
     assert reached == pytest.approx(stated, abs=1e-3) and reached > 0.9
+
+
+def test_default_boxes_are_advised_by_parts_of_the_picture(train):
+    """Larger pictures would change nothing: the boxes grow with them."""
+    model = SSD(**{**SSD.tiny(), "classes": list(shapes.CLASSES), "scales": (0.7, 0.8, 0.9, 1.0)})
+    small = changed(train, lambda x1, y1, x2, y2: (x1, y1, x1 + 12, y1 + 6))
+    side = np.float32([[record.width, record.height] for record in small.records])
+    part = np.sqrt(12 * 6 / side.prod(1))
+    assert np.ptp(part) == 0
+    (fault,) = flight.preflight(model, small).faults
+    assert f"let the scales (0.7, 0.8, 0.9, 1) begin at the objects' own: {part[0]:.3f}, " in fault
 
 
 def test_a_wrong_box_format_stops(model, train):

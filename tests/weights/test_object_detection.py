@@ -6,6 +6,8 @@ KERASDET_WEIGHTS names a folder with `ssd_mobilenet_v1_300_coco.npz` and `.tflit
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ import pytest
 from kerasdet import data
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.training import names
-from kerasdet.weights import object_detection
+from kerasdet.weights import object_detection, presets
 
+ROOT = pathlib.Path(__file__).parents[2]
 WEIGHTS = pathlib.Path(os.environ.get("KERASDET_WEIGHTS", "/nowhere"))
 DATA = pathlib.Path(os.environ.get("KERASDET_DATA", "/nowhere"))
 real = pytest.mark.skipif(not WEIGHTS.is_dir(), reason="KERASDET_WEIGHTS names no folder of released weights")
@@ -73,6 +76,35 @@ def test_tensors_are_in_their_places(tmp_path):
     np.savez(tmp_path / "less.npz", **tensors)
     with pytest.raises(ValueError, match="less.npz: no tensor 'MobilenetV1/Conv2d_7_pointwise/bias'"):
         object_detection.ssd_mobilenet_v1(tmp_path / "less.npz")
+
+
+def command(folder, *arguments):
+    """Runs the tool in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "kerasdet", "import_weights", *arguments], cwd=folder, capture_output=True, text=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "2"},
+    )  # fmt: skip
+
+
+def test_the_command_writes_a_preset(tmp_path):
+    np.savez(tmp_path / "release.npz", **packed())
+    done = command(tmp_path, "ssd_mobilenet_v1_coco", "--file=release.npz", "--out=preset")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "SSD, 80 classes, " in done.stdout and done.stdout.rstrip().endswith("written to preset")
+    expected = names.weights(object_detection.ssd_mobilenet_v1(tmp_path / "release.npz"))
+    for name, value in names.weights(presets.load(tmp_path / "preset")).items():
+        np.testing.assert_array_equal(expected[name], value, err_msg=name)
+    content = presets.read(tmp_path / "preset")
+    assert content["published"]["AP"] == 0.203 and "Apache-2.0" in content["license"]
+
+
+def test_the_command_lists_what_there_is_and_refuses_the_rest(tmp_path):
+    done = command(tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("ssd_mobilenet_v1_coco: TensorFlow Object Detection API")
+    done = command(tmp_path, "ssd_mobilenet_v9")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error == "error: a released model must be one of ['ssd_mobilenet_v1_coco'], got 'ssd_mobilenet_v9'."
 
 
 @pytest.fixture(scope="module")
