@@ -33,14 +33,14 @@ def get_config(form="joint"):
         },
         "data": {"train": {"path": "shapes", "split": "train"}, "validation": {"path": "shapes", "split": "val"}},
         "train": {
-            "steps": 1200,
+            "steps": 800,
             "batch_size": 8,
             "optimizer": "adamw",
             "learning_rate": 2e-3,
             "weight_decay": 1e-4,
             "warmup": 100,
             "ema": 0.99,
-            "evaluate_every": 600,
+            "evaluate_every": 800,
             "transforms": (("flip", 0.5), ("flip_vertical", 0.5)),
         },
     })  # fmt: skip
