@@ -180,7 +180,7 @@ def test_tflite_says_what_keras_says(model, lite):
 
 @pytest.mark.parametrize("kind", ["float16", "dynamic", "int8"])
 def test_smaller_tflite_files_run(model, tmp_path, kind):
-    """They find what Keras finds, all but a share, and their weights are a half or a quarter."""
+    """They find most of what Keras finds, and their weights are a half or a quarter."""
     pictures = [picture(*PICTURES[0]), np.roll(picture(*PICTURES[0]), 9, axis=0)]
     if model.needs_proposals:
         pictures = [(one, *proposals(model, *PICTURES[0])) for one in pictures]
@@ -194,6 +194,4 @@ def test_smaller_tflite_files_run(model, tmp_path, kind):
     file = tmp_path / f"{kind}.tflite"
     assert report.size(file) < (0.7 if kind == "float16" else 0.6) * report.size(tmp_path / "float32.tflite")
     numbers = report.differences(model, runs.load(file), pictures, above=0.05)
-    # After so few steps scores lie about the threshold, which 8 bits then decide; what they cost, the gate measures.
-    allowed = 2 / 3 if kind == "int8" else 1 / 3
-    assert numbers["detections"] > 0 and numbers["missing"] <= allowed * numbers["detections"]
+    assert numbers["detections"] > 0 and numbers["missing"] <= numbers["detections"] // 3, numbers
