@@ -13,7 +13,7 @@ from kerasdet import ops
 from kerasdet.benchmark import measure, models, operators
 from kerasdet.benchmark.measure import Case
 from kerasdet.decoding import candidates
-from kerasdet.detectors import SSD, RetinaNet
+from kerasdet.detectors import SSD, FasterRCNN, MaskRCNN, RetinaNet
 from kerasdet.weights import torchvision
 
 SPEED = {"matmul_gflops": 100.0, "best_matmul_gflops": 200.0}
@@ -226,6 +226,50 @@ def test_a_tiny_model_end_to_end():
     }  # fmt: skip
     both = step["network forward and backward"]
     assert both["gflop"] == pytest.approx(whole["training 2x96 mixed_bfloat16 norm frozen"]["gflop"])
+
+
+def test_a_tiny_second_stage():
+    """Heads that run on as many regions as there are to learn from are counted by what one step did."""
+    made = []
+
+    def make(dtype, norm, size):
+        made.append(MaskRCNN(**{**MaskRCNN.tiny(), "norm": norm, "dtype": dtype, "roi_batch": 96}))
+        return made[-1]
+
+    reports = json.loads(json.dumps(models.models(make, ["float32"], ["frozen"], 64, 96, 2, rounds=1, passing=20)))
+    learner = made[1]
+    images, objects = models.batch(learner, 2, 96)
+    outputs = learner.network(images, training=True)
+    regions = learner.sampled(outputs, objects, images)
+    real = int(tf.reduce_sum(tf.cast(regions.valid, tf.int32)))
+    assert 0 < real < 2 * 96
+    rows = 2 * regions.boxes.shape[1]
+    head = 2 * (real * 4 * 4 * 32 * 64 + rows * 64 * (3 + 12))  # fc6 on real regions; classes and boxes
+    assert head == measure.performed(learner.head, outputs["features"], regions.boxes, training=True)
+    parts = {
+        line["name"]: line["gflop"] for line in reports["training 2x96 float32 norm frozen"]["cases"] if "gflop" in line
+    }
+    whole = {line["name"]: line["gflop"] for line in reports["whole"]["cases"]}["training 2x96 float32 norm frozen"]
+    assert parts["loss with its gradient"] > 3e-9 * head
+    assert whole == pytest.approx(parts["network forward and backward"] + parts["loss with its gradient"], rel=0.05)
+    found = {line["name"] for line in reports["inference 1x64 float32"]["cases"]}
+    assert {
+        "network: rpn",
+        "network: mask_head",
+        "post-processing: proposals",
+        "post-processing: region_features",
+    } <= found
+
+
+def test_so_many_scores_of_regions_pass():
+    model = FasterRCNN(**FasterRCNN.tiny())
+    models.randomize(model)
+    images, _ = models.batch(model, 1, 64)
+    models.admit(model, images, 9)
+    outputs = model.network(images)
+    scores = tf.nn.softmax(model.head(outputs["features"], outputs["proposals"])[0])[0, :, 1:]
+    real = tf.reduce_sum(outputs["proposals"][0, :, 2:] - outputs["proposals"][0, :, :2], axis=-1) > 0
+    assert np.sum(tf.boolean_mask(scores, real) >= model.above) == 9
 
 
 def test_the_tool_names_what_it_measures():

@@ -29,13 +29,13 @@ from kerasdet.benchmark import operators, peers, table
 from kerasdet.weights import torchvision
 
 MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
-CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes.")
+CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes, without a background.")
 SIZE = flags.DEFINE_integer("size", 640, "Side of the picture at inference, pixels.")
 TRAIN_SIZE = flags.DEFINE_integer("train_size", 512, "Side of the pictures in training, pixels.")
 BATCH = flags.DEFINE_integer("batch_size", 2, "Pictures a training step.")
 DTYPES = flags.DEFINE_list("dtypes", ["float32", "mixed_bfloat16"], "Dtype policies to measure.")
 NORMS = flags.DEFINE_list("norms", ["frozen", "batch"], "Kinds of norms to train with; none where there are none.")
-CANDIDATES = flags.DEFINE_integer("candidates", 1000, "Scores above the least one, in dense detectors; 0: its own.")
+CANDIDATES = flags.DEFINE_integer("candidates", 1000, "Scores above the least one; 0: its own.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each case is timed.")
 PEERS = flags.DEFINE_bool("peers", True, "Also torchvision's, and KerasHub's RetinaNet, where installed.")
 THREADS = flags.DEFINE_integer("threads", 0, "Threads of an operator; 0 takes all cores.")
@@ -51,7 +51,7 @@ def models():
 
     sizes, candidates = (SIZE.value, TRAIN_SIZE.value, BATCH.value), CANDIDATES.value or None
     norms = [None if norm == "none" else norm for norm in NORMS.value]
-    others = functools.partial(peers.detectors, MODEL.value, *sizes, candidates) if PEERS.value else None
+    others = functools.partial(peers.detectors, MODEL.value, CLASSES.value, *sizes, candidates) if PEERS.value else None
     return model_benchmarks.models(make, DTYPES.value, norms, *sizes, ROUNDS.value, candidates, others)
 
 

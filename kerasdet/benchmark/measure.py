@@ -67,12 +67,38 @@ def flops(function):
     return sum(map(_flops, function.graph.get_operations()))
 
 
-def _flops(operation):
+def performed(function, *arguments, **options):
+    """Counts as `flops` does, by a call: the sizes may depend on values, as the number of regions to learn from does.
+
+    Args:
+        function, arguments, options: as in `traced`.
+
+    Returns:
+        Floating-point operations of that call.
+    """
+
+    def counting(*arguments, **options):
+        function(*arguments, **options)
+        operations = tf.compat.v1.get_default_graph().get_operations()
+        return tf.reduce_sum([tf.cast(_flops(operation, _shape_at_run), tf.int64) for operation in operations])
+
+    concrete, tensors = traced(counting, *arguments, **options)
+    return int(concrete(*tensors))
+
+
+def _static_shape(tensor):
+    if not tensor.shape.is_fully_defined():
+        raise ValueError(f"{tensor.name} has shape {tensor.shape}: trace the function for fixed sizes to count it.")
+    return tensor.shape.as_list()
+
+
+def _shape_at_run(tensor):
+    return tensor.shape.as_list() if tensor.shape.is_fully_defined() else tf.unstack(tf.shape(tensor, tf.int64))
+
+
+def _flops(operation, shape_of=_static_shape):
     def shape(place):
-        tensor = operation.outputs[0] if place < 0 else operation.inputs[place]
-        if not tensor.shape.is_fully_defined():
-            raise ValueError(f"{tensor.name} has shape {tensor.shape}: trace the function for fixed sizes to count it.")
-        return tensor.shape.as_list()
+        return shape_of(operation.outputs[0] if place < 0 else operation.inputs[place])
 
     if operation.type in _CONVOLUTIONS:
         features, kernel = map(shape, _CONVOLUTIONS[operation.type])
@@ -232,7 +258,7 @@ def traced(function, *arguments, **options):
 def called(function, *arguments, **options):
     """The `Case` of a traced function; arguments as in `traced`."""
     concrete, tensors = traced(function, *arguments, **options)
-    return Case(lambda: concrete(*tensors), flops(concrete))
+    return Case(lambda: concrete(*tensors), performed(function, *arguments, **options))
 
 
 def frozen(function, *arguments, **options):

@@ -9,21 +9,25 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from kerasdet import coders
-from kerasdet.benchmark.measure import Case, called, flops, frozen, measure, traced, watched
-from kerasdet.decoding import candidates, suppress
+from kerasdet import boxes as box
+from kerasdet import coders, ops
+from kerasdet.benchmark.measure import Case, called, flops, frozen, measure, performed, traced, watched
+from kerasdet.data.pipeline import MASK_SIDE
+from kerasdet.decoding import candidates, regions, suppress
 from kerasdet.losses import classes as class_losses
-from kerasdet.targets import assign
+from kerasdet.targets import assign, masks
 
 # Functions that detectors share: where one calls them, each is a part of its own in the report.
 POST_PROCESSING = {
+    "proposals": regions,
+    "region_features": ops,
     "top": candidates,
     "top_of_classes": candidates,
     "decode": coders,
     "per_class": suppress,
     "within_classes": suppress,
 }
-LOSS = {"by_iou": assign, "one_to_one": assign, "focal": class_losses}
+LOSS = {"by_iou": assign, "one_to_one": assign, "focal": class_losses, "region_features": ops, "cut": masks}
 
 
 def randomize(model, seed=0):
@@ -49,23 +53,28 @@ def randomize(model, seed=0):
 
 
 def admit(model, images, count):
-    """Sets the least score of a dense detector such that so many scores of a class and an anchor pass.
+    """Sets the least score such that so many scores of a class and a place pass.
 
     Args:
         model: a detector.
         images: the images dict.
         count: candidates of suppression; None leaves the least score as it is.
     """
-    outputs = model.network(images)
-    if count is None or "logits" not in outputs:
+    if count is None:
         return
-    softmax = getattr(model, "scores", "sigmoid") == "softmax"
-    scores = (tf.nn.softmax if softmax else tf.sigmoid)(outputs["logits"])[..., -model.num_classes :]
-    model.above = float(tf.math.top_k(tf.reshape(scores, [-1]), count).values[-1])
+    outputs = model.network(images)
+    if "proposals" in outputs:
+        logits, real = model.head(outputs["features"], outputs["proposals"])[0], box.area(outputs["proposals"]) > 0
+        scores = tf.boolean_mask(tf.nn.softmax(logits), real)
+    else:
+        softmax = getattr(model, "scores", "sigmoid") == "softmax"
+        scores = (tf.nn.softmax if softmax else tf.sigmoid)(outputs["logits"])
+    scores = tf.reshape(scores[..., -model.num_classes :], [-1])
+    model.above = float(tf.math.top_k(scores, count).values[-1])
 
 
 def batch(model, count, size, objects=8, seed=0):
-    """Makes a batch of random pictures and boxes.
+    """Makes a batch of random pictures and boxes, with masks and keypoints where the detector learns them.
 
     Args:
         model: a detector.
@@ -82,11 +91,18 @@ def batch(model, count, size, objects=8, seed=0):
     corners = rng.uniform(0, 0.5 * size, (count, objects, 2))
     sides = rng.uniform(0.05 * size, 0.5 * size, (count, objects, 2))
     images = {**model.preprocess(tf.constant(pixels)), "ids": tf.range(count, dtype=tf.int64)}
-    return images, {
-        "boxes": tf.constant(np.concatenate([corners, corners + sides], axis=-1), tf.float32),
-        "classes": tf.constant(rng.integers(0, model.num_classes, (count, objects)), tf.int32),
-        "crowds": tf.zeros([count, objects], tf.bool),
+    drawn = {
+        "boxes": np.concatenate([corners, corners + sides], axis=-1, dtype=np.float32),
+        "classes": rng.integers(0, model.num_classes, (count, objects), np.int32),
+        "crowds": np.zeros((count, objects), bool),
     }
+    if model.needs_masks:
+        drawn |= {"masks": rng.integers(0, 2, (count, objects, MASK_SIDE, MASK_SIDE), np.uint8)}
+        drawn |= {"mask_frames": drawn["boxes"]}
+    if model.num_keypoints:
+        places = corners[:, :, None] + rng.uniform(size=(count, objects, model.num_keypoints, 2)) * sides[:, :, None]
+        drawn |= {"keypoints": np.insert(places, 2, 2, axis=-1).astype(np.float32)}
+    return images, {name: tf.constant(values) for name, values in drawn.items()}
 
 
 def served(model, pixels):
@@ -179,7 +195,7 @@ def training_parts(model, images, objects):
             tape.watch(outputs)
             terms = model.loss_terms(outputs, objects, images, training=True)
             total = tf.add_n(list(terms.values()))
-        return tape.gradient(total, outputs)
+        return tape.gradient(total, (outputs, weights))  # a second stage runs in here
 
     outputs = model.network(images, training=True)
     with recorded({f"loss: {name}": (module, name) for name, module in LOSS.items()}) as calls:
@@ -204,7 +220,7 @@ def training_step(model, images, objects):
     model._maybe_symbolic_build()  # as `fit` does: it builds the optimizer
     model.make_train_function()
     stream = iter(tf.data.Dataset.from_tensors((images, objects)).repeat())
-    operations = flops(traced(lambda *data: model.train_step(data), images, objects)[0])
+    operations = performed(lambda *data: model.train_step(data), images, objects)
     return Case(lambda: model.train_function(stream), operations, len(images["ids"]))
 
 

@@ -10,11 +10,12 @@ import tensorflow as tf
 from kerasdet.benchmark.measure import Case
 
 
-def detectors(name, size, train_size, count, passing, inference, step):
+def detectors(name, classes, size, train_size, count, passing, inference, step):
     """The same detector in other projects.
 
     Args:
         name: of torchvision's builder.
+        classes: their number, without a background.
         size: side of the picture at inference, pixels.
         train_size, count: side of the pictures of a training step, and their number.
         passing: scores of a class and a box that pass the least score at inference; None leaves it as it is.
@@ -23,11 +24,11 @@ def detectors(name, size, train_size, count, passing, inference, step):
     Returns:
         Dict of name to `Case`, of the projects that are installed and have it.
     """
-    cases = torchvision_models(name, size, train_size, count, passing, inference, step)
+    cases = torchvision_models(name, classes, size, train_size, count, passing, inference, step)
     return cases | (keras_hub_models(size, inference) if name == "retinanet_resnet50_fpn" else {})
 
 
-def torchvision_models(name, size, train_size, count, passing, inference, step):
+def torchvision_models(name, classes, size, train_size, count, passing, inference, step):
     """One of torchvision's detectors on as many threads, in float32; arguments and result as in `detectors`."""
     try:
         import torch
@@ -35,11 +36,21 @@ def torchvision_models(name, size, train_size, count, passing, inference, step):
     except ImportError:
         return {}
 
+    outputs = classes + (not name.startswith("retinanet"))
+
     def make(side):
         sides = {} if name.startswith("ssd") else {"min_size": side, "max_size": side}
-        return getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None, **sides)
+        return getattr(torchvision.models.detection, name)(
+            weights=None, weights_backbone=None, num_classes=outputs, **sides
+        )
 
-    detector, picture = make(size).eval(), [torch.rand(3, size, size)]
+    detector, picture = make(size), [torch.rand(3, size, size)]
+    for layer in detector.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0  # statistics of the very picture, or activations of random weights grow layer by layer
+    with torch.no_grad():
+        detector.train().backbone(torch.stack(2 * picture))
+    detector.eval()
     owner, head = detector, getattr(detector, "head", None)
     if head is None:
         owner, head = detector.roi_heads, detector.roi_heads.box_predictor
@@ -59,7 +70,13 @@ def torchvision_models(name, size, train_size, count, passing, inference, step):
     pictures = [torch.rand(3, train_size, train_size) for _ in range(count)]
     corners = torch.rand(count, 8, 2) * 0.5 * train_size
     boxes = torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * train_size], dim=-1)
-    targets = [{"boxes": box, "labels": torch.randint(1, 91, (8,))} for box in boxes]
+    targets = [{"boxes": box, "labels": torch.randint(1, outputs, (8,))} for box in boxes]
+    for target, low, high in zip(targets, *boxes.split(2, dim=-1), strict=True):
+        if name.startswith("maskrcnn"):
+            target["masks"] = torch.randint(0, 2, (8, train_size, train_size), dtype=torch.uint8)
+        if name.startswith("keypointrcnn"):
+            places = low[:, None] + torch.rand(8, 17, 2) * (high - low)[:, None]
+            target["keypoints"] = torch.cat([places, torch.full((8, 17, 1), 2.0)], dim=-1)
 
     def train():
         solver.zero_grad(set_to_none=True)
