@@ -9,7 +9,7 @@ import pytest
 from kerasdet import data
 from kerasdet.data import pipeline
 from kerasdet.detectors import SSD, FasterRCNN, faster_rcnn
-from kerasdet.evaluation import Evaluator
+from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.training import probe
 from kerasdet.training.schedules import Schedule
 
