@@ -74,6 +74,13 @@ def operators(content):
     return [[(kind(operator), operator) for operator in graph.operators] for graph in parsed.subgraphs], parsed
 
 
+def packed(parsed):
+    """The bytes of a parsed TFLite model."""
+    builder = flatbuffers.Builder(0)
+    builder.Finish(parsed.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def with_files(model, files):
     """Appends text files to a TFLite model, as its metadata names them.
 

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from kerasdet.export import metadata
 
-# Operators that only arrange numbers: between the heads and the decoding they stay float, so that every level of a
+# Operators that put numbers side by side: between the heads and the decoding they stay float, so that every level of a
 # pyramid keeps a scale of its own.
-_ARRANGE = ("RESHAPE", "CONCATENATION", "TRANSPOSE")
+_ARRANGE = ("CONCATENATION", "TRANSPOSE")
 
 
 def int8(converter, model, examples):
@@ -61,34 +61,50 @@ def _debugger(converter, model, examples):
         converter=converter, debug_dataset=converter.representative_dataset
     )
     layers = {layer.name for layer in model.layers} - {model.pixels.name}
-    nodes, kinds = float_nodes(debugger.calibrated_model, layers)
-    debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=nodes, denylisted_ops=kinds)
+    (graph, *_), parsed = metadata.operators(debugger.calibrated_model)
+    tensors = parsed.subgraphs[0].tensors
+    inside = in_layers(graph, tensors, layers)
+    _forget_ranges(tensors, {index for _, operator in inside for index in (*operator.inputs, *operator.outputs)})
+    debugger.calibrated_model = metadata.packed(parsed)
+    names, quantized = ([_name(tensors, operator) for _, operator in some] for some in (graph, inside))
+    debugger.options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_nodes=[name for name in names if name not in quantized],
+        # Those with several outputs have no name there.
+        denylisted_ops=sorted({kind for kind, operator in graph if len(operator.outputs) > 1}),
+    )
     return debugger
 
 
-def float_nodes(content, layers):
-    """The nodes that stay float: those outside of the layers, and what only arranges numbers for them.
+def in_layers(graph, tensors, layers):
+    """The operators that go to 8 bits: those of layers, but for what only puts numbers side by side after them.
 
     Args:
-        content: bytes of the model before quantization.
+        graph: of `metadata.operators`.
+        tensors: of the graph.
         layers: names of the layers to quantize.
 
     Returns:
-        Names of nodes, and kinds of operators: the quantizer knows those with several outputs by their kind only.
+        Operators of the graph.
     """
-    (graph, *_), parsed = metadata.operators(content)
-    tensors = parsed.subgraphs[0].tensors
-    stems = {_stem(layer) for layer in layers}
-    wanted_in_8_bits, kept = set(), []
+    stems, inside, needed = {_stem(layer) for layer in layers}, [], set()
     for kind, operator in reversed(graph):
-        names = [tensors[index].name.decode() for index in operator.outputs]
-        outside = _stem(names[0].split("/")[0]) not in stems
-        arranges = kind in _ARRANGE and not wanted_in_8_bits.intersection(operator.outputs)
-        if outside or arranges:
-            kept.append(names[0])
-        else:
-            wanted_in_8_bits.update(operator.inputs)
-    return kept, sorted({kind for kind, operator in graph if len(operator.outputs) > 1})
+        arranges = kind in _ARRANGE and not needed.intersection(operator.outputs)
+        if _stem(_name(tensors, operator).split("/")[0]) in stems and not arranges:
+            inside.append((kind, operator))
+            needed.update(operator.inputs)
+    return inside
+
+
+def _forget_ranges(tensors, kept):
+    """Takes the measured range from all tensors but some: the quantizer rounds whatever has one, wanted or not."""
+    for index, tensor in enumerate(tensors):
+        if index not in kept:
+            tensor.quantization = None
+
+
+def _name(tensors, operator):
+    """The name that the quantizer knows an operator by."""
+    return tensors[operator.outputs[0]].name.decode()
 
 
 def _stem(name):

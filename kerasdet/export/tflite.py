@@ -7,14 +7,12 @@ is then what the network sees; phones' delegates want the latter. It answers by 
 import functools
 import pathlib
 
-import flatbuffers
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerasdet import images as image
 from kerasdet import ops
-from kerasdet.detectors import FastRCNN
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.export import answers, load, metadata, quantize
 
@@ -41,16 +39,13 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: the kind is unknown, or "int8" has no examples, a detector of two stages or a loop.
+        ValueError: the kind is unknown, or "int8" has no examples, or a loop.
     """
     examples = list(examples)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
     if kind == "int8" and not examples:
         raise ValueError("kind='int8' takes the ranges of activations from examples: give typical pictures.")
-    if kind == "int8" and isinstance(model, FastRCNN):
-        name = type(model).__name__
-        raise ValueError(f"int8 loses the regions of {name}, as measured; take kind='dynamic' or 'float16'.")
     graph, outputs = traced(model, size, raw, proposals)
     loops = [one.name for one in graph.graph.get_operations() if one.type == "LoopCond"]
     if kind == "int8" and loops:
@@ -188,8 +183,6 @@ def _labeled(content, model, outputs, size):
     parsed.signatureDefs = [schema.SignatureDefT(inputs, results, SIGNATURE)]
     parsed.buffers.append(schema.BufferT(np.frombuffer(metadata.detections(model.classes, size), np.uint8)))
     parsed.metadata = [*(parsed.metadata or []), schema.MetadataT("TFLITE_METADATA", len(parsed.buffers) - 1)]
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(parsed.Pack(builder), b"TFL3")
     changes = {} if size is None else {"size": size, "resize": rule(model, size)}
     files = {metadata.LABELS: "\n".join(model.classes) + "\n", metadata.FACTS: answers.facts(model, **changes)}
-    return metadata.with_files(bytes(builder.Output()), files)
+    return metadata.with_files(metadata.packed(parsed), files)
