@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 import keras
-from absl import app
+from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from kerasdet import data, detectors
@@ -176,6 +176,8 @@ def script(main):
     """Runs a tool's `main` under absl; what is wrong with its input is one line on stderr, without a stack."""
 
     def guarded(arguments):
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.ERROR)  # else TensorFlow's exporters log pages of names
         try:
             main(arguments)
         except (ValueError, FileNotFoundError, FloatingPointError) as error:

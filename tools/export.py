@@ -59,12 +59,10 @@ def _dataset(home, part):
 
 
 def _examples(model, home, part, count):
-    """Pictures spread evenly over a data set, with proposals where they are needed; none where no config names one."""
-    if not count or CONFIG.value is None and not os.path.isfile(os.path.join(home, "config.json")):
+    """Pictures of a data set; none where no config names one."""
+    if CONFIG.value is None and not os.path.isfile(os.path.join(home, "config.json")):
         return []
-    records = _dataset(home, part).records
-    some = records[:: max(len(records) // count, 1)][:count]
-    return [(one.pixels(), one.proposals) if model.needs_proposals else one.pixels() for one in some]
+    return tflite.examples(model, _dataset(home, part), count)
 
 
 if __name__ == "__main__":

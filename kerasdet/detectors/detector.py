@@ -128,6 +128,17 @@ class Detector(keras.Model, metaclass=_Complete):
         """
         raise NotImplementedError
 
+    def raw(self, outputs):
+        """What an application needs that decodes by itself, by default all of `network`'s outputs.
+
+        Args:
+            outputs: what `network` returned.
+
+        Returns:
+            Dict of tensors.
+        """
+        return outputs
+
     def loss_terms(self, outputs, objects, images, training=True):
         """The paper's loss.
 

@@ -107,6 +107,10 @@ class FastRCNN(Detector):
     def network(self, images, training=False):
         return {"features": self.features(images, training), "proposals": images["proposals"]}
 
+    def raw(self, outputs):
+        logits, deltas = self.head(outputs["features"], outputs["proposals"])
+        return {"proposals": outputs["proposals"], "logits": logits, "deltas": deltas}
+
     def head(self, features, boxes, training=False):
         """Runs once a region.
 

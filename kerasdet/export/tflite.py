@@ -30,7 +30,7 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         kind: "float32"; "float16" halves the weights; "dynamic" has weights of 8 bits; "int8" computes in 8 bits, but
             decodes and suppresses in float32.
         size: (height, width) of the input, pixels; None for any.
-        raw: the outputs of `network` instead of detections, for an application that decodes by itself.
+        raw: `Detector.raw` instead of detections, for an application that decodes by itself.
         examples: for "int8", typical pictures, from which the ranges of activations are taken: arrays [H, W, 3] uint8,
             or pairs of such an array and proposals [R, 4] where the detector needs them.
         proposals: R, how many a picture has, for a detector that needs them; without area where there are fewer.
@@ -98,6 +98,21 @@ def _blame(model, size, examples):
     return "Errors in steps of 8 bits: " + ", ".join(f"{name} {error:.1f}" for name, error in layers)
 
 
+def examples(model, dataset, count):
+    """Pictures for `write` and for `report.differences`, spread evenly over a data set.
+
+    Args:
+        model: a `Detector`.
+        dataset: a `kerasdet.data.dataset.Dataset`.
+        count: at most so many.
+
+    Returns:
+        List of arrays [H, W, 3] uint8, or of pairs of one and proposals [R, 4] where the detector needs them.
+    """
+    records = dataset.records[:: max(len(dataset) // max(count, 1), 1)][:count]
+    return [(one.pixels(), one.proposals) if model.needs_proposals else one.pixels() for one in records]
+
+
 def rule(model, size):
     """The resize rule that brings a picture to the input of a file of one size."""
     return model.resize if tuple(model.resize[1:]) == tuple(size) else ("stretch", *size)
@@ -141,7 +156,7 @@ def traced(model, size=None, raw=False, proposals=300):
         if not raw:
             return answers.to_pixels(model, preprocess, images, *given)
         seen = {**preprocess(images), "ids": tf.zeros([1], tf.int64)}
-        return model.network({**seen, **dict(zip(INPUTS[1:], given, strict=False))})
+        return model.raw(model.network({**seen, **dict(zip(INPUTS[1:], given, strict=False))}))
 
     specs = [tf.TensorSpec([1, *(size or (None, None)), 3], tf.uint8, "images")]
     if model.needs_proposals:

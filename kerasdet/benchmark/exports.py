@@ -1,0 +1,83 @@
+"""A detector in every form that it can be exported to: what it finds, its bytes, its time, and what decoding takes."""
+
+import functools
+import pathlib
+
+import tensorflow as tf
+
+from kerasdet import images as image
+from kerasdet import ops
+from kerasdet.benchmark.measure import Case, called, measure, watched
+from kerasdet.evaluation.evaluator import Evaluator
+from kerasdet.export import load, report, saved_model, tflite
+
+THREADS = (1, 2)
+
+
+def exports(model, dataset, examples, folder, kinds=tflite.KINDS, size=None, rounds=15, **rules):
+    """Writes, scores and times every form; pictures are scored first, then all forms are timed in the same rounds.
+
+    Args:
+        model: a `Detector`.
+        dataset: to score on; its picture with most objects is the one that is timed.
+        examples: of `tflite.write`, for "int8".
+        folder: where the files go.
+        kinds: of TFLite files.
+        size: of `tflite.write`.
+        rounds: of every case.
+        rules: of the `Evaluator`.
+
+    Returns:
+        Dict of form to a dict of `AP`, `AP50`, `AP75` and `mb` (0 for Keras itself), and what `measure` returns: for
+        each form "whole", and "raw" without decoding and suppression; reading the file and resizing are apart.
+    """
+    folder = pathlib.Path(folder)
+    files = {"SavedModel": saved_model.write(model, folder / "saved_model")}
+    raw = {}
+    for kind in kinds:
+        name = f"TFLite {kind}"
+        files[name] = tflite.write(model, folder / f"{kind}.tflite", kind, size, examples=examples)
+        raw[name] = tflite.write(model, folder / f"raw-{kind}.tflite", kind, size, raw=True, examples=examples)
+    scores = {}
+    for name in ("Keras", *files):
+        found = Evaluator(model if name == "Keras" else load.load(files[name]), dataset, **rules)()
+        megabytes = report.size(files[name]) / 1e6 if name in files else 0.0
+        scores[name] = {**{key: found[key] for key in ("AP", "AP50", "AP75")}, "mb": megabytes}
+    record = max(dataset.records, key=lambda one: len(one.boxes))
+    given = [record.pixels(), *([record.proposals] if model.needs_proposals else [])]
+    return scores, measure(_cases(model, files, raw, given, record, size), rounds)
+
+
+def _cases(model, files, raw, given, record, size):
+    asked = [tf.constant(one)[None] for one in given]
+    cases = {}
+    if isinstance(record.image, (str, pathlib.Path)):
+        data = tf.constant(pathlib.Path(record.image).read_bytes())
+        cases["reading the file"] = called(image.decode, data, tf.constant(str(record.image)))
+    cases["resizing"] = called(model.preprocess, asked[0])
+    opened = load.load(files["SavedModel"])
+    cases["SavedModel whole"] = Case(lambda: opened.ask(*asked), images=1)
+    with ops.portable():
+        cases["SavedModel raw"] = called(functools.partial(_raw, model), *asked)
+    example = tuple(given) if len(given) > 1 else given[0]
+    fitted = next(tflite.fitted(model, [example], size))
+    for name, path in files.items():
+        for threads in THREADS if path.suffix == ".tflite" else ():
+            for part, file in (("whole", path), ("raw", raw[name])):
+                cases[f"{name} {part}, {threads} thread{'s' * (threads > 1)}"] = watched(
+                    functools.partial(_lite, file, threads, fitted)
+                )
+    return cases
+
+
+def _lite(file, threads, inputs):
+    run = load.Lite(file, threads)
+    return Case(lambda: run(*inputs), images=1)
+
+
+def _raw(model, pixels, *proposals):
+    """`Detector.raw`, from pixels."""
+    seen = {**model.preprocess(pixels), "ids": tf.zeros([1], tf.int64)}
+    if proposals:
+        seen["proposals"] = image.to_frames(proposals[0], seen["frames"])
+    return model.raw(model.network(seen))
