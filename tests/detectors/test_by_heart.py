@@ -16,13 +16,15 @@ from kerasdet.training.schedules import Schedule
 SMALL = {"resize": ("shorter", 256, 256), "roi_batch": 64}
 # Anchors as much smaller than the papers' as the pictures are; dropout is there against learning by heart.
 SINGLE = {**SMALL, "sizes": ((54, 109, 218),), "dropout": 0.0}
+# Norms that see a batch differ between the few regions of a training step and all proposals.
+C4 = {**SMALL, "norm": "group", "after_nms": (2000, 300)}
 
 # Class, arguments, pictures, most steps.
 FORMS = {
     "SSD300 VGG16": (SSD, {}, 4, 300),
     "Faster VGG16": (FasterRCNN, {**faster_rcnn.VGG16, **SINGLE}, 2, 600),
     "Faster ZF": (FasterRCNN, {**faster_rcnn.ZF, **SINGLE}, 2, 600),
-    "Faster R50-C4": (FasterRCNN, {**faster_rcnn.C4, "norm": "batch", **SMALL}, 2, 300),
+    "Faster R50-C4": (FasterRCNN, {**faster_rcnn.C4, **C4}, 2, 300),
     "Faster R50-FPN": (FasterRCNN, {"norm": "batch", **SMALL}, 2, 300),
 }
 
