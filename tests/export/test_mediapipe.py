@@ -1,0 +1,42 @@
+"""MediaPipe opens the files as they are. It is no dependency: the test runs where somebody installed it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdet import runs
+from kerasdet.detectors import SSD
+from tests.contract import scenes
+
+mediapipe = pytest.importorskip("mediapipe")
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_says_what_the_file_says(kind, tmp_path):
+    """On a picture of the file's size; boxes come in whole pixels, and of boxes upon each other only the best."""
+    keras.utils.set_random_seed(5)
+    model = SSD(**SSD.tiny())
+    images, objects = scenes.batch([(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)])
+    model.compile(keras.optimizers.Adam(3e-3), clip_norm=10.0)
+    model.fit(tf.data.Dataset.from_tensors((images, objects)).repeat(), steps_per_epoch=60, verbose=0)
+    pixels = np.uint8(images["pixels"][0])
+    file, size = tmp_path / "file.tflite", pixels.shape[:2]
+    model.export(file, format="litert", kind=kind, size=size, examples=[pixels] if kind == "int8" else ())
+    wanted = runs.load(file).detect(pixels, 0.3)
+
+    tasks = mediapipe.tasks
+    options = tasks.vision.ObjectDetectorOptions(
+        base_options=tasks.BaseOptions(model_asset_path=str(file)), score_threshold=0.3
+    )
+    picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
+    with tasks.vision.ObjectDetector.create_from_options(options) as detector:
+        found = detector.detect(picture).detections
+    assert len(found) >= 2
+    for one in found:
+        (best,), box = one.categories, one.bounding_box
+        place = np.argmin(np.abs(wanted["scores"] - best.score))
+        assert best.score == pytest.approx(wanted["scores"][place], abs=1e-4)
+        assert best.category_name == model.classes[wanted["classes"][place]]
+        sides = (box.origin_x, box.origin_y, box.origin_x + box.width, box.origin_y + box.height)
+        np.testing.assert_allclose(sides, wanted["boxes"][place], atol=2)
