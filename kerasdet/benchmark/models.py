@@ -70,7 +70,7 @@ def admit(model, images, count):
         softmax = getattr(model, "scores", "sigmoid") == "softmax"
         scores = (tf.nn.softmax if softmax else tf.sigmoid)(outputs["logits"])
     scores = tf.reshape(scores[..., -model.num_classes :], [-1])
-    model.above = float(tf.math.top_k(scores, count).values[-1])
+    model.above = float(tf.math.top_k(scores, min(count, len(scores))).values[-1])
 
 
 def batch(model, count, size, objects=8, seed=0):
