@@ -22,6 +22,7 @@ def get_config():
             "before_nms": (1000, 1000),
             "after_nms": (600, 600),
             "fc": (256, 256),
+            "roi_layer": "align",
             "roi_batch": 256,
             "beta": 1.0,
             "mask_convs": 2,
