@@ -80,7 +80,7 @@ def preset(folder):
     return folder / "preset"
 
 
-@pytest.mark.parametrize("model, start", [("ssdlite", "none"), ("ssd_mobilenet", "preset")])
+@pytest.mark.parametrize("model, start", [("ssdlite", "none"), ("ssd_mobilenet", "preset"), ("faster_rcnn", "none")])
 def test_the_other_recipes_run(folder, preset, model, start):
     short = ("--size=96", "--batch_size=2", "--steps=2", f"--out={folder}/{model}")
     done = run(folder, "train", "photos", f"--model={model}", f"--weights={start}", *short)
@@ -92,7 +92,8 @@ def test_the_other_recipes_run(folder, preset, model, start):
     else:
         assert "the backbone starts from random numbers" in done.stdout
     detector = runs.load(folder / model)
-    assert detector.resize == ("squeeze", 96, 96) and set(detector.classes) <= set(data.read("shapes", "val").classes)
+    assert detector.resize == (("shorter", 96, 128) if model == "faster_rcnn" else ("squeeze", 96, 96))
+    assert set(detector.classes) <= set(data.read("shapes", "val").classes)
     assert json.loads((folder / model / "log.jsonl").read_text().splitlines()[-1])["step"] == 2
 
 
