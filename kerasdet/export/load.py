@@ -141,9 +141,12 @@ def _tflite(path, threads):
         proposals = [answers.padded(boxes, interpreter.proposals) for boxes in proposals]
         if size is None:
             return interpreter(pixels, *proposals)
-        fitted, frames, _ = image.resize(tf.constant(pixels), facts["resize"])
+        fitted, frames, windows = image.resize(tf.constant(pixels), facts["resize"])
         moved = [image.to_frames(boxes, frames).numpy() for boxes in proposals]
-        said = interpreter(np.uint8(np.round(fitted)), *moved)
+        canvas = np.full(fitted.shape, facts["margin"], np.uint8)
+        left, top, right, bottom = windows[0].numpy().astype(int)
+        canvas[:, top:bottom, left:right] = np.round(fitted[:, top:bottom, left:right])
+        said = interpreter(canvas, *moved)
         # From parts of the input to parts of the picture.
         (x, y, left, top), (height, width) = frames.numpy()[0], pixels.shape[1:3]
         scale, shift, side = np.float32([y, x]), np.float32([top, left]), np.float32([height, width])
@@ -151,6 +154,7 @@ def _tflite(path, threads):
             if name in said:
                 places = said[name] * np.tile(size, twice) - np.tile(shift, twice)
                 said[name] = places / np.tile(scale * side, twice)
+        said["detection_boxes"] = said["detection_boxes"].clip(0, 1)
         return said
 
     return Exported(facts, ask)

@@ -198,6 +198,8 @@ def _labeled(content, model, outputs, size):
     parsed.signatureDefs = [schema.SignatureDefT(inputs, results, SIGNATURE)]
     parsed.buffers.append(schema.BufferT(np.frombuffer(metadata.detections(model.classes, size), np.uint8)))
     parsed.metadata = [*(parsed.metadata or []), schema.MetadataT("TFLITE_METADATA", len(parsed.buffers) - 1)]
-    changes = {} if size is None else {"size": size, "resize": rule(model, size)}
+    # The margins of a letterbox are 0 once normalized: the mean color.
+    margin = np.round(model.pixels.mean).tolist()
+    changes = {} if size is None else {"size": size, "resize": rule(model, size), "margin": margin}
     files = {metadata.LABELS: "\n".join(model.classes) + "\n", metadata.FACTS: answers.facts(model, **changes)}
     return metadata.with_files(metadata.packed(parsed), files)
