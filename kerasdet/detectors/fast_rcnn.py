@@ -85,7 +85,7 @@ class FastRCNN(Detector):
         self.backbone = backbones.build(backbone, levels=tuple(levels), norm=norm, weights=backbone_weights)
         self.pixels = Pixels(self.backbone.normalization)
         self.fpn = FPN(width, levels, norm=pyramid_norm) if levels[0] < levels[1] else None
-        self.res5 = backbones.stage(backbone, norm=norm) if res5 else None
+        self.res5 = backbones.stage(backbone, norm=norm, weights=backbone_weights) if res5 else None
         self.box_head = BoxHead(convs, width, fc, ranks, head_norm, dropout)
         self.predictor = RegionPredictor(self.num_classes + 1)
         self.levels, self.roi_size = tuple(levels), roi_size
@@ -136,15 +136,20 @@ class FastRCNN(Detector):
         Returns:
             [B * R, ...]; in training 0 of padding, which would count in the norms' statistics.
         """
-        x = ops.region_features(
-            features[: self.levels[1] - self.levels[0] + 1], boxes, self.levels[0], size, **self.roi
-        )
         if not training:
-            return self._branch(branch, x, False)
+            return self._branch(branch, self._cut(features, boxes, size), False)
         real = tf.reshape(box.area(boxes) > 0, [-1])
-        real |= (tf.range(tf.size(real)) == 0) & ~tf.reduce_any(real)  # never none at all
-        found = self._branch(branch, tf.boolean_mask(x, real), True)
+        none = ~tf.reduce_any(real)
+        # Norms need something to look at: where no region is real, once the whole map.
+        sides = tf.cast(tf.shape(features[0])[1:3] * 2 ** self.levels[0], tf.float32)
+        boxes = tf.where(none, tf.concat([[0.0, 0.0], sides[::-1]], axis=0), boxes)
+        real |= none & (tf.range(tf.size(real)) == 0)
+        found = self._branch(branch, tf.boolean_mask(self._cut(features, boxes, size), real), True)
         return tf.scatter_nd(tf.where(real), found, [tf.size(real, tf.int64), *found.shape[1:]])
+
+    def _cut(self, features, boxes, size):
+        levels = self.levels[1] - self.levels[0] + 1
+        return ops.region_features(features[:levels], boxes, self.levels[0], size, **self.roi)
 
     def _branch(self, branch, x, training):
         x = x if self.res5 is None else self.res5(x, training=training)

@@ -130,11 +130,13 @@ class FasterRCNN(FastRCNN):
         """
         grid = self.anchors(image_size(images))
         real = windows(images)
-        match = assign.by_iou(grid, objects, self.rpn_positive, self.rpn_negative, low_quality=True, windows=real)
-        allowed = match.counted & (images["ids"] >= 0)[:, None]
+        allowed, candidates = (images["ids"] >= 0)[:, None], grid
         if not self.crossing:
             low, high = tf.split(real[:, None], 2, axis=-1)
             allowed &= tf.reduce_all((grid[:, :2] >= low) & (grid[:, 2:] <= high), axis=-1)
+            candidates = tf.where(allowed[..., None], grid, 0.0)  # an object's best anchor is the best of these
+        match = assign.by_iou(candidates, objects, self.rpn_positive, self.rpn_negative, windows=real)
+        allowed &= match.counted
         order = "random" if self.order == "hard" else self.order
         keys = sample.keys(order, images["ids"], self.step(training), tf.shape(grid)[0])
         positive, negative = sample.balanced(

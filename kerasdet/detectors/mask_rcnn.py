@@ -96,7 +96,8 @@ class MaskRCNN(FasterRCNN):
     def _keypoint_term(self, outputs, positives, objects, training):
         """Mean over the labeled keypoints in regions with their object (section 5)."""
         logits = self.keypoint_logits(outputs["features"], positives.boxes, training)
-        own = tf.gather(objects["keypoints"], tf.maximum(positives.objects, 0), batch_dims=1)
+        known = tf.pad(objects["keypoints"], [[0, 0], [0, 1], [0, 0], [0, 0]])  # never none at all
+        own = tf.gather(known, tf.maximum(positives.objects, 0), batch_dims=1)
         cells, valid = keypoint_targets.cells(own, positives.boxes, logits.shape[1])
         valid &= positives.positive[..., None]
         each = losses.keypoints(logits, tf.reshape(cells, [-1, self.num_keypoints]))

@@ -15,11 +15,15 @@ _VALUE_LABELS, _BOUNDARIES = 3, 1
 _FEATURE = {0: 1, 1: {}}
 
 
-def detections(classes, size):
-    """The metadata of a detector with suppression inside, as MediaPipe's `ObjectDetector` reads it.
+_GROUP = {"detection_boxes": "location", "detection_classes": "category", "detection_scores": "score"}
+
+
+def detections(classes, outputs, size):
+    """The metadata of a detector, as MediaPipe's `ObjectDetector` reads it where suppression is inside.
 
     Args:
         classes: their names.
+        outputs: names of the outputs, in order.
         size: (height, width) of the input, or None where any will do.
 
     Returns:
@@ -29,14 +33,15 @@ def detections(classes, size):
     inputs = [{0: "image", 1: "RGB pixels 0...255.", 3: {0: _IMAGE, 1: image}}]
     labels = {0: LABELS, 1: "Names of the classes, line by line.", 2: _VALUE_LABELS}
     box = {0: [1, 0, 3, 2], 1: _BOUNDARIES}
-    outputs = [
-        {0: "location", 1: "y1 x1 y2 x2 in parts of the picture.", 3: {0: _BOX, 1: box}},
-        {0: "category", 1: "Numbers of the classes.", 3: _FEATURE, 6: [labels]},
-        {0: "score", 1: "Scores, falling.", 3: _FEATURE},
-        {0: "number of detections", 1: "How many of the detections are real.", 3: _FEATURE},
-    ]
-    group = {0: "detection_result", 1: ["location", "category", "score"]}
-    graph = {2: inputs, 3: outputs, 8: [group]}
+    known = {
+        "detection_boxes": {0: "location", 1: "y1 x1 y2 x2 in parts of the picture.", 3: {0: _BOX, 1: box}},
+        "detection_classes": {0: "category", 1: "Numbers of the classes.", 3: _FEATURE, 6: [labels]},
+        "detection_scores": {0: "score", 1: "Scores, falling.", 3: _FEATURE},
+        "num_detections": {0: "number of detections", 1: "How many of the detections are real.", 3: _FEATURE},
+    }
+    described = [known.get(name, {0: name, 3: _FEATURE}) for name in outputs]
+    group = [{0: "detection_result", 1: list(_GROUP.values())}] if set(_GROUP) <= set(outputs) else []
+    graph = {2: inputs, 3: described, **({8: group} if group else {})}
     return _buffer({0: "detector", 1: "Classes: " + ", ".join(classes), 3: [graph], 7: "1.2.0"})
 
 

@@ -21,8 +21,6 @@ from kerasdet import ops
 from kerasdet.export import answers
 
 WARMUP = "tf_serving_warmup_requests"
-# Rules that bring every picture to one size, so that pictures of any sizes make one batch.
-ONE_SIZE = ("stretch", "squeeze", "letterbox")
 
 
 def write(model, folder, version=None):
@@ -109,7 +107,7 @@ def _in_files(model, data, *proposals):
         answer = _in_pixels(model, decoded(one, number)[None], *(own[None] for own in boxes))
         return {name: value[0] for name, value in answer.items()}
 
-    if model.resize[0] in ONE_SIZE:
+    if model.resize[0] in image.ONE_SIZE:
         return answers.to_images(model, *_mapped(seen, data, numbers), *proposals)
     return _mapped(found, data, numbers, *proposals)
 

@@ -115,7 +115,8 @@ def examples(model, dataset, count):
 
 def rule(model, size):
     """The resize rule that brings a picture to the input of a file of one size."""
-    return model.resize if tuple(model.resize[1:]) == tuple(size) else ("stretch", *size)
+    fits = model.resize[0] in image.ONE_SIZE and tuple(model.resize[1:]) == tuple(size)
+    return model.resize if fits else ("stretch", *size)
 
 
 def fitted(model, examples, size, count=300):
@@ -156,7 +157,8 @@ def traced(model, size=None, raw=False, proposals=300):
         if not raw:
             return answers.to_pixels(model, preprocess, images, *given)
         seen = {**preprocess(images), "ids": tf.zeros([1], tf.int64)}
-        return model.raw(model.network({**seen, **dict(zip(INPUTS[1:], given, strict=False))}))
+        moved = [image.to_frames(boxes, seen["frames"]) for boxes in given]
+        return model.raw(model.network({**seen, **dict(zip(INPUTS[1:], moved, strict=False))}))
 
     specs = [tf.TensorSpec([1, *(size or (None, None)), 3], tf.uint8, "images")]
     if model.needs_proposals:
@@ -196,7 +198,7 @@ def _labeled(content, model, outputs, size):
         graph.tensors[index].name = name
     inputs, results = ([schema.TensorMapT(*pair) for pair in pairs] for pairs in named)
     parsed.signatureDefs = [schema.SignatureDefT(inputs, results, SIGNATURE)]
-    parsed.buffers.append(schema.BufferT(np.frombuffer(metadata.detections(model.classes, size), np.uint8)))
+    parsed.buffers.append(schema.BufferT(np.frombuffer(metadata.detections(model.classes, outputs, size), np.uint8)))
     parsed.metadata = [*(parsed.metadata or []), schema.MetadataT("TFLITE_METADATA", len(parsed.buffers) - 1)]
     # The margins of a letterbox are 0 once normalized: the mean color.
     margin = np.round(model.pixels.mean).tolist()

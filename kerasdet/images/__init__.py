@@ -2,6 +2,7 @@
 
 from kerasdet.images.files import decode, is_heic, load, read
 from kerasdet.images.frames import (
+    ONE_SIZE,
     at_size,
     check_rule,
     detections_from_frames,
@@ -13,6 +14,6 @@ from kerasdet.images.frames import (
 )
 
 __all__ = [
-    "at_size", "check_rule", "decode", "detections_from_frames", "from_frames", "is_heic", "load", "pad", "preprocess",
-    "read", "resize", "to_frames",
+    "ONE_SIZE", "at_size", "check_rule", "decode", "detections_from_frames", "from_frames", "is_heic", "load", "pad",
+    "preprocess", "read", "resize", "to_frames",
 ]  # fmt: skip

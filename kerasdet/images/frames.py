@@ -14,6 +14,9 @@ float64.
 
 import tensorflow as tf
 
+# Rules that bring every picture to one size.
+ONE_SIZE = ("stretch", "squeeze", "letterbox")
+
 _SIZES = {"shorter": 2, "stretch": 2, "squeeze": 2, "letterbox": 2, "keep": 0}
 
 

@@ -78,12 +78,11 @@ class BatchNorm(keras.layers.Layer):
             return x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
         if self.synchronized:
             x32 = tf.cast(x, tf.float32)
-            mean = self._over_all(x32)
-            variance = self._over_all(tf.square(x32 - mean))
+            count = self._over_all(tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32))
+            mean = self._over_all(tf.reduce_sum(x32, [0, 1, 2])) / count
+            variance = self._over_all(tf.reduce_sum(tf.square(x32 - mean), [0, 1, 2])) / count
             scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
             y = tf.cast((x32 - mean) * scale + self.beta, x.dtype)
-            replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-            count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]) * replicas, tf.float32)
             variance *= count / tf.maximum(count - 1.0, 1.0)  # unbiased, as FusedBatchNorm's and torch's running ones
         else:
             y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -94,7 +93,8 @@ class BatchNorm(keras.layers.Layer):
         return y
 
     def _over_all(self, x):
-        return tf.distribute.get_replica_context().all_reduce("MEAN", tf.reduce_mean(x, [0, 1, 2]))
+        """The sum over replicas, which may have regions of different number."""
+        return tf.distribute.get_replica_context().all_reduce("SUM", x)
 
     def get_config(self):
         config = {k: getattr(self, k) for k in ("epsilon", "momentum", "synchronized", "frozen")}

@@ -25,6 +25,8 @@ class BoxHead(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.convs = [Conv(width, 3, norm=norm, activation="relu", **policy) for _ in range(convs)]
         ranks = ranks or (None,) * len(fc)
+        if len(ranks) != len(fc):
+            raise ValueError(f"ranks must be one for each of {len(fc)} fully connected layers, got {tuple(ranks)}.")
         self.fc = [
             FC(u, rank, activation="relu", kernel_initializer="he_uniform", **policy)
             for u, rank in zip(fc, ranks, strict=True)

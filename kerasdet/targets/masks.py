@@ -19,6 +19,9 @@ def cut(masks, frames, rois, objects, size, aligned=True):
     Returns:
         [B, P, size, size] float32 in 0...1, not rounded; 0 where there is no object.
     """
+    none = tf.cast(tf.shape(masks)[1] == 0, tf.int32)  # a batch without objects gets one, which is nobody's
+    masks = tf.pad(masks, [[0, 0], [0, none], [0, 0], [0, 0]])
+    frames = tf.pad(frames, [[0, 0], [0, none], [0, 0]])
     count, each = tf.unstack(tf.shape(masks)[:2])
     rows, columns = masks.shape[2:]
     low, high = tf.split(tf.gather(frames, tf.maximum(objects, 0), batch_dims=1), 2, axis=-1)

@@ -6,6 +6,7 @@ import shutil
 
 from kerasdet import runs
 from kerasdet.data import proposals as proposed
+from kerasdet.training import start, strategy
 from kerasdet.training.checkpoints import save_model
 from kerasdet.training.propose import propose
 
@@ -17,7 +18,8 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
 
     A stage starts from what the one before wrote, unless its `init_from` names another: "stage1", "start" for the
     weights that the model had at first, or what `fit` takes; in a dict by parts, what no pattern matches starts from
-    the stage before. The last stage's model is the run's.
+    the stage before. An `init_from` that the stages share is loaded once, before the first. The last stage's model is
+    the run's.
 
     With `proposals="stage1"` a stage sees the regions that the model of that stage proposes for its data sets, written
     there once, in the place of its own.
@@ -33,9 +35,11 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
         The metrics of the last validation, a dict.
 
     Raises:
-        ValueError: a stage has an unknown key, or takes proposals of no stage before it.
+        ValueError: a stage has an unknown key, or takes proposals of no stage before it, or there are several workers.
     """
-    run = pathlib.Path(run)
+    if strategy.has_workers(model.distribute_strategy):
+        raise ValueError("stages hand files on in the run's folder, which workers cannot share yet: train on one.")
+    run, first = pathlib.Path(run), settings.pop("init_from", None)
     known = set(inspect.signature(fit).parameters) - {"model", "train", "validation", "run", "resume", "stages"}
     known.add("proposals")
     for number, stage in enumerate(stages, 1):
@@ -46,6 +50,10 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
             raise ValueError(f"stage {number}: proposals must be of one of {earlier}, got {stage['proposals']!r}.")
     if not (resume and (run / START).is_file()):
         run.mkdir(parents=True, exist_ok=True)
+        for old in [*run.glob("stage*/done"), *run.glob("stage*/proposals_*.npz")]:
+            old.unlink()
+        if first:
+            print(start.table(start.load(model, first), first), flush=True)
         save_model(model, run / START)
     metrics, before = {}, run / START
     for number, stage in enumerate(stages, 1):
@@ -55,13 +63,14 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
             print(f"stage {number} of {len(stages)} is done", flush=True)
         else:
             print(f"stage {number} of {len(stages)}", flush=True)
-            done.unlink(missing_ok=True)
+            for old in [done, *folder.glob("proposals_*.npz")]:
+                old.unlink(missing_ok=True)
             arguments = {**settings, **stage}
             arguments["init_from"] = _source(run, arguments.get("init_from"), before)
             teacher = arguments.pop("proposals", None)
             sets = (train, validation)
             if teacher:
-                sets = _proposed(run / teacher, sets, arguments.get("batch_size", 4), resume)
+                sets = _proposed(run / teacher, sets, arguments.get("batch_size", 4))
             metrics = fit(model, *sets, folder, resume=resume, **arguments)
             done.touch()
         before = folder
@@ -74,13 +83,13 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
 def _source(run, name, before):
     """What `init_from` of a stage means to `fit`."""
     if isinstance(name, dict):
-        return {pattern: _source(run, one, before) for pattern, one in [*name.items(), ("*", None)]}
+        return {pattern: _source(run, one, before) for pattern, one in {**name, "*": name.get("*")}.items()}
     if name == "start":
         return run / START
     return run / name if name and (run / str(name)).exists() else name or before
 
 
-def _proposed(folder, datasets, batch_size, resume):
+def _proposed(folder, datasets, batch_size):
     """The data sets with the proposals of a stage's model."""
     model, found = None, []
     for part, dataset in zip(("train", "validation"), datasets, strict=True):
@@ -88,7 +97,7 @@ def _proposed(folder, datasets, batch_size, resume):
         if dataset is None:
             found.append(None)
             continue
-        if not (resume and path.is_file()):
+        if not path.is_file():
             model = model or runs.load(folder)
             propose(model, dataset, path, batch_size, training=part == "train")
         found.append(proposed.attach(dataset, path))

@@ -49,7 +49,7 @@ def make(kind="auto", tpu=""):
 
 def is_chief(strategy):
     """Whether this process is the one whose files stay."""
-    if not _has_workers(strategy):
+    if not has_workers(strategy):
         return True
     resolver = strategy.cluster_resolver
     first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
@@ -87,7 +87,7 @@ def batches(strategy, batch_size, accumulate, load):
         raise ValueError(
             f"batch_size must be a multiple of {replicas} replicas times accumulate={accumulate}, got {batch_size}."
         )
-    if not _has_workers(strategy):
+    if not has_workers(strategy):
         return strategy.experimental_distribute_dataset(load((0, 1)))
 
     def worker(context):
@@ -99,7 +99,7 @@ def batches(strategy, batch_size, accumulate, load):
 
 def agreement(strategy):
     """A function from each worker's number to the mean over all, so that they decide alike; every worker calls it."""
-    if not _has_workers(strategy):
+    if not has_workers(strategy):
         return float
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])
@@ -109,5 +109,6 @@ def agreement(strategy):
     return lambda value: float(mean(tf.constant(float(value))))
 
 
-def _has_workers(strategy):
+def has_workers(strategy):
+    """Whether several processes train together."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

@@ -88,8 +88,8 @@ def build(name, classes, min_size=800, max_size=1333, **options):
     make, arguments = MODELS[name]
     size = {} if make is SSD else {"resize": ("shorter", min_size, max_size)}
     for ours, theirs in _PAIRS.items():
-        if f"{theirs}_train" in options:
-            size[ours] = (options.pop(f"{theirs}_train"), options.pop(f"{theirs}_test"))
+        if options.keys() & {f"{theirs}_train", f"{theirs}_test"}:
+            size[ours] = (options.pop(f"{theirs}_train", 2000), options.pop(f"{theirs}_test", 1000))
     if "num_keypoints" in options:
         size["keypoints"] = options.pop("num_keypoints")
     return make(classes=classes, **{**arguments, **size, **options})

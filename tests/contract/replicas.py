@@ -12,12 +12,15 @@ import tensorflow as tf
 from kerasdet.detectors import DETECTORS
 from tests.contract import scenes
 
+NORMS = {"norm", "pyramid_norm", "head_norm", "mask_norm", "extra_norm"}
+
 
 def trained(kind, strategy, turned=False):
     """A detector's weights and logs after two steps, on the batch as it is or turned round."""
+    norms = dict.fromkeys(NORMS & set(kind(**kind.tiny()).get_config()), "sync")
     keras.utils.set_random_seed(5)
     with strategy.scope():
-        model = kind(**{**kind.tiny(), "norm": "sync"})
+        model = kind(**{**kind.tiny(), **norms})
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9), clip_norm=1.0)
     pictures = [(20, 30, 70, 75, 1), (5, 5, 30, 40, 0)], [], [(50, 8, 90, 40, 1)], [(8, 50, 60, 90, 0)]
     batch = scenes.batch(*pictures, proposals=kind.needs_proposals)

@@ -100,6 +100,15 @@ def test_loss_is_finite_and_not_zero(model, objects, batch):
     assert float(tf.add_n(list(terms.values()))) > 0
 
 
+def test_loss_where_no_picture_of_the_batch_has_objects(model, batch):
+    """Objects are padded to the most of the batch, which may be none at all."""
+    images, targets = batch([], [])
+    none = {name: value[:, :0] for name, value in targets.items()}
+    for training in (False, True):
+        terms = model.loss_terms(model.network(images, training=training), none, images, training)
+        assert all(np.isfinite(float(value)) for value in terms.values())
+
+
 def test_images_that_fill_the_batch_count_nothing(model, batch):
     images, targets = batch([BOX])
     two, two_targets = batch([BOX], [(5, 5, 30, 40, 0)], ids=[0, -1])

@@ -200,6 +200,51 @@ def test_anchors_over_the_border_do_not_learn_where_the_paper_says_so():
         assert loss == pytest.approx(np.log(2), rel=1e-5) if not crossing else loss > 2
 
 
+def test_an_object_at_the_border_has_an_anchor_inside():
+    """Its best anchor crosses the border; the best of the others learns it, however little they overlap."""
+    images, objects = scenes.batch([(0, 0, 30, 30, 0)])
+    model = make(FasterRCNN, crossing=False, rpn_batch=10**6)
+    grid = model.anchors((scenes.SIDE, scenes.SIDE))
+    inside = tf.reduce_all((grid >= 0) & (grid <= scenes.SIDE), axis=-1)
+    overlaps = boxes.iou(objects["boxes"][0], grid)[0]
+    best = tf.reduce_max(tf.where(inside, overlaps, 0.0))
+    assert best < 0.7 and best < tf.reduce_max(overlaps)
+    outputs = {"rpn_logits": tf.fill([1, len(grid)], -20.0), "rpn_deltas": tf.zeros([1, *grid.shape])}
+    found = float(model.rpn_terms(outputs, objects, images)["rpn_class"])
+    counted = inside & ((overlaps < 0.3) | (overlaps == best))
+    positives = inside & (overlaps == best)
+    assert found == pytest.approx(20 * np.sum(positives) / np.sum(counted), rel=1e-5)
+
+
+def test_conv5_starts_from_the_weights_of_the_backbone(monkeypatch):
+    seen, build, stage = [], fast_rcnn.backbones.build, fast_rcnn.backbones.stage
+    for name, make_part in (("build", build), ("stage", stage)):
+
+        def noted(*arguments, weights=None, make_part=make_part, **options):
+            seen.append(weights)
+            return make_part(*arguments, **options)
+
+        monkeypatch.setattr(fast_rcnn.backbones, name, noted)
+    make(FasterRCNN, **{**faster_rcnn.C4, "rpn_width": 8}, backbone_weights="some.h5")
+    assert seen == ["some.h5"] * 2
+
+
+def test_ranks_are_counted():
+    with pytest.raises(ValueError, match=r"ranks must be one for each of 2 fully connected layers, got \(1024,\)"):
+        make(FasterRCNN, fc=(64, 64), ranks=(1024,))
+
+
+def test_a_batch_without_regions_leaves_norms_sound():
+    """The running variance of a mask head that saw none stays that of features, not of padding."""
+    model = make(MaskRCNN, mask_norm="batch", keypoints=0)
+    images, objects = scenes.batch(OBJECTS)
+    outputs = model.network(images)
+    norm = next(v for v in model.mask_head.variables if v.path.endswith("moving_variance"))
+    for _ in range(100):
+        model.mask_logits(outputs["features"], tf.zeros([1, 4, 4]), training=True)
+    assert float(tf.reduce_mean(norm)) > 1e-3
+
+
 @pytest.mark.parametrize("kind", losses.BOX_LOSSES)
 def test_box_losses(kind):
     """None of the losses punishes the right deltas, each does wrong ones more the more wrong they are."""

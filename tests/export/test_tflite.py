@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import runs
-from kerasdet.detectors import SSD
-from kerasdet.export import report
+from kerasdet.detectors import SSD, FastRCNN
+from kerasdet.export import load, metadata, report
 from tests.contract import scenes
 
 
@@ -25,6 +25,36 @@ def test_a_file_of_one_size_maps_boxes_back(rule, tmp_path):
     numbers = report.differences(model, runs.load(tmp_path / "file.tflite"), [wide], above=0.2)
     assert numbers["detections"] >= 2 and numbers["missing"] == 0
     assert numbers["box"] < 1 and numbers["score"] < 0.02, numbers
+
+
+def test_a_file_of_one_size_takes_every_picture(tmp_path):
+    """Also where the detector's own rule would bring the picture to another size."""
+    model = SSD(**{**SSD.tiny(), "resize": ("shorter", 96, 128)})
+    model.export(tmp_path / "file.tflite", format="litert", size=(96, 128))
+    opened = runs.load(tmp_path / "file.tflite")
+    for height, width in ((140, 105), (60, 200)):
+        found = opened.detect(np.full([height, width, 3], 90, np.uint8), 0.0)["boxes"]
+        assert (found >= 0).all() and (found <= [width, height, width, height]).all()
+
+
+def test_raw_proposals_are_pixels_of_the_picture(tmp_path):
+    keras.utils.set_random_seed(5)
+    model = FastRCNN(**{**FastRCNN.tiny(), "resize": ("shorter", 96, 128)})
+    model.export(tmp_path / "raw.tflite", format="litert", raw=True, proposals=4)
+    pixels = np.random.default_rng(0).integers(0, 256, [1, 48, 64, 3], np.uint8)
+    boxes = np.float32([[[4, 6, 30, 40], [10, 3, 60, 44], [0, 0, 20, 20], [30, 20, 50, 45]]])
+    images = {**model.preprocess(pixels), "ids": tf.zeros([1], tf.int64), "proposals": tf.constant(2 * boxes)}
+    wanted = model.raw(model.network(images))
+    said = load.Lite(tmp_path / "raw.tflite")(pixels, boxes)
+    np.testing.assert_allclose(said["logits"], wanted["logits"], rtol=1e-3, atol=1e-5)
+
+
+def test_metadata_names_outputs_by_what_they_are():
+    detector = ["detection_boxes", "detection_classes", "detection_masks", "detection_scores", "num_detections"]
+    written = metadata.detections(("cat",), detector, None)
+    assert b"detection_masks" in written and b"detection_result" in written
+    raw = metadata.detections(("cat",), ["deltas", "logits"], None)
+    assert b"logits" in raw and b"detection_result" not in raw and b"location" not in raw
 
 
 @pytest.mark.parametrize("arguments, words", [

@@ -114,6 +114,33 @@ def test_resumed(run, dataset, capsys):
     np.testing.assert_allclose(weights(run, "class_head"), before, atol=1e-6)
 
 
+def test_a_new_start_forgets_what_was_done(dataset, tmp_path):
+    """Marks and proposals of an older run must not pass for this one's."""
+    for name in ("stage1/done", "stage2/done", "stage1/proposals_train.npz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"old")
+    training.fit(make(), dataset, None, tmp_path, stages=FOUR[:2], **SETTINGS)
+    assert proposals.read(tmp_path / "stage1" / "proposals_train.npz")
+    assert all((tmp_path / f"stage{i}" / "done").read_bytes() == b"" for i in (1, 2))
+
+
+def test_what_all_stages_start_from_is_loaded_once(run, dataset, tmp_path):
+    """Else each stage would throw away what the one before learned."""
+    stages = ({"terms": ("box",)}, {"terms": ("class",), "freeze": ("backbone/*",)})
+    training.fit(make(), dataset, None, tmp_path, stages=stages, init_from=run, **SETTINGS)
+    assert same(tmp_path / "start.keras", run, "class_head") and not same(tmp_path / "start.keras", make(), "backbone")
+    assert same(tmp_path / "stage2", tmp_path / "stage1", "box_head")
+    assert not same(tmp_path / "stage2", run, "box_head")
+
+
+def test_a_pattern_for_all_is_kept(dataset, tmp_path):
+    second = {"terms": ("class",), "freeze": ("backbone/*",), "init_from": {"box_head/*": "stage1", "*": "start"}}
+    stages = ({"terms": ("box",)}, second)
+    training.fit(make(), dataset, None, tmp_path, stages=stages, **SETTINGS)
+    assert same(tmp_path / "stage2", make(), "backbone") and not same(tmp_path / "stage1", make(), "backbone")
+    assert same(tmp_path / "stage2", tmp_path / "stage1", "box_head")
+
+
 def test_without_validation(dataset, tmp_path):
     training.fit(make(), dataset, None, tmp_path, stages=FOUR[:2], **SETTINGS)
     assert not (tmp_path / "stage1" / "proposals_validation.npz").exists()
