@@ -57,6 +57,22 @@ def test_metadata_names_outputs_by_what_they_are():
     assert b"logits" in raw and b"detection_result" not in raw and b"location" not in raw
 
 
+def test_eight_bits_end_where_the_layers_end(tmp_path):
+    """No score and no box is rounded to one of 256 values."""
+    model, file = SSD(**SSD.tiny()), tmp_path / "int8.tflite"
+    pixels = np.random.default_rng(0).integers(0, 256, [64, 64, 3], np.uint8)
+    model.export(file, format="litert", kind="int8", size=(64, 64), examples=[pixels])
+    (graph, *_), parsed = metadata.operators(file.read_bytes())
+    tensors, int8 = parsed.subgraphs[0].tensors, metadata.schema().TensorType.INT8
+    rounded = {kind for kind, one in graph if int8 in {tensors[index].type for index in one.outputs}}
+    assert (
+        {"CONV_2D", "QUANTIZE"}
+        <= rounded
+        <= {"CONV_2D", "DEPTHWISE_CONV_2D", "QUANTIZE", "ADD", "MAX_POOL_2D", "RESHAPE"}
+    )
+    assert report.operators(file)["QUANTIZE"] == 1
+
+
 @pytest.mark.parametrize("arguments, words", [
     ({"kind": "int4"}, "kind must be one of .*got 'int4'"),
     ({"kind": "int8"}, "takes the ranges of activations from examples: give typical pictures"),
