@@ -41,6 +41,7 @@ def get_config():
             "clip_norm": 10.0,
             "ema": 0.995,
             "evaluate_every": 500,
+            "seed": 0,
             "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("color", 0.1, 0.2, 0.2, 0.02)),
         },
         "evaluate": {"max_dets": (1, 100, 300)},
