@@ -28,7 +28,7 @@ FORMS = {
     "SSD300 VGG16": (SSD, {}, 4, 0, 200),
     "Faster VGG16": (FasterRCNN, {**faster_rcnn.VGG16, **SINGLE}, 2, 40, 700),
     "Faster ZF": (FasterRCNN, {**faster_rcnn.ZF, **SINGLE}, 2, 40, 700),
-    "Faster R50-C4": (FasterRCNN, {**faster_rcnn.C4, **C4}, 2, 40, 300),
+    "Faster R50-C4": (FasterRCNN, {**faster_rcnn.C4, **C4}, 2, 40, 500),
     "Faster R50-FPN": (FasterRCNN, {"norm": "batch", **SMALL}, 2, 0, 300),
 }
 
