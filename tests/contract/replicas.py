@@ -12,7 +12,7 @@ import tensorflow as tf
 from kerasdet.detectors import DETECTORS
 from tests.contract import scenes
 
-NORMS = {"norm", "pyramid_norm", "head_norm", "mask_norm", "extra_norm"}
+NORMS = {"norm", "pyramid_norm", "mask_norm", "extra_norm"}  # a head that levels share takes none with statistics
 
 
 def trained(kind, strategy, turned=False):
