@@ -33,7 +33,7 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
         decoded = coders.decode(
             tf.gather(anchors[start:end], rows), tf.gather(deltas[:, start:end], rows, batch_dims=1)
         )
-        parts.append((decoded, values, tf.fill([1, tf.shape(values)[1]], level)))
+        parts.append((decoded, values, tf.fill(tf.shape(values), level)))
         start = end
     found, scores, levels = (tf.concat(part, axis=1) for part in zip(*parts, strict=True))
     found = boxes.clip(found, windows)
@@ -41,8 +41,6 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
     keep = boxes.is_large(found, PROPOSAL_SIDE)
     if least is not None:
         keep &= scores >= least
-    # Repeated at last: fills of [B, n] came out of TensorFlow's graph optimizer in another shape where B was such an n.
-    levels = tf.repeat(levels, tf.shape(scores)[0], axis=0)
     rows, scores, valid = ops.nms(found, tf.where(keep, scores, lowest), levels, iou, lowest, limit, len(counts))
     found = tf.where(valid[..., None], tf.gather(found, rows, batch_dims=1), 0.0)
     return found, tf.where(valid, scores, lowest)

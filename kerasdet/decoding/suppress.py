@@ -6,7 +6,7 @@ from kerasdet import ops
 
 
 def per_class(boxes, scores, classes, num_classes, iou, above, limit):
-    """Greedy suppression class by class, by `tf.image.combined_non_max_suppression`.
+    """Greedy suppression class by class; equal scores go to the lower index.
 
     Args:
         boxes: [B, N, 4] float32, pixels.
@@ -20,27 +20,22 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit):
     Returns:
         The detections dict.
     """
-    count = tf.shape(scores)[1]
-    order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
-    # Places from the end instead of scores: whole numbers, no two alike, since the operator picks any of equal scores.
-    place = tf.where(scores > above, count - tf.argsort(order, axis=1), 0)
-    by_class = tf.one_hot(classes, num_classes) * tf.expand_dims(tf.cast(place, tf.float32), -1)
-    boxes, places, classes, counts = ops.combined_nms(tf.expand_dims(boxes, 2), by_class, iou, 0.5, limit)
-    real = tf.range(limit)[None] < counts[:, None]
-    ranked = tf.pad(tf.gather(scores, order, batch_dims=1), [[0, 0], [0, 1]])
+    rows, scores, valid = ops.nms(boxes, scores, classes, iou, above, limit, kinds=num_classes)
+    rows = tf.where(valid, rows, tf.shape(classes)[1])
+    boxes, classes = (tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1))
     return {
-        "boxes": boxes,
-        "scores": tf.where(real, tf.gather(ranked, count - tf.cast(places, tf.int32), batch_dims=1), 0.0),
-        "classes": tf.where(real, classes, -1),
-        "counts": counts,
+        "boxes": tf.gather(boxes, rows, batch_dims=1),
+        "scores": scores,
+        "classes": tf.gather(classes, rows, batch_dims=1),
+        "counts": tf.reduce_sum(tf.cast(valid, tf.int32), axis=1),
     }
 
 
 def within_classes(boxes, scores, iou, above, limit):
-    """As `per_class`, where every class has candidates of its own.
+    """As `per_class`, where every class has candidates of its own, by `tf.image.combined_non_max_suppression`.
 
     Args:
-        boxes: [B, N, K, 4] float32, pixels.
+        boxes: [B, N, K, 4] float32, pixels; [B, N, 1, 4] where classes share them.
         scores: [B, N, K] float32, 0...1.
         iou, above, limit: as in `per_class`.
 

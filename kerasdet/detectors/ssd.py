@@ -58,6 +58,7 @@ SSDLITE_V2 = {
     "ratios": ((2,), *((2, 3),) * 5),
     "tensorflow_boxes": 0.1,
     "scores": "sigmoid",
+    "per_class": None,
     "suppression": 0.6,
     "limit": 100,
 }
@@ -99,7 +100,7 @@ class SSD(Detector):
             one.
         box_weight: factor of the box loss, alpha of equation 1.
         above: least score of a detection (section 3.5).
-        per_class: candidates a class; 400 in the release.
+        per_class: candidates a class, 400 in the release; None for all, as in TensorFlow's Object Detection API.
         suppression: IoU above which the weaker of two boxes of a class is dropped (section 3.5).
         limit: detections an image (section 3.5).
         resize, multiple: of `Detector`.
@@ -205,9 +206,11 @@ class SSD(Detector):
         logits = outputs["logits"]
         scores = (tf.nn.softmax(logits) if self.scores == "softmax" else tf.sigmoid(logits))[..., 1:]
         scores = tf.where((images["ids"] >= 0)[:, None, None], scores, 0.0)
-        scores, rows = candidates.top_of_classes(scores, self.per_class)
-        chosen = tf.gather(decoded, rows, batch_dims=1)
-        return suppress.within_classes(chosen, scores, self.suppression, self.above, self.limit)
+        of_classes = decoded[:, :, None]
+        if self.per_class is not None:
+            scores, rows = candidates.top_of_classes(scores, self.per_class)
+            of_classes = tf.gather(decoded, rows, batch_dims=1)
+        return suppress.within_classes(of_classes, scores, self.suppression, self.above, self.limit)
 
     def get_config(self):
         return {**super().get_config(), "backbone_weights": None}

@@ -1,5 +1,7 @@
 """Greedy non-maximum suppression and Soft-NMS (Bodla et al., ICCV 2017, arXiv:1704.04503)."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -19,7 +21,7 @@ def nms(boxes, scores, classes, iou, above, limit, kinds=None):
         iou: boxes that overlap a better one of their class by more are dropped.
         above: candidates need a score above this.
         limit: boxes an image.
-        kinds: how many classes there are, where that is known; exports to TFLite are faster then.
+        kinds: how many classes there are, where that is known; exports are faster then.
 
     Returns:
         indices [B, limit] int32, scores [B, limit] and valid [B, limit] bool, by falling score; 0 where not valid.
@@ -29,11 +31,11 @@ def nms(boxes, scores, classes, iou, above, limit, kinds=None):
     """
     kinds = 1 if classes is None else kinds
     boxes, scores, classes = _checked(boxes, scores, classes)
-    if library.lite() and kinds is not None:
-        return _by_builtins(boxes, scores, classes, kinds, iou, above, limit)
     if native := library.native():
         thresholds = {name: tf.constant(value, boxes.dtype) for name, value in (("iou", iou), ("above", above))}
         return tuple(native.kerasdet_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds))
+    if kinds is not None and boxes.dtype == tf.float32:
+        return _by_operators(boxes, scores, classes, kinds, iou, above, limit)
     lowest = scores.dtype.min
 
     def rescore(alive, overlap):
@@ -65,68 +67,70 @@ def combined_nms(boxes, scores, iou, above, limit):
     return found.nmsed_boxes, found.nmsed_scores, tf.cast(found.nmsed_classes, tf.int32), found.valid_detections
 
 
+def _by_operators(boxes, scores, classes, kinds, iou, above, limit):
+    """`nms` by an operator of TensorFlow or TFLite, in order of score: the operators pick any of equal scores."""
+    count, lowest = tf.shape(scores)[1], scores.dtype.min
+    scores = tf.where((scores > above) & tf.reduce_all(tf.math.is_finite(boxes), axis=-1), scores, lowest)
+    order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
+    boxes, scores, classes = (tf.gather(values, order, batch_dims=1) for values in (boxes, scores, classes))
+    falling = tf.where(scores > lowest, tf.cast(count - tf.range(count), tf.float32), 0.0)
+    if library.lite():
+        rows, counts = _greedy(_apart(boxes[:, :, None], classes[:, :, None], kinds), falling, iou, 0.5, limit)
+    else:
+        low, high = tf.split(boxes, 2, axis=-1)
+        boxes = tf.concat([low, tf.maximum(low, high)], axis=-1)  # the operator would turn over what has no area
+        by_class = tf.one_hot(classes, kinds) * falling[..., None]
+        _, places, _, counts = combined_nms(boxes[:, :, None], by_class, iou, 0.5, limit)
+        rows = count - tf.cast(places, tf.int32)
+    valid = tf.range(limit)[None] < counts[:, None]
+    order, scores = (tf.pad(values, [[0, 0], [0, 1]]) for values in (order, scores))  # there may be no boxes at all
+    rows = tf.where(valid, rows, count)
+    return tf.gather(order, rows, batch_dims=1), tf.gather(scores, rows, batch_dims=1), valid
+
+
 def _combined_of_builtins(boxes, scores, iou, above, limit):
-    """One operator an image and class, then the best of all classes; where the batch is not known, it is one image."""
-    classes, batch = scores.shape[-1], scores.shape[0] or 1
-    scores = tf.reshape(scores, [batch, -1, classes])
-    shared = boxes.shape[2]  # 1, or as many as classes
-    groups = tf.unstack(tf.reshape(tf.transpose(scores, [0, 2, 1]), [batch * classes, -1]))
-    places = tf.unstack(_solid(tf.reshape(tf.transpose(boxes, [0, 2, 1, 3]), [batch * shared, -1, 4])))
-    picked = []
-    for group, some in enumerate(groups):
-        own = places[group // classes * shared + group % classes % shared]
-        indices, count = _greedy(own, some, iou, above, limit)
-        real = tf.range(limit) < count
-        picked.append((indices, tf.where(real, tf.gather(some, indices), above)))
-    indices, values = (tf.reshape(tf.stack(parts), [batch, -1]) for parts in zip(*picked, strict=True))
-    values, best = tf.math.top_k(values, limit)
-    real = values > above
-    kinds = best // limit
-    rows = tf.gather(indices, best, batch_dims=1) * shared + kinds % shared
-    chosen = tf.gather(tf.reshape(boxes, [batch, -1, 4]), rows, batch_dims=1)
+    """`combined_nms`, each class's boxes at a place of their own; where the batch is not known, it is one image."""
+    batch, kinds = scores.shape[0] or 1, scores.shape[-1]
+    pairs = tf.reshape(scores, [batch, -1])
+    rows, counts = _greedy(_apart(boxes, tf.range(kinds), kinds), pairs, iou, above, limit)
+    real = tf.range(limit)[None] < counts[:, None]
+    shared = kinds // boxes.shape[2]
     return (
-        tf.where(real[..., None], chosen, 0.0),
-        tf.where(real, values, 0.0),
-        tf.where(real, kinds, 0),
-        tf.reduce_sum(tf.cast(real, tf.int32), axis=1),
+        tf.where(real[..., None], tf.gather(tf.reshape(boxes, [batch, -1, 4]), rows // shared, batch_dims=1), 0.0),
+        tf.where(real, tf.gather(pairs, rows, batch_dims=1), 0.0),
+        tf.where(real, rows % kinds, 0),
+        counts,
     )
 
 
-def _by_builtins(boxes, scores, classes, kinds, iou, above, limit):
-    """`nms`, one operator an image and class, in order of score: the operator picks any of equal scores."""
-    order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
-    boxes, scores, classes = (tf.gather(values, order, batch_dims=1) for values in (boxes, scores, classes))
-    allowed = (scores > above) & tf.reduce_all(tf.math.is_finite(boxes), axis=-1)
-    count = tf.shape(scores)[1]
-    falling = tf.where(allowed, tf.cast(count - tf.range(count), tf.float32), 0.0)
-    picked = []
-    for some, places, own in zip(*map(tf.unstack, (_solid(boxes), falling, classes)), strict=True):
-        for kind in range(kinds):
-            mine = places if kinds == 1 else tf.where(own == kind, places, 0.0)
-            indices, kept = _greedy(some, mine, iou, 0.5, limit)
-            picked.append((indices, tf.where(tf.range(limit) < kept, tf.gather(mine, indices), 0.0)))
-    indices, places = (tf.reshape(tf.stack(parts), [boxes.shape[0], -1]) for parts in zip(*picked, strict=True))
-    places, best = tf.math.top_k(places, limit)
-    valid = places > 0.5
-    indices = tf.gather(indices, best, batch_dims=1)
-    picked = tf.where(valid, tf.gather(scores, indices, batch_dims=1), 0)
-    return tf.where(valid, tf.gather(order, indices, batch_dims=1), 0), picked, valid
+def _apart(boxes, classes, kinds):
+    """Boxes [B, N, S, 4] moved so that no two classes meet: onto a square of fields, which rounds less than a row.
 
-
-def _solid(boxes):
-    """Boxes [G, N, 4], those without area each at a place of its own: they overlap nothing, but mislead TFLite."""
+    Those without area overlap nothing, but mislead TFLite: each goes to a place of its own.
+    """
     low, high = tf.split(boxes, 2, axis=-1)
+    solid = tf.reduce_all((high > low) & (high - low < np.inf), axis=-1, keepdims=True)
+    boxes = tf.where(solid, boxes, 0.0)
+    side = math.ceil(kinds**0.5)
+    column, row = classes % side, classes // side
+    fields = tf.cast(tf.stack([column, row, column, row], axis=-1), tf.float32)
+    boxes += fields * (tf.reduce_max(boxes) - tf.reduce_min(boxes) + 1)
+    solid |= tf.zeros_like(boxes[..., :1], tf.bool)
+    boxes, solid = (tf.reshape(values, [boxes.shape[0], -1, values.shape[-1]]) for values in (boxes, solid))
     place = -1e5 - 2.0 * tf.range(tf.shape(boxes)[1], dtype=tf.float32)
-    alone = tf.stack([place, place, place + 1, place + 1], axis=-1)
-    return tf.where(tf.reduce_min(high - low, axis=-1, keepdims=True) > 0, boxes, alone)
+    return tf.where(solid, boxes, tf.stack([place, place, place + 1, place + 1], axis=-1))
 
 
 def _greedy(boxes, scores, iou, above, limit):
-    """Indices [limit] and their count of the boxes [N, 4] that are kept."""
-    return tf.raw_ops.NonMaxSuppressionV4(
-        boxes=boxes, scores=scores, max_output_size=limit, score_threshold=above, pad_to_max_output_size=True,
-        iou_threshold=np.nextafter(np.float32(iou), np.float32(2)),  # TFLite drops what overlaps by just as much
-    )  # fmt: skip
+    """Indices [B, limit] and counts [B] of the boxes [B, N, 4] that are kept, by one operator an image."""
+    kept = [
+        tf.raw_ops.NonMaxSuppressionV4(
+            boxes=some, scores=own, max_output_size=limit, score_threshold=above, pad_to_max_output_size=True,
+            iou_threshold=np.nextafter(np.float32(iou), np.float32(2)),  # TFLite drops what overlaps by just as much
+        )
+        for some, own in zip(tf.unstack(boxes), tf.unstack(scores), strict=True)
+    ]  # fmt: skip
+    return tuple(tf.stack(values) for values in zip(*kept, strict=True))
 
 
 def soft_nms(boxes, scores, classes, limit, method="gaussian", sigma=0.5, iou=0.3, above=0.001):

@@ -61,15 +61,15 @@ def test_nms(iou):
             np.testing.assert_array_equal(picked[b, : len(keep)], scores[b][keep])
 
 
-@pytest.mark.parametrize("iou", [0.3, 0.5])
-def test_per_class(iou):
+@pytest.mark.parametrize(("iou", "kinds"), [(0.3, CLASSES), (0.5, CLASSES), (0.5, 80)])
+def test_per_class(iou, kinds):
     def suppressed(boxes, scores, classes):
-        return suppress.per_class(boxes, scores, classes, CLASSES, iou, ABOVE, LIMIT)
+        return suppress.per_class(boxes, scores, classes, kinds, iou, ABOVE, LIMIT)
 
     run = lite(suppressed, BOXES, SCORES, KINDS)
     rng = np.random.default_rng(1)
     for count in (1, 2, 7, 60, 200):
-        boxes, scores, classes = batch(rng, count)
+        boxes, scores, classes = batch(rng, count, kinds)
         scores[1] *= count != 7  # an empty picture
         found = run(boxes, scores, classes)
         for b in range(2):

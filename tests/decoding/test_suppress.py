@@ -156,3 +156,16 @@ def test_within_classes():
         np.testing.assert_array_equal(found["boxes"][b, :count], boxes[b].reshape(-1, 4)[keep])
         np.testing.assert_array_equal(found["scores"][b], np.pad(scores[b].ravel()[keep], (0, 25 - count)))
         np.testing.assert_array_equal(found["classes"][b], np.pad(classes[keep], (0, 25 - count), constant_values=-1))
+
+
+def test_batch_and_boxes_are_counted_apart(way):
+    """Neither count is known when the graph is made; its optimizer must not take one for the other."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None])])
+    def suppressed(boxes, scores):
+        classes = tf.tile(tf.range(3)[None], [tf.shape(scores)[0], 1])
+        return ops.nms(boxes, scores, classes, 0.5, 0.05, 10)
+
+    for batch in (1, 2, 3):
+        boxes = np.tile(np.float32([0, 0, 10, 10]), (batch, 3, 1))
+        assert suppressed(boxes, np.full((batch, 3), 0.5, np.float32))[2].numpy().sum() == 3 * batch

@@ -111,6 +111,7 @@ def test_channels_must_fill_the_bins(way, name):
 
 SUPPRESSIONS = {
     "nms": lambda boxes, scores, classes: ops.nms(boxes, scores, classes, iou=0.5, above=0.05, limit=30),
+    "nms across": lambda boxes, scores, classes: ops.nms(boxes, scores, None, iou=0.5, above=0.05, limit=30),
     "soft, gaussian": lambda boxes, scores, classes: ops.soft_nms(boxes, scores, classes, limit=30),
     "soft, linear": lambda boxes, scores, classes: ops.soft_nms(boxes, scores, classes, limit=30, method="linear"),
 }

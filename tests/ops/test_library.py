@@ -131,15 +131,17 @@ ROIS = np.float32([[0, 1, 2, 11, 9], [0, 3, 1, 20, 22]])
 def test_exports_hold_no_operator_of_ours(name, tmp_path):
     """A graph traced inside `portable` after a native one: stock operators only, in TensorFlow and in TFLite."""
     native = ALL[name](FEATURES, ROIS)
+    specs = [tf.TensorSpec(FEATURES.shape, name="x"), tf.TensorSpec(ROIS.shape, name="rois")]
     with ops.portable():
-        specs = [tf.TensorSpec(FEATURES.shape, name="x"), tf.TensorSpec(ROIS.shape, name="rois")]
         graph = tf.function(ALL[name]).get_concrete_function(*specs)
+    with ops.portable(lite=True):
+        lite = tf.function(ALL[name]).get_concrete_function(*specs)
     definitions = [graph.graph.as_graph_def(), *graph.graph.as_graph_def().library.function]
     used = {node.op for d in definitions for node in (d.node if hasattr(d, "node") else d.node_def)}
     assert len(used) > 5 and not [op for op in used if op.startswith("Kerasdet")]
     np.testing.assert_allclose(graph(tf.constant(FEATURES), tf.constant(ROIS)), native, rtol=1e-4, atol=1e-5)
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([lite])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     (tmp_path / "model.tflite").write_bytes(converter.convert())
     interpreter = tf.lite.Interpreter(str(tmp_path / "model.tflite"))
