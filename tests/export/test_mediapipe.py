@@ -6,18 +6,27 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import runs
-from kerasdet.detectors import SSD
+from kerasdet.detectors import SSD, ssd
 from tests.contract import scenes
 
 mediapipe = pytest.importorskip("mediapipe")
 
+TINY = SSD.tiny()
+LITE = {**ssd.SSDLITE_V2, "classes": TINY["classes"], "norm": "batch", "resize": ("stretch", 320, 320)}
+# Arguments and the side of their picture.
+FORMS = {"tiny": (TINY, scenes.SIDE), "SSDLite": (LITE, 320)}
 
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", ["float32", "int8"])
-def test_says_what_the_file_says(kind, tmp_path):
+def test_says_what_the_file_says(form, kind, tmp_path):
     """On a picture of the file's size; boxes come in whole pixels, and of boxes upon each other only the best."""
+    arguments, side = FORMS[form]
     keras.utils.set_random_seed(5)
-    model = SSD(**SSD.tiny())
+    model = SSD(**arguments)
     images, objects = scenes.batch([(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)])
+    images |= model.preprocess(images["pixels"])
+    objects["boxes"] *= side / scenes.SIDE
     model.compile(keras.optimizers.Adam(3e-3), clip_norm=10.0)
     model.fit(tf.data.Dataset.from_tensors((images, objects)).repeat(), steps_per_epoch=60, verbose=0)
     pixels = np.uint8(images["pixels"][0])
@@ -32,9 +41,9 @@ def test_says_what_the_file_says(kind, tmp_path):
     picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
     with tasks.vision.ObjectDetector.create_from_options(options) as detector:
         found = detector.detect(picture).detections
-    assert len(found) >= 2
+    assert size == (side, side) and len(found) >= 2
     for one in found:
-        (best,), box = one.categories, one.bounding_box
+        best, box = one.categories[0], one.bounding_box  # others are classes with just the same box
         place = np.argmin(np.abs(wanted["scores"] - best.score))
         assert best.score == pytest.approx(wanted["scores"][place], abs=1e-4)
         assert best.category_name == model.classes[wanted["classes"][place]]
