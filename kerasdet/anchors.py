@@ -23,6 +23,8 @@ class Pyramid:
     def __init__(self, levels, sizes, ratios=(0.5, 1.0, 2.0), offset=0.5, rounded=False, fitted=False):
         if len(sizes) != levels[1] - levels[0] + 1:
             raise ValueError(f"sizes must hold one tuple for each of the levels {levels}, got {len(sizes)}.")
+        if len({len(level) for level in sizes}) != 1:
+            raise ValueError(f"sizes must be as many on every level, got {tuple(map(tuple, sizes))}.")
         self.levels = levels
         self.offset = offset
         self.fitted = fitted

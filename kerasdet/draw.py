@@ -1,5 +1,6 @@
 """Draws boxes, labels, masks and keypoints on pictures, and sets pictures side by side."""
 
+import collections
 import colorsys
 import os
 
@@ -124,6 +125,24 @@ def outline(image, boxes, color, width=None):
     for box in np.reshape(np.asarray(boxes, np.float64), (-1, 4)):
         _frame(pen, box, color, width or line_width(canvas))
     return canvas
+
+
+def copies(paths, folder):
+    """Where the annotated copies of pictures go: under their own names, numbered where two are alike.
+
+    Args:
+        paths: of the pictures.
+        folder: of the copies.
+
+    Returns:
+        List of paths that end in .png.
+    """
+    seen, found = collections.Counter(), []
+    for path in paths:
+        stem = os.path.splitext(os.path.basename(path))[0]
+        seen[stem] += 1
+        found.append(os.path.join(folder, f"{stem}.png" if seen[stem] == 1 else f"{stem}-{seen[stem]}.png"))
+    return found
 
 
 def beside(left, right, titles):

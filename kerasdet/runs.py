@@ -50,10 +50,10 @@ def load(path):
     """
     if presets.is_preset(path):
         return presets.load(path)
-    if exported.is_exported(path):
+    file = pathlib.Path(path)
+    file = file / "model.keras" if file.is_dir() else file
+    if not (file.name == "model.keras" and file.is_file()) and exported.is_exported(path):
         return exported.load(path)
-    path = pathlib.Path(path)
-    file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(
             f"{file}: no model there; give a run folder, a .keras file, a preset, the name of a released model, "

@@ -4,7 +4,8 @@
     python -m tools.compare_exports runs/mine --part=test --size=300,300 --kinds=float32,int8
 
 Prints AP, AP50 and megabytes of Keras, the SavedModel and each TFLite file, all on the same pictures, then times of one
-picture: whole, and "raw", without decoding and suppression; TFLite with one and with two threads. `peak_mib` is how far
+picture: whole, and "raw", without decoding and suppression (beside the SavedModel the same graph in this program);
+TFLite with one and with two threads. A kind that a detector cannot have is left out. `peak_mib` is how far
 opening a file and running it first raised the memory. A file may be refused by `tools.export --max_ap_drop`, not here.
 """
 
@@ -15,6 +16,7 @@ from ml_collections import config_flags
 
 from kerasdet import runs
 from kerasdet.benchmark import exports, table
+from kerasdet.detectors.detector import Detector
 from kerasdet.export import tflite
 
 MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also stand first without its flag.")
@@ -30,6 +32,8 @@ OUT = flags.DEFINE_string("out", None, "Folder for the files; by default `export
 def main(arguments):
     path = runs.argument(arguments, MODEL, "run folder, .keras file or preset")
     model, home = runs.load(path), runs.home(path)
+    if not isinstance(model, Detector):
+        raise ValueError(f"{path}: this is an exported file already; give the model that it was exported from.")
     config = CONFIG.value or runs.read_config(home)
     scored = runs.dataset(config, home, PART.value)
     examples = tflite.examples(model, runs.dataset(config, home, "train"), EXAMPLES.value)

@@ -8,6 +8,7 @@ timed on that data set of the run's config.
 
 import os
 import pathlib
+import shutil
 import time
 
 import numpy as np
@@ -41,6 +42,8 @@ def main(arguments):
         config = runs.read_config(home)
         config.model.ranks = list(small.arguments["ranks"])
         runs.write_config(OUT.value, config)
+        if os.path.isfile(os.path.join(home, "split.json")):
+            shutil.copy(os.path.join(home, "split.json"), OUT.value)
     save_model(small, pathlib.Path(OUT.value) / "model.keras")
     for name, one in (("before", model), ("after", small)):
         cost = f", {_cost(one, home)}" if PART.value else ""

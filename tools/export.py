@@ -27,12 +27,19 @@ OUT = flags.DEFINE_string("out", None, "File, or folder of versions; by default 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
 EXAMPLES = flags.DEFINE_integer("examples", 200, "Training pictures that int8 takes its ranges from.")
 PICTURES = flags.DEFINE_integer("pictures", 8, "Validation pictures to compare with Keras; 0 for none.")
+PROPOSALS = flags.DEFINE_integer("proposals", 300, "How many a TFLite file takes, where its detector needs some.")
 MAX_AP_DROP = flags.DEFINE_float(
     "max_ap_drop", None, "Greatest loss of AP in points; a file that loses more is refused."
 )
 
 
 def main(arguments):
+    if TO.value == "saved_model":
+        for flag in (KIND, SIZE, RAW, MAX_AP_DROP):
+            if flag.present:
+                raise ValueError(f"--{flag.name} is for TFLite files: give --to=tflite with it.")
+    if RAW.value and MAX_AP_DROP.value is not None:
+        raise ValueError("--max_ap_drop scores detections, which a --raw file does not give.")
     path = runs.argument(arguments, MODEL, "run folder, .keras file or preset")
     model = runs.load(path)
     if not isinstance(model, Detector):
@@ -40,18 +47,26 @@ def main(arguments):
     home = runs.home(path)
     if TO.value == "saved_model":
         out = OUT.value or os.path.join(home, "saved_model")
-        written, examples, size = saved_model.write(model, out, saved_model.next_version(out)), [], None
+        written = saved_model.write(model, out, saved_model.next_version(out))
     else:
-        out = OUT.value or os.path.join(home, f"{'raw-' if RAW.value else ''}{KIND.value}.tflite")
-        size = SIZE.value and tuple(int(side) for side in SIZE.value)
-        examples = _examples(model, home, "train", EXAMPLES.value) if KIND.value == "int8" else []
-        written = tflite.write(model, out, KIND.value, size, RAW.value, examples)
+        written = _tflite(model, home)
     seen = [] if RAW.value else _examples(model, home, "validation", PICTURES.value)
     print(report.text(written, report.differences(model, load.load(written), seen) if seen else None))
-    if MAX_AP_DROP.value is not None:
+
+
+def _tflite(model, home):
+    scored = None if MAX_AP_DROP.value is None else _dataset(home, "validation")
+    examples = _examples(model, home, "train", EXAMPLES.value) if KIND.value == "int8" else []
+    size = SIZE.value and tuple(int(side) for side in SIZE.value)
+
+    def judge(draft):
         rules = (CONFIG.value or runs.read_config(home)).get("evaluate", {})
-        kept = tflite.check(model, written, _dataset(home, "validation"), MAX_AP_DROP.value, size, examples, **rules)
+        kept = tflite.check(model, draft, scored, MAX_AP_DROP.value, size, examples, **rules)
         print("AP {:.3f} AP50 {:.3f} of Keras, AP {:.3f} AP50 {:.3f} of the file".format(*kept[0], *kept[1]))
+
+    out = OUT.value or os.path.join(home, f"{'raw-' if RAW.value else ''}{KIND.value}.tflite")
+    more = {"proposals": PROPOSALS.value, "judge": None if scored is None else judge}
+    return tflite.write(model, out, KIND.value, size, RAW.value, examples, **more)
 
 
 def _dataset(home, part):

@@ -57,6 +57,8 @@ def _source():
     """The arguments of `data.read`, without a file of proposals that is still to be written."""
     if CONFIG.value is None:
         return {"path": PATH.value, "split": SPLIT.value}
+    if PART.value not in CONFIG.value.data:
+        raise ValueError(f"--config names no data {PART.value!r}; it has {', '.join(CONFIG.value.data)}.")
     source = CONFIG.value.data[PART.value].to_dict()
     return {key: value for key, value in source.items() if key not in ("proposals", "max_proposals")}
 

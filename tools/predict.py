@@ -33,10 +33,10 @@ def main(arguments):
     given = {path: None for path in paths} if PROPOSALS.value is None else proposals.of_files(PROPOSALS.value, paths)
     os.makedirs(OUT.value, exist_ok=True)
     results, known = [], data.Dataset("predictions", model.classes, [])
-    for number, path in enumerate(paths):
+    for number, (path, copy) in enumerate(zip(paths, draw.copies(paths, OUT.value), strict=True)):
         pixels = images.load(path)
         found = model.detect(pixels, above=above, proposals=given[path])
-        draw.found(pixels, found).save(os.path.join(OUT.value, f"{os.path.splitext(os.path.basename(path))[0]}.png"))
+        draw.found(pixels, found).save(copy)
         batch = {key: [values] for key, values in found.items()}
         batch["counts"] = [len(found["scores"])]
         if "masks" in found:

@@ -25,10 +25,10 @@ def main(arguments):
         raise ValueError("give the model's address and one picture or more.")
     _, address, *paths = arguments
     os.makedirs(OUT.value, exist_ok=True)
-    for path in map(pathlib.Path, paths):
-        pixels = images.load(path)
-        found = client.detect(address, path.read_bytes(), *pixels.shape[:2], ABOVE.value, TIMEOUT.value)
-        draw.found(pixels, found).save(os.path.join(OUT.value, f"{path.stem}.png"))
+    for path, copy in zip(paths, draw.copies(paths, OUT.value), strict=True):
+        pixels, data = images.load(path), pathlib.Path(path).read_bytes()
+        found = client.detect(address, data, *pixels.shape[:2], ABOVE.value, TIMEOUT.value)
+        draw.found(pixels, found).save(copy)
         said = [f"{name} {score:.2f}" for name, score in zip(found["names"], found["scores"], strict=True)]
         print(f"{path}: {', '.join(said) or 'nothing'}")
 

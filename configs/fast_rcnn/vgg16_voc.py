@@ -26,6 +26,8 @@ def get_config():
             "weight_decay": 5e-4,
             "warmup": 0,
             "drops": (40_000,),
+            "clip_norm": None,
+            "ema": None,
             "evaluate_every": 10_000,
             "transforms": (("flip", 0.5),),
         },

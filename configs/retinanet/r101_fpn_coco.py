@@ -28,6 +28,8 @@ def get_config():
             "weight_decay": 1e-4,
             "warmup": 500,
             "drops": (90_000, 120_000),
+            "clip_norm": None,
+            "ema": None,
             "evaluate_every": 15_000,
             "transforms": (("flip", 0.5), ("zoom", 0.8, 1.25)),
         },

@@ -28,6 +28,8 @@ def get_config():
             "weight_decay": 1e-4,
             "warmup": 500,
             "drops": (60_000, 80_000),
+            "clip_norm": None,
+            "ema": None,
             "evaluate_every": 10_000,
             "transforms": (("flip", 0.5),),
         },

@@ -70,6 +70,28 @@ class VGG(keras.layers.Layer):
             features[-1] = self.fc7(self.fc6(x, training=training), training=training)
         return features[self.levels[0] : self.levels[1] + 1]
 
+    def load_top(self, layers, weights):
+        """Loads ImageNet's fc6 and fc7 into fully connected layers (Fast R-CNN, section 2.2).
+
+        Args:
+            layers: fc6, on regions of 7x7 cells, and fc7; where they are others, or in two factors, nothing is loaded.
+            weights: "imagenet" or the path of a Keras weights file with its top.
+
+        Raises:
+            ValueError: the file has no top.
+        """
+        if [(layer.units, layer.rank) for layer in layers] != [(4096, None)] * 2 or self.depth not in NETWORKS:
+            return
+        try:
+            source = NETWORKS[self.depth](include_top=True, weights=weights)
+        except ValueError:
+            raise ValueError(f"{weights}: fc6 and fc7 start from weights with their top; this file has none.") from None
+        for layer, name, inputs in zip(
+            layers, ("fc1", "fc2"), (7 * 7 * self.stages[-1][-1].filters, 4096), strict=True
+        ):
+            layer.build((None, inputs))
+            layer.set_weights(source.get_layer(name).get_weights())
+
 
 def load_keras(vgg, weights):
     """Loads the ImageNet weights of `keras.applications`.

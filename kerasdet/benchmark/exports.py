@@ -34,10 +34,15 @@ def exports(model, dataset, examples, folder, kinds=tflite.KINDS, size=None, rou
     folder = pathlib.Path(folder)
     files = {"SavedModel": saved_model.write(model, folder / "saved_model")}
     raw = {}
+    most = max([len(one.proposals) for one in dataset.records]) if model.needs_proposals else 0
+    more = {"examples": examples, "proposals": most}
     for kind in kinds:
         name = f"TFLite {kind}"
-        files[name] = tflite.write(model, folder / f"{kind}.tflite", kind, size, examples=examples)
-        raw[name] = tflite.write(model, folder / f"raw-{kind}.tflite", kind, size, raw=True, examples=examples)
+        try:
+            files[name] = tflite.write(model, folder / f"{kind}.tflite", kind, size, **more)
+            raw[name] = tflite.write(model, folder / f"raw-{kind}.tflite", kind, size, raw=True, **more)
+        except ValueError as error:
+            print(f"{name} is left out: {error}")
     scores = {}
     for name in ("Keras", *files):
         found = Evaluator(model if name == "Keras" else load.load(files[name]), dataset, **rules)()
@@ -45,10 +50,10 @@ def exports(model, dataset, examples, folder, kinds=tflite.KINDS, size=None, rou
         scores[name] = {**{key: found[key] for key in ("AP", "AP50", "AP75")}, "mb": megabytes}
     record = max(dataset.records, key=lambda one: len(one.boxes))
     given = [record.pixels(), *([record.proposals] if model.needs_proposals else [])]
-    return scores, measure(_cases(model, files, raw, given, record, size), rounds)
+    return scores, measure(_cases(model, files, raw, given, record, size, most), rounds)
 
 
-def _cases(model, files, raw, given, record, size):
+def _cases(model, files, raw, given, record, size, most):
     asked = [tf.constant(one)[None] for one in given]
     cases = {}
     if isinstance(record.image, (str, pathlib.Path)):
@@ -60,7 +65,7 @@ def _cases(model, files, raw, given, record, size):
     with ops.portable():
         cases["SavedModel raw"] = called(functools.partial(_raw, model), *asked)
     example = tuple(given) if len(given) > 1 else given[0]
-    fitted = next(tflite.fitted(model, [example], size))
+    fitted = next(tflite.fitted(model, [example], size, most))
     for name, path in files.items():
         for threads in THREADS if path.suffix == ".tflite" else ():
             for part, file in (("whole", path), ("raw", raw[name])):

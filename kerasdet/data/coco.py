@@ -9,6 +9,9 @@ import numpy as np
 from kerasdet.data import faults, files, objects
 from kerasdet.data.dataset import Dataset
 
+# COCO's keypoints count pixels; in continuous coordinates the middle of pixel 0 lies here.
+MIDDLE = 0.5
+
 
 def read(annotations, images, keypoints=()):
     """Reads a COCO instances or keypoints file.
@@ -70,7 +73,7 @@ def read(annotations, images, keypoints=()):
             crowds=[row.get("iscrowd", 0) for row in rows],
             areas=[row.get("area") for row in rows],
             segments=[row["segmentation"] for row in rows] if masked else None,
-            keypoints=np.reshape(poses, (len(rows), len(keypoints), 3)) if keypoints else None,
+            keypoints=moved(np.reshape(poses, (len(rows), len(keypoints), 3)), MIDDLE) if keypoints else None,
             stated_size=said,
         )
     return dataset
@@ -112,9 +115,14 @@ def _annotation(record, index, category_ids):
     if record.segments is not None:
         found["segmentation"] = record.segments[index]
     if record.keypoints is not None:
-        found["keypoints"] = record.keypoints[index].ravel().tolist()
+        found["keypoints"] = moved(record.keypoints[index], -MIDDLE).ravel().tolist()
         found["num_keypoints"] = int((record.keypoints[index][:, 2] > 0).sum())
     return found
+
+
+def moved(points, step):
+    """Keypoints [..., 3], those that are labeled moved in x and y."""
+    return points + np.float32([step, step, 0]) * (points[..., 2:] > 0)
 
 
 def _load(path):

@@ -23,7 +23,7 @@ def search(pixels, mode="fast", side=500, least=20, count=2000):
     Args:
         pixels: [H, W, 3] uint8, RGB.
         mode: "fast", as R-CNN takes it, or "quality".
-        side: the longer side at which segments are merged, pixels; 500 in R-CNN.
+        side: the longer side at which segments are merged, pixels; in R-CNN the width has 500.
         least: width and height of the smallest box at that size, pixels; 20 in R-CNN.
         count: at most so many boxes.
 
@@ -62,30 +62,35 @@ def make(dataset, path, workers=None, **settings):
         settings: of `search`.
 
     Raises:
-        ValueError: see `search`; or the file was made with other settings.
+        ValueError: see `search`; or the file was made with other settings, or holds another picture of the same name.
     """
     note = "selective search " + ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
-    found = proposals.read(path, note) if os.path.exists(path) else {}
-    missing = [record for record in dataset.records if proposals.name(record) not in found]
+    found, checks = proposals.read(path, note) if os.path.exists(path) else ({}, {})
+    pictures = proposals.by_name(dataset)
+    for key, record in pictures.items():
+        number = proposals.check(record)
+        proposals.agree(path, record.name, checks.get(key), number)
+        checks[key] = number
+    missing = {key: record for key, record in pictures.items() if key not in found}
     if missing:
         _opencv()
     written, pause = time.monotonic(), _EVERY
     # Fresh processes: TensorFlow's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        jobs = {pool.submit(_one, record, settings): proposals.name(record) for record in missing}
+        jobs = {pool.submit(_one, record, settings): key for key, record in missing.items()}
         try:
             for job in tqdm(concurrent.futures.as_completed(jobs), total=len(jobs), unit="image", mininterval=1):
                 found[jobs[job]] = job.result()
                 begin = time.monotonic()
                 if begin > written + pause:
-                    proposals.write(path, found, note)
+                    proposals.write(path, found, note, checks)
                     written = time.monotonic()
                     pause = max(_EVERY, (written - begin) / _SHARE)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    proposals.write(path, found, note)
+    proposals.write(path, found, note, checks)
 
 
 def _one(record, settings):

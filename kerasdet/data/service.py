@@ -19,11 +19,16 @@ def served(stream, dataset, address):
         A `tf.data.Dataset`.
 
     Raises:
-        ValueError: the address is none, or the data set holds arrays instead of files.
+        ValueError: the address is none, or the batches hold what only this program can read: arrays instead of files,
+            masks or proposals.
     """
     if not address.startswith("grpc://"):
         raise ValueError(f"data_service must be an address like grpc://host:5000, got {address!r}.")
     if not all(isinstance(record.image, str) for record in dataset.records):
         raise ValueError(f"data_service: {dataset.name} holds its pictures in memory; the service reads files only.")
+    entries = {key for part in stream.element_spec for key in part}
+    for key in ("masks", "proposals"):
+        if key in entries:
+            raise ValueError(f"data_service: batches of {dataset.name} hold {key}, which the service cannot make.")
     dealt = tf.data.experimental.service.ShardingPolicy.DYNAMIC
     return stream.apply(tf.data.experimental.service.distribute(processing_mode=dealt, service=address))

@@ -47,7 +47,7 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
 
 
 def detections(logits, deltas, proposals, windows, weights, iou, above, limit):
-    """Decodes a box of every class from every proposal and suppresses class by class (Fast R-CNN, section 2.2).
+    """Decodes a box of every class from every proposal and suppresses class by class (Fast R-CNN, section 3).
 
     Args:
         logits: [B, R, 1 + K] float32, the background first.

@@ -39,7 +39,8 @@ class FastRCNN(Detector):
     Args:
         classes: names of the classes, or their number; the background has an output of its own.
         backbone: a key of `backbones.BACKBONES`, or a dict of its `name` and arguments.
-        backbone_weights: None, "imagenet" or a path, loaded into the backbone when the model is first made.
+        backbone_weights: None, "imagenet" or a path, loaded into the backbone when the model is first made; with VGG
+            and `fc=(4096, 4096)` into those too, from a file with its top (section 2.2).
         norm: norm of the backbone, see `layers.norm`.
         levels: first and last level that regions are taken from: of a pyramid, or one map of the backbone's own.
         width: channels of the pyramid (FPN, section 3).
@@ -54,11 +55,11 @@ class FastRCNN(Detector):
         roi_batch, roi_fraction: regions an image to learn from, and the greatest share of those with an object
             (section 2.3).
         order: how they are drawn: "random", "first" in their order, or "hard", those of greatest loss (OHEM,
-            Shrivastava et al., CVPR 2016, section 4).
+            Shrivastava et al., CVPR 2016, section 4), for which there is no `roi_fraction`.
         box_loss: one of `losses.regions.BOX_LOSSES`.
         beta: where smooth L1 turns from square to line (equation 3).
         above: least score of a detection.
-        suppression: IoU above which the weaker of two boxes of a class is dropped (section 2.2).
+        suppression: IoU above which the weaker of two boxes of a class is dropped (section 3).
         limit: detections an image.
         kwargs: of `Detector`.
     """
@@ -82,11 +83,15 @@ class FastRCNN(Detector):
         ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {value!r}.")
+        if roi_layer == "align_max" and sampling_ratio < 1:
+            raise ValueError(f"roi_layer='align_max' needs a sampling_ratio of at least 1, got {sampling_ratio}.")
         self.backbone = backbones.build(backbone, levels=tuple(levels), norm=norm, weights=backbone_weights)
         self.pixels = Pixels(self.backbone.normalization)
         self.fpn = FPN(width, levels, norm=pyramid_norm) if levels[0] < levels[1] else None
         self.res5 = backbones.stage(backbone, norm=norm, weights=backbone_weights) if res5 else None
         self.box_head = BoxHead(convs, width, fc, ranks, head_norm, dropout)
+        if backbone_weights and isinstance(self.backbone, backbones.VGG) and roi_size == 7:
+            self.backbone.load_top(self.box_head.fc, backbone_weights)
         self.predictor = RegionPredictor(self.num_classes + 1)
         self.levels, self.roi_size = tuple(levels), roi_size
         self.roi = {"layer": roi_layer, "sampling_ratio": sampling_ratio, "aligned": aligned}
@@ -174,11 +179,10 @@ class FastRCNN(Detector):
         return sample.regions(given, keys, self.roi_batch, self.roi_fraction)
 
     def _hardest(self, outputs, given):
-        """Those of greatest loss that do not overlap (OHEM, section 4); no gradient flows through the choice."""
-        features = [tf.stop_gradient(x) for x in outputs["features"]]
-        logits, deltas = self.head(features, given.boxes)
+        """Those of greatest loss that do not overlap (OHEM, section 4): a choice, so no gradient."""
+        logits, deltas = self.head(outputs["features"], given.boxes)
         entropy, distance = losses.multi_task(logits, deltas, given, self.box_loss, self.beta, WEIGHTS)
-        loss = tf.where(given.valid, tf.stop_gradient(entropy + distance), -1.0)
+        loss = tf.where(given.valid, entropy + distance, -1.0)
         rows, _, valid = ops.nms(given.boxes, loss, None, 0.7, 0.0, self.roi_batch)
         return given.taken(rows, valid)
 

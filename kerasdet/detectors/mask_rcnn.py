@@ -48,6 +48,9 @@ class MaskRCNN(FasterRCNN):
         super().__init__(classes, **kwargs)
         if mask_scores not in MASK_SCORES:
             raise ValueError(f"mask_scores must be one of {MASK_SCORES}, got {mask_scores!r}.")
+        for name, size, step in (("mask_size", mask_size, 2), ("keypoint_size", keypoint_size, 4)):
+            if size < step or size % step:
+                raise ValueError(f"{name} must be a multiple of {step}, got {size}.")
         outputs = self.num_classes + 1
         self.mask_head = MaskHead(mask_convs, mask_width, outputs, mask_norm) if masks else None
         self.keypoint_head = KeypointHead(keypoint_convs, keypoint_width, keypoints) if keypoints else None

@@ -285,7 +285,7 @@ def _xywh(box):
 
 
 def _flat(points):
-    return [float(value) for value in np.reshape(points, -1)]
+    return [float(value) for value in np.reshape(points - np.float32([files.MIDDLE, files.MIDDLE, 0]), -1)]
 
 
 def _loaded(truth, results, kind):

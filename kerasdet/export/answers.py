@@ -43,7 +43,10 @@ def to_images(model, seen, sizes, proposals=None):
     """
     images = {**seen, "ids": tf.zeros(tf.shape(sizes)[:1], tf.int64)}
     if proposals is not None:
-        images["proposals"] = image.to_frames(proposals, images["frames"])
+        counts = [tf.shape(one)[0] for one in (proposals, sizes)]
+        alike = tf.debugging.Assert(counts[0] == counts[1], ["proposals and images are not as many:", *counts])
+        with tf.control_dependencies([alike]):
+            images["proposals"] = image.to_frames(proposals, images["frames"])
     found = model.detections(model.network(images), images)
     return named(image.detections_from_frames(found, images["frames"]), sizes)
 
@@ -99,6 +102,24 @@ def in_pixels(said, height, width):
         points = said["detection_keypoints"][:count, :, ::-1] * [width, height]
         found["keypoints"] = np.float32(np.dstack([points, said["detection_keypoint_scores"][:count]]))
     return found
+
+
+def fitted(pixels, rule, margin):
+    """Brings a picture to the input of a file of one size.
+
+    Args:
+        pixels: [1, H, W, 3] uint8, RGB.
+        rule: of `images.resize`.
+        margin: color beside a picture that does not fill the input, RGB 0...255.
+
+    Returns:
+        The input [1, h, w, 3] uint8, and `frames` [1, 4] and `windows` [1, 4] of the images dict.
+    """
+    resized, frames, windows = (value.numpy() for value in image.resize(tf.constant(pixels), rule))
+    canvas = np.full(resized.shape, margin, np.uint8)
+    left, top, right, bottom = windows[0].astype(int)
+    canvas[:, top:bottom, left:right] = np.round(resized[:, top:bottom, left:right])
+    return canvas, frames, windows
 
 
 def padded(boxes, count):

@@ -1,6 +1,7 @@
 """Asks a running TensorFlow Serving about one encoded picture at a time."""
 
 import base64
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -9,6 +10,7 @@ import urllib.request
 import numpy as np
 import tensorflow as tf
 
+from kerasdet.decoding.paste import paste
 from kerasdet.export import answers
 
 
@@ -23,7 +25,7 @@ def detect(address, data, height, width, above=0.3, timeout=60.0):
         timeout: seconds to wait.
 
     Returns:
-        Dict of `boxes` [D, 4] in pixels, `scores` [D], `classes` [D] and `names`, by falling score.
+        What `Detector.detect` returns.
 
     Raises:
         ValueError: the server cannot be reached, or refuses; the line is what it says.
@@ -31,8 +33,11 @@ def detect(address, data, height, width, above=0.3, timeout=60.0):
     ask = _grpc if address.startswith("grpc://") else _rest
     said = {name: np.asarray(value[0]) for name, value in ask(address, data, timeout).items()}
     found = answers.in_pixels(said, height, width)
-    found["names"] = said["detection_class_names"][: len(found["scores"])].astype(str)
-    return {name: value[found["scores"] >= above] for name, value in found.items()}
+    found = {name: value[found["scores"] >= above] for name, value in found.items()}
+    if "masks" in found:
+        found["masks"] = paste(found["masks"], found["boxes"], height, width)
+    names = said["detection_class_names"][: len(found["scores"])]
+    return {**found, "names": [tf.compat.as_text(name) for name in names.tolist()]}
 
 
 def _rest(address, data, timeout):
@@ -42,9 +47,11 @@ def _rest(address, data, timeout):
         with urllib.request.urlopen(f"{address}:predict", body, timeout) as answer:
             return json.load(answer)["outputs"]
     except urllib.error.HTTPError as error:
-        raise ValueError(f"{address}: {error.read().decode()}") from None
-    except (urllib.error.URLError, TimeoutError) as error:
-        raise ValueError(f"{address}: {error}") from None
+        raise ValueError(f"{address}: {error.read().decode(errors='replace')}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ValueError(f"{address}: {error or type(error).__name__}") from None
+    except (ValueError, KeyError):
+        raise ValueError(f"{address}: what answers there is no TensorFlow Serving.") from None
 
 
 def _grpc(address, data, timeout):

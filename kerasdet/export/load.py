@@ -50,7 +50,7 @@ class Exported:
         keys += ["masks"] * self.needs_masks + ["keypoints"] * bool(self.num_keypoints)
         kinds = [tf.int32 if key in ("classes", "counts") else tf.float32 for key in keys]
         given = [images[key] for key in ("pixels", "windows", "ids", "proposals") if key in images]
-        found = tf.numpy_function(lambda *arrays: [self._each(*arrays)[key] for key in keys], given, kinds)
+        found = tf.numpy_function(lambda *arrays: list(map(self._each(*arrays).get, keys)), given, kinds)
         return dict(zip(keys, found, strict=True))
 
     def _each(self, pixels, windows, ids, proposals=None):
@@ -58,8 +58,7 @@ class Exported:
         found = []
         for i in np.flatnonzero(ids >= 0):
             width, height = windows[i, 2:].astype(int)
-            given = proposals[i] if self.needs_proposals else None
-            found.append(self._found(pixels[i, :height, :width], given))
+            found.append(self._found(pixels[i, :height, :width], None if proposals is None else proposals[i]))
         counts = [len(one["scores"]) for one in found] + [0] * (len(ids) - len(found))
         batch = {"counts": np.int32(counts)}
         for key, value in found[0].items():
@@ -70,6 +69,8 @@ class Exported:
 
     def _found(self, pixels, proposals):
         given = [np.uint8(np.round(pixels))[None]]
+        if proposals is not None and not self.needs_proposals:
+            raise ValueError("the file proposes regions by itself and takes no others: give no proposals.")
         if proposals is not None:
             given.append(np.float32(proposals).reshape(1, -1, 4))
         said = {name: value[0] for name, value in self.ask(*given).items()}
@@ -119,10 +120,9 @@ def load(path, threads=None):
 
 def _latest(path):
     """The SavedModel in a folder, or that of its last version; None without."""
-    for folder in (path, path / str(saved_model.next_version(path) - 1)):
-        if (folder / "saved_model.pb").is_file():
-            return folder
-    return None
+    versions = sorted(saved_model.versions(path), reverse=True)
+    folders = (path, *(path / str(version) for version in versions))
+    return next((folder for folder in folders if (folder / "saved_model.pb").is_file()), None)
 
 
 def _tflite(path, threads):
@@ -141,23 +141,28 @@ def _tflite(path, threads):
         proposals = [answers.padded(boxes, interpreter.proposals) for boxes in proposals]
         if size is None:
             return interpreter(pixels, *proposals)
-        fitted, frames, windows = image.resize(tf.constant(pixels), facts["resize"])
-        moved = [image.to_frames(boxes, frames).numpy() for boxes in proposals]
-        canvas = np.full(fitted.shape, facts["margin"], np.uint8)
-        left, top, right, bottom = windows[0].numpy().astype(int)
-        canvas[:, top:bottom, left:right] = np.round(fitted[:, top:bottom, left:right])
-        said = interpreter(canvas, *moved)
+        canvas, frames, windows = answers.fitted(pixels, facts["resize"], facts["margin"])
+        said = interpreter(canvas, *(image.to_frames(boxes, frames).numpy() for boxes in proposals))
         # From parts of the input to parts of the picture.
-        (x, y, left, top), (height, width) = frames.numpy()[0], pixels.shape[1:3]
+        (x, y, left, top), (height, width) = frames[0], pixels.shape[1:3]
         scale, shift, side = np.float32([y, x]), np.float32([top, left]), np.float32([height, width])
         for name, twice in (("detection_boxes", 2), ("detection_keypoints", 1)):
             if name in said:
                 places = said[name] * np.tile(size, twice) - np.tile(shift, twice)
                 said[name] = places / np.tile(scale * side, twice)
         said["detection_boxes"] = said["detection_boxes"].clip(0, 1)
-        return said
+        return said if (windows[0] == [0, 0, *size[::-1]]).all() else _inside(said)
 
     return Exported(facts, ask)
+
+
+def _inside(said):
+    """The answers without what lay in the margins, which has no area in the picture."""
+    count = int(said["num_detections"][0])
+    y1, x1, y2, x2 = said["detection_boxes"][0, :count].T
+    kept = np.flatnonzero((y2 > y1) & (x2 > x1))
+    said = {name: value if name == "num_detections" else value[:, kept] for name, value in said.items()}
+    return {**said, "num_detections": np.float32([len(kept)])}
 
 
 class Lite:

@@ -5,10 +5,11 @@ import pathlib
 import numpy as np
 from tensorflow.core.protobuf import saved_model_pb2
 
+from kerasdet import boxes
 from kerasdet.export import metadata
 
-# Overlap from which on two boxes of a class are taken for the same detection.
-SAME = 0.5
+# Two boxes of a class are the same detection from this overlap on, or where all corners lie this near, pixels.
+SAME, NEAR = 0.5, 1.0
 
 
 def operators(path):
@@ -45,36 +46,53 @@ def differences(model, exported, examples, above=0.0):
         model: a `Detector`.
         exported: what `load` opened.
         examples: paths or arrays [H, W, 3] uint8, or pairs of one and proposals [R, 4].
-        above: least score of the detector's detections to look for.
+        above: least score of the detections to compare.
 
     Returns:
-        Dict of `pictures` and `detections`, how many; `missing`, those of which the file has none of the class that
-        overlaps it by half; of the others the largest differences, `box` of a corner in pixels and `score`.
+        Dict of `pictures` and `detections`, how many; `missing`, those that the file lacks, and `extra`, those that the
+        detector lacks, each being the other's of one other at most; of the rest the largest differences, `box` of a
+        corner in pixels, `score`, and where there are `mask`, one less the overlap, and `keypoint` in pixels.
     """
-    numbers = {"pictures": 0, "detections": 0, "missing": 0, "box": 0.0, "score": 0.0}
+    numbers = {"pictures": 0, "detections": 0, "missing": 0, "extra": 0, "box": 0.0, "score": 0.0}
     for example in examples:
         picture, *proposals = example if isinstance(example, tuple) else (example,)
-        wanted, found = (
-            one.detect(picture, least, None, *proposals) for one, least in ((model, above), (exported, 0.0))
-        )
+        wanted = model.detect(picture, above, None, *proposals)
+        found = exported.detect(picture, 0.0, None, *proposals)
+        pairs = _pairs(wanted, found)
         numbers["pictures"] += 1
         numbers["detections"] += len(wanted["scores"])
-        for box, score, kind in zip(wanted["boxes"], wanted["scores"], wanted["classes"], strict=True):
-            overlaps = np.where(found["classes"] == kind, _overlaps(box, found["boxes"]), 0.0)
-            best = int(np.argmax(overlaps)) if len(overlaps) else None
-            if best is None or overlaps[best] < SAME:
-                numbers["missing"] += 1
-            else:
-                numbers["box"] = max(numbers["box"], float(np.abs(found["boxes"][best] - box).max()))
-                numbers["score"] = max(numbers["score"], float(abs(found["scores"][best] - score)))
+        numbers["missing"] += len(wanted["scores"]) - len(pairs)
+        numbers["extra"] += int((np.delete(found["scores"], [j for _, j in pairs]) >= above).sum())
+        for i, j in pairs:
+            for name, difference in _between(wanted, i, found, j).items():
+                numbers[name] = max(numbers.get(name, 0.0), float(difference))
     return numbers
 
 
-def _overlaps(box, others):
-    sides = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0)
-    shared = sides.prod(axis=1)
-    areas = [np.prod(one[..., 2:] - one[..., :2], axis=-1) for one in (box, others)]
-    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+def _pairs(wanted, found):
+    """Rows of the same detection in both, each at most once: of its class the nearest that is left."""
+    distances = np.abs(wanted["boxes"][:, None] - found["boxes"][None]).max(axis=-1)
+    alike = (np.asarray(boxes.iou(wanted["boxes"], found["boxes"])) >= SAME) | (distances < NEAR)
+    distances[~alike | (wanted["classes"][:, None] != found["classes"][None])] = np.inf
+    pairs = []
+    for i, row in enumerate(distances):
+        if (row < np.inf).any():
+            pairs.append((i, int(np.argmin(row))))
+            distances[:, pairs[-1][1]] = np.inf
+    return pairs
+
+
+def _between(wanted, i, found, j):
+    """How far two detections lie apart."""
+    apart = {key: np.abs(wanted[key][i] - found[key][j]).max() for key in ("boxes", "scores")}
+    differences = {"box": apart["boxes"], "score": apart["scores"]}
+    if "masks" in wanted:
+        either, both = (join(wanted["masks"][i], found["masks"][j]).sum() for join in (np.logical_or, np.logical_and))
+        differences["mask"] = 1 - both / either if either else 0.0
+    if "keypoints" in wanted:
+        steps = wanted["keypoints"][i] - found["keypoints"][j]
+        differences["keypoint"] = np.hypot(steps[:, 0], steps[:, 1]).max()
+    return differences
 
 
 def text(path, numbers=None):
@@ -95,6 +113,9 @@ def text(path, numbers=None):
     if numbers:
         lines.append(
             f"  against Keras on {numbers['pictures']} pictures, {numbers['detections']} detections: boxes within "
-            f"{numbers['box']:.2g} px, scores within {numbers['score']:.2g}, {numbers['missing']} missing"
+            f"{numbers['box']:.2g} px, scores within {numbers['score']:.2g}, "
+            + (f"masks within {numbers['mask']:.2g} of their areas, " if "mask" in numbers else "")
+            + (f"keypoints within {numbers['keypoint']:.2g} px, " if "keypoint" in numbers else "")
+            + f"{numbers['missing']} missing, {numbers['extra']} extra"
         )
     return "\n".join(lines)

@@ -29,29 +29,37 @@ def write(model, folder, version=None):
     Args:
         model: a `Detector`.
         folder: to write into.
-        version: whole number; the model then lies in the folder of this name inside, as TensorFlow Serving wants it.
+        version: whole number; the model then lies in the folder of this name inside, as TensorFlow Serving wants it. A
+            new folder gets its name when it is complete, since servers look for new versions all the time.
 
     Returns:
         `pathlib.Path` of the SavedModel.
     """
     path = pathlib.Path(folder) if version is None else pathlib.Path(folder) / str(int(version))
+    draft = path if path.exists() else path.with_name(f"writing-{path.name}")
     with ops.portable(), tempfile.TemporaryDirectory() as drafts:
         module = tf.Module()
         module.weights = [variable.value for variable in model.variables]
         module.assets = [tf.saved_model.Asset(str(file)) for file in _assets(model, pathlib.Path(drafts))]
-        tf.saved_model.save(module, str(path), signatures=_signatures(model))
-    extra = path / "assets.extra"
+        tf.saved_model.save(module, str(draft), signatures=_signatures(model))
+    extra = draft / "assets.extra"
     extra.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(extra / WARMUP)) as file:
         for signature, inputs in _examples(model):
             file.write(_prediction_log(signature, inputs))
+    if draft != path:
+        draft.rename(path)
     return path
+
+
+def versions(folder):
+    """The numbers of the versions in a folder, in any order."""
+    return [int(path.name) for path in pathlib.Path(folder).glob("*") if path.name.isdigit()]
 
 
 def next_version(folder):
     """The number after the last version in a folder, 1 where there is none."""
-    numbers = [int(path.name) for path in pathlib.Path(folder).glob("*") if path.name.isdigit()]
-    return max(numbers, default=0) + 1
+    return max(versions(folder), default=0) + 1
 
 
 def _assets(model, folder):

@@ -5,6 +5,7 @@ is then what the network sees; phones' delegates want the latter. It answers by 
 """
 
 import functools
+import os
 import pathlib
 
 import numpy as np
@@ -21,7 +22,7 @@ SIGNATURE = "serving_default"
 INPUTS = ("images", "proposals")
 
 
-def write(model, file, kind="float32", size=None, raw=False, examples=(), proposals=300):
+def write(model, file, kind="float32", size=None, raw=False, examples=(), proposals=300, judge=None):
     """Writes a TFLite file.
 
     Args:
@@ -34,18 +35,21 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         examples: for "int8", typical pictures, from which the ranges of activations are taken: arrays [H, W, 3] uint8,
             or pairs of such an array and proposals [R, 4] where the detector needs them.
         proposals: R, how many a picture has, for a detector that needs them; without area where there are fewer.
+        judge: function of the path of a draft that raises where it is no good; the file then stays as it was.
 
     Returns:
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: the kind is unknown, or "int8" has no examples, or a loop.
+        ValueError: the kind is unknown, or "int8" has no examples, or a loop; or the size is none.
     """
     examples = list(examples)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
     if kind == "int8" and not examples:
         raise ValueError("kind='int8' takes the ranges of activations from examples: give typical pictures.")
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(f"size must be height and width in pixels, got {tuple(size)}.")
     graph, outputs = traced(model, size, raw, proposals)
     loops = [one.name for one in graph.graph.get_operations() if one.type == "LoopCond"]
     if kind == "int8" and loops:
@@ -59,7 +63,14 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         content = converter(graph, kind).convert()
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_labeled(content, model, outputs, size))
+    draft = path.with_name(f"writing-{path.name}")
+    try:
+        draft.write_bytes(_labeled(content, model, outputs, size))
+        if judge is not None:
+            judge(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
     return path
 
 
@@ -68,7 +79,7 @@ def check(model, file, dataset, allowed, size=None, examples=(), **rules):
 
     Args:
         model: the `Detector`.
-        file: what `write` wrote; a refused one is removed.
+        file: what `write` wrote, or its draft.
         dataset: a `kerasdet.data.dataset.Dataset` to score both on.
         allowed: greatest loss of AP, in points (hundredths).
         size, examples: as in `write`; to find the layers to blame.
@@ -84,15 +95,14 @@ def check(model, file, dataset, allowed, size=None, examples=(), **rules):
     scores = [(one["AP"], one["AP50"]) for one in numbers]
     lost = 100 * (scores[0][0] - scores[1][0])
     if lost > allowed:
-        pathlib.Path(file).unlink()
-        message = f"{file} is refused: AP {scores[0][0]:.3f} became {scores[1][0]:.3f}, {lost:.1f} points less"
+        message = f"the file is refused: AP {scores[0][0]:.3f} became {scores[1][0]:.3f}, {lost:.1f} points less"
         raise ValueError(f"{message}, {allowed:g} are allowed. {_blame(model, size, list(examples))}")
     return scores
 
 
 def _blame(model, size, examples):
     if not examples:
-        return "It is not quantized by examples, so no layer is to blame more than another."
+        return "Which layers are to blame is known for int8 alone, from its examples."
     graph, _ = traced(model, size)
     layers = quantize.blame(converter(graph), model, fitted(model, examples[:20], size))
     return "Errors in steps of 8 bits: " + ", ".join(f"{name} {error:.1f}" for name, error in layers)
@@ -109,7 +119,8 @@ def examples(model, dataset, count):
     Returns:
         List of arrays [H, W, 3] uint8, or of pairs of one and proposals [R, 4] where the detector needs them.
     """
-    records = dataset.records[:: max(len(dataset) // max(count, 1), 1)][:count]
+    rows = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
+    records = [dataset.records[row] for row in rows]
     return [(one.pixels(), one.proposals) if model.needs_proposals else one.pixels() for one in records]
 
 
@@ -117,6 +128,11 @@ def rule(model, size):
     """The resize rule that brings a picture to the input of a file of one size."""
     fits = model.resize[0] in image.ONE_SIZE and tuple(model.resize[1:]) == tuple(size)
     return model.resize if fits else ("stretch", *size)
+
+
+def margin(model):
+    """The color beside a letterbox's picture, RGB 0...255: 0 once normalized."""
+    return np.round(model.pixels.mean).tolist()
 
 
 def fitted(model, examples, size, count=300):
@@ -134,9 +150,9 @@ def fitted(model, examples, size, count=300):
     for example in examples:
         pixels, *proposals = example if isinstance(example, tuple) else (example,)
         if size is not None:
-            resized, frames, _ = image.resize(tf.constant(pixels), rule(model, size))
-            pixels = np.uint8(np.round(resized))
-            proposals = [image.to_frames(boxes, frames) for boxes in proposals]
+            canvas, frames, _ = answers.fitted(pixels[None], rule(model, size), margin(model))
+            pixels = canvas[0]
+            proposals = [image.to_frames(boxes, frames[0]) for boxes in proposals]
         yield [pixels[None], *(answers.padded(np.float32(boxes)[None], count) for boxes in proposals)]
 
 
@@ -149,6 +165,7 @@ def traced(model, size=None, raw=False, proposals=300):
     Returns:
         A concrete function of the pixels, and the names of its outputs in order.
     """
+    model = _in_float32(model)
 
     def detect(images, *given):
         preprocess = model.preprocess
@@ -167,6 +184,16 @@ def traced(model, size=None, raw=False, proposals=300):
         function = tf.function(detect, input_signature=specs, autograph=False).get_concrete_function()
     # A model handed over with its variables would turn to NaN in silence.
     return convert_variables_to_constants_v2(function), sorted(function.structured_outputs)
+
+
+def _in_float32(model):
+    """The detector itself, or a twin of one in mixed precision: TFLite has no operators for that."""
+    if model.dtype_policy.compute_dtype == "float32":
+        return model
+    twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
+    for mine, own in zip(twin.variables, model.variables, strict=True):
+        mine.assign(own)
+    return twin
 
 
 def converter(graph, kind="float32"):
@@ -200,8 +227,6 @@ def _labeled(content, model, outputs, size):
     parsed.signatureDefs = [schema.SignatureDefT(inputs, results, SIGNATURE)]
     parsed.buffers.append(schema.BufferT(np.frombuffer(metadata.detections(model.classes, outputs, size), np.uint8)))
     parsed.metadata = [*(parsed.metadata or []), schema.MetadataT("TFLITE_METADATA", len(parsed.buffers) - 1)]
-    # The margins of a letterbox are 0 once normalized: the mean color.
-    margin = np.round(model.pixels.mean).tolist()
-    changes = {} if size is None else {"size": size, "resize": rule(model, size), "margin": margin}
+    changes = {} if size is None else {"size": size, "resize": rule(model, size), "margin": margin(model)}
     files = {metadata.LABELS: "\n".join(model.classes) + "\n", metadata.FACTS: answers.facts(model, **changes)}
     return metadata.with_files(metadata.packed(parsed), files)

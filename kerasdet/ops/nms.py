@@ -75,12 +75,14 @@ def _by_operators(boxes, scores, classes, kinds, iou, above, limit):
     boxes, scores, classes = (tf.gather(values, order, batch_dims=1) for values in (boxes, scores, classes))
     falling = tf.where(scores > lowest, tf.cast(count - tf.range(count), tf.float32), 0.0)
     if library.lite():
-        rows, counts = _greedy(_apart(boxes[:, :, None], classes[:, :, None], kinds), falling, iou, 0.5, limit)
+        rows, counts = _greedy(
+            _apart(tf.expand_dims(boxes, 2), tf.expand_dims(classes, 2), kinds), falling, iou, 0.5, limit
+        )
     else:
         low, high = tf.split(boxes, 2, axis=-1)
         boxes = tf.concat([low, tf.maximum(low, high)], axis=-1)  # the operator would turn over what has no area
         by_class = tf.one_hot(classes, kinds) * falling[..., None]
-        _, places, _, counts = combined_nms(boxes[:, :, None], by_class, iou, 0.5, limit)
+        _, places, _, counts = combined_nms(tf.expand_dims(boxes, 2), by_class, iou, 0.5, limit)
         rows = count - tf.cast(places, tf.int32)
     valid = tf.range(limit)[None] < counts[:, None]
     order, scores = (tf.pad(values, [[0, 0], [0, 1]]) for values in (order, scores))  # there may be no boxes at all
@@ -89,14 +91,14 @@ def _by_operators(boxes, scores, classes, kinds, iou, above, limit):
 
 
 def _combined_of_builtins(boxes, scores, iou, above, limit):
-    """`combined_nms`, each class's boxes at a place of their own; where the batch is not known, it is one image."""
-    batch, kinds = scores.shape[0] or 1, scores.shape[-1]
-    pairs = tf.reshape(scores, [batch, -1])
+    """`combined_nms`, each class's boxes at a place of their own."""
+    kinds = scores.shape[-1]
+    pairs = _images(scores)
     rows, counts = _greedy(_apart(boxes, tf.range(kinds), kinds), pairs, iou, above, limit)
     real = tf.range(limit)[None] < counts[:, None]
     shared = kinds // boxes.shape[2]
     return (
-        tf.where(real[..., None], tf.gather(tf.reshape(boxes, [batch, -1, 4]), rows // shared, batch_dims=1), 0.0),
+        tf.where(real[..., None], tf.gather(_images(boxes, [4]), rows // shared, batch_dims=1), 0.0),
         tf.where(real, tf.gather(pairs, rows, batch_dims=1), 0.0),
         tf.where(real, rows % kinds, 0),
         counts,
@@ -116,9 +118,14 @@ def _apart(boxes, classes, kinds):
     fields = tf.cast(tf.stack([column, row, column, row], axis=-1), tf.float32)
     boxes += fields * (tf.reduce_max(boxes) - tf.reduce_min(boxes) + 1)
     solid |= tf.zeros_like(boxes[..., :1], tf.bool)
-    boxes, solid = (tf.reshape(values, [boxes.shape[0], -1, values.shape[-1]]) for values in (boxes, solid))
+    boxes, solid = (_images(values, values.shape[-1:]) for values in (boxes, solid))
     place = -1e5 - 2.0 * tf.range(tf.shape(boxes)[1], dtype=tf.float32)
     return tf.where(solid, boxes, tf.stack([place, place, place + 1, place + 1], axis=-1))
+
+
+def _images(values, sides=()):
+    """Values [B, ...] as [B, N, *sides]; where the batch is not known, it is one image."""
+    return tf.reshape(values, [values.shape[0] or 1, -1, *sides])
 
 
 def _greedy(boxes, scores, iou, above, limit):
@@ -128,7 +135,7 @@ def _greedy(boxes, scores, iou, above, limit):
             boxes=some, scores=own, max_output_size=limit, score_threshold=above, pad_to_max_output_size=True,
             iou_threshold=np.nextafter(np.float32(iou), np.float32(2)),  # TFLite drops what overlaps by just as much
         )
-        for some, own in zip(tf.unstack(boxes), tf.unstack(scores), strict=True)
+        for some, own in zip(tf.unstack(boxes), tf.unstack(_images(scores)), strict=True)
     ]  # fmt: skip
     return tuple(tf.stack(values) for values in zip(*kept, strict=True))
 

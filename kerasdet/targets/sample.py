@@ -36,7 +36,7 @@ def balanced(positive, negative, keys, count, fraction):
     Args:
         positive, negative: [B, A] bool: what to choose from.
         keys: [B, A] float32, at least 0: see `keys`.
-        count: size of an image's sample at most.
+        count: size of an image's sample at most, but for equal keys, which are taken together.
         fraction: greatest share of positives, 0...1.
 
     Returns:
@@ -56,7 +56,7 @@ def _greatest(mask, keys, counts, most):
 
 
 class Regions(NamedTuple):
-    """Regions that the second stage learns from, positives first.
+    """Regions that the second stage learns from, positives first; by loss in OHEM.
 
     boxes: [B, N, 4] float32, pixels; zeros where padded.
     objects: [B, N] int32: the object's number, or -1 for background.

@@ -33,5 +33,5 @@ def propose(model, dataset, path, batch_size=4, training=False):
     with pipeline.named(dataset):
         rows = np.concatenate([run(*batch).numpy() for batch in batches])[: len(dataset)]
     real = (rows[..., 2:] > rows[..., :2]).all(-1)
-    pictures = map(proposals.name, dataset.records)
+    pictures = proposals.by_name(dataset)
     proposals.write(path, {key: own[kept] for key, own, kept in zip(pictures, rows, real, strict=True)})

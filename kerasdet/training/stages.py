@@ -48,6 +48,9 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
         earlier = [f"stage{i}" for i in range(1, number)]
         if stage.get("proposals") not in (None, *earlier):
             raise ValueError(f"stage {number}: proposals must be of one of {earlier}, got {stage['proposals']!r}.")
+        for dataset in (train, validation):
+            if stage.get("proposals") and dataset is not None:
+                proposed.by_name(dataset)  # names that are alike are better known before the first stage
     if not (resume and (run / START).is_file()):
         run.mkdir(parents=True, exist_ok=True)
         for old in [*run.glob("stage*/done"), *run.glob("stage*/proposals_*.npz")]:

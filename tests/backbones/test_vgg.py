@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kerasdet import backbones
 from kerasdet.backbones import vgg
+from kerasdet.layers.dense import FC
 
 
 class Source:
@@ -53,6 +54,20 @@ def test_fc6_and_fc7_are_thinned_out(loaded):
         assert network.fc6.kernel[y, x, i, o] == kernel[3 * y, 3 * x, i, 4 * o]
         assert network.fc7.kernel[0, 0, i, o] == given["fc2"][0][4 * i, 4 * o]
     np.testing.assert_array_equal(network.fc7.bias, given["fc2"][1][::4])
+
+
+def test_a_region_head_starts_from_fc6_and_fc7(monkeypatch):
+    """Keras flattens 7x7 cells of 512 channels as the head does: row, column, channel."""
+    source = Source()
+    monkeypatch.setitem(vgg.NETWORKS, 16, lambda **_: source)
+    network, layers = backbones.build("vgg16", levels=(4, 4)), [FC(4096), FC(4096)]
+    network.load_top(layers, "anything")
+    for layer, name in zip(layers, ("fc1", "fc2"), strict=True):
+        np.testing.assert_array_equal(layer.kernel, source.given[name][0])
+        np.testing.assert_array_equal(layer.bias, source.given[name][1])
+    smaller = [FC(1024), FC(1024)]
+    network.load_top(smaller, "anything")
+    assert not smaller[0].built
 
 
 @pytest.mark.parametrize("side", [37, 75])

@@ -96,6 +96,7 @@ def test_saved_model_says_what_keras_says(model, folder, tmp_path):
     command = [sys.executable, "-m", "tests.export.stranger", str(folder), str(tmp_path)]
     subprocess.run(command, check=True, cwd=pathlib.Path(__file__).parents[2])
     answers = np.load(tmp_path / "answers.npz")
+    assert b"Kerasdet>" not in (folder / "saved_model.pb").read_bytes()
     seen = 0
     for name, pixels in batches.items():
         wanted = expected(model, pixels, *given[name])
@@ -172,6 +173,10 @@ def test_tflite_says_what_keras_says(model, lite):
         np.testing.assert_allclose(found["scores"], wanted["scores"], rtol=0, atol=1e-4)
         np.testing.assert_allclose(found["boxes"], wanted["boxes"], rtol=0, atol=0.05)
         assert found["names"] == wanted["names"]
+        if "masks" in wanted:
+            assert np.mean(found["masks"] != wanted["masks"]) < 1e-3
+        if "keypoints" in wanted:
+            np.testing.assert_allclose(found["keypoints"], wanted["keypoints"], rtol=0, atol=0.05)
     assert seen > 0
     empty = np.zeros_like(pictures[0])
     more = (0.0, None, *proposals(model, *empty.shape[:2]))

@@ -100,7 +100,7 @@ def test_keypoints(write):
     dataset = coco.read(*write(_posed))
     assert dataset.keypoints == ("nose", "tail")
     np.testing.assert_array_equal(
-        dataset.records[0].keypoints, np.float32([[[12, 6.5, 2], [28, 19, 1]], np.zeros([2, 3])])
+        dataset.records[0].keypoints, np.float32([[[12.5, 7, 2], [28.5, 19.5, 1]], np.zeros([2, 3])])
     )
     assert dataset.records[1].keypoints.shape == (0, 2, 3)
 
@@ -120,7 +120,7 @@ def test_skeleton(write):
 
 def test_keypoints_are_named_by_the_caller_or_left_out(write):
     paths = write(lambda content: content["annotations"][0].update(keypoints=[12, 6.5, 2]))
-    assert coco.read(*paths, keypoints=["nose"]).records[0].keypoints[0].tolist() == [[12, 6.5, 2]]
+    assert coco.read(*paths, keypoints=["nose"]).records[0].keypoints[0].tolist() == [[12.5, 7, 2]]
     unnamed = coco.read(*paths)
     assert unnamed.records[0].keypoints is None and "keypoints are left out" in unnamed.notes[0]
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kerasdet import contract, data, images
-from kerasdet.data import parts, pipeline, proposals, shrink, tiles
+from kerasdet.data import parts, pipeline, proposals, selective, shrink, tiles
 from kerasdet.data import transforms as augment
 from kerasdet.detectors.detector import Detector
 from kerasdet.evaluation.evaluator import Evaluator
@@ -51,7 +51,8 @@ def read(folder, **options):
 
 
 def test_files_give_back_what_was_written(files):
-    found = proposals.read(files / "proposals.npz")
+    found, checks = proposals.read(files / "proposals.npz")
+    assert checks == {}
     assert set(found) == {"a.png", "b.png"}
     np.testing.assert_array_equal(found["b.png"], np.float32([[0, 0, 30, 30], [-5, 2, 70, 20]]))
     whole = read(files, proposals=files / "proposals.npz")
@@ -95,6 +96,22 @@ def test_what_is_wrong_with_a_file(files):
     twice.records[1].image = str(files / "deeper" / "a.png")
     with pytest.raises(ValueError, match="have one name; proposals go by it"):
         proposals.attach(twice, files / "proposals.npz")
+
+
+def test_another_picture_of_the_same_name_is_refused(files):
+    """As in a second split of the same data set."""
+    boxes, kept = {"a.png": np.zeros((1, 4)), "b.png": np.zeros((1, 4))}, read(files)
+    checks = {proposals.name(one): proposals.check(one) for one in kept.records}
+    proposals.write(files / "kept.npz", boxes, "", checks)
+    assert len(proposals.attach(kept, files / "kept.npz")) == 2
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(files / "b.png")
+    with pytest.raises(ValueError, match=r"made for another picture of the name of .*b\.png"):
+        proposals.attach(read(files), files / "kept.npz")
+    with pytest.raises(ValueError, match=r"made for another picture of the name of .*b\.png"):
+        proposals.of_files(files / "kept.npz", [str(files / "b.png")])
+    proposals.write(files / "memory.npz", {"image 11": np.zeros((1, 4))}, "selective search ", {"image 11": 1})
+    with pytest.raises(ValueError, match="made for another picture of the name of image 11"):
+        selective.make(dataset(record(1)), files / "memory.npz")
 
 
 def batches(records, preprocess, **options):

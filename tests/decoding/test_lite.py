@@ -81,6 +81,15 @@ def test_per_class(iou, kinds):
             np.testing.assert_array_equal(found["classes"][b], np.pad(classes[b][keep], (0, rest), constant_values=-1))
 
 
+def test_a_batch_of_unknown_size():
+    """As in a file that takes pictures of any size: one image."""
+    specs = [([None, *shape[1:]], kind) for shape, kind in (BOXES, SCORES, KINDS)]
+    run = lite(lambda b, s, c: suppress.per_class(b, s, c, CLASSES, 0.5, ABOVE, LIMIT), *specs)
+    boxes, scores, classes = (values[:1] for values in batch(np.random.default_rng(3), 60))
+    keep = oracle(boxes[0], scores[0], classes[0], 0.5, ABOVE, LIMIT)
+    np.testing.assert_array_equal(run(boxes, scores, classes)["boxes"][0, : len(keep)], boxes[0][keep])
+
+
 def test_within_classes():
     """Where every class has boxes of its own; scores differ, since of equal ones any may come first."""
 

@@ -157,10 +157,6 @@ def test_the_hardest_regions():
     chosen = model.sampled(outputs, objects, images)
     np.testing.assert_array_equal(chosen.boxes[0, : len(kept)], rows[kept])
     assert not np.any(chosen.valid[0, len(kept) :])
-    with tf.GradientTape() as tape:
-        tape.watch(outputs["features"])
-        total = tf.reduce_sum(model.sampled(outputs, objects, images).boxes)
-    assert all(g is None for g in tape.gradient(total, outputs["features"]))
 
 
 def test_region_terms():
@@ -227,6 +223,17 @@ def test_conv5_starts_from_the_weights_of_the_backbone(monkeypatch):
         monkeypatch.setattr(fast_rcnn.backbones, name, noted)
     make(FasterRCNN, **{**faster_rcnn.C4, "rpn_width": 8}, backbone_weights="some.h5")
     assert seen == ["some.h5"] * 2
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ({"mask_size": 15}, "mask_size must be a multiple of 2, got 15"),
+    ({"keypoint_size": 18}, "keypoint_size must be a multiple of 4, got 18"),
+    ({"roi_layer": "align_max", "sampling_ratio": 0}, "needs a sampling_ratio of at least 1, got 0"),
+    ({"sizes": ((16,), (32, 48), (64,), (96,))}, "sizes must be as many on every level"),
+])  # fmt: skip
+def test_sizes_that_do_not_fit_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        make(MaskRCNN, **arguments)
 
 
 def test_ranks_are_counted():

@@ -85,7 +85,8 @@ def test_results_hold_what_was_found(dataset, evaluator):
             x1, y1, x2, y2 = record.boxes[index]
             np.testing.assert_allclose(one["bbox"], [x1, y1, x2 - x1, y2 - y1], atol=1e-3)
             points = np.reshape(one["keypoints"], (-1, 3))
-            np.testing.assert_allclose(points[:, :2], record.keypoints[index][:, :2] + [4, 0], atol=1e-3)
+            wanted = record.keypoints[index][:, :2] + [4, 0] - 0.5  # COCO counts pixels
+            np.testing.assert_allclose(points[:, :2], wanted, atol=1e-3)
             mask = segments.decode(one["segmentation"], record.height, record.width)
             true = segments.decode(record.segments[index], record.height, record.width)
             assert mask.shape == (record.height, record.width)
@@ -134,7 +135,7 @@ def test_through_tiles(dataset):
                 near += 1
                 index = int(np.argmax(same))
                 points = np.reshape(one["keypoints"], (-1, 3))
-                np.testing.assert_allclose(points[:, :2], record.keypoints[index][:, :2], atol=1e-3)
+                np.testing.assert_allclose(points[:, :2], record.keypoints[index][:, :2] - 0.5, atol=1e-3)
                 mask = segments.decode(one["segmentation"], record.height, record.width)
                 true = segments.decode(record.segments[index], record.height, record.width)
                 assert np.sum(mask & true) > 0.8 * np.sum(mask | true)

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet.detectors import DETECTORS
+from kerasdet.detectors import MaskRCNN
 from kerasdet.export import client, saved_model
 
 
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(4)
-    kind = DETECTORS["SSD"]
-    return kind(**{**kind.tiny(), "resize": ("stretch", 64, 64), "multiple": 1})
+    more = {"classes": ["Fußgänger", "disc"], "resize": ("stretch", 64, 64), "above": 0.0}
+    return MaskRCNN(**{**MaskRCNN.tiny(), **more})
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,9 @@ def test_says_what_the_model_says(tongue, model, photo, request):
     np.testing.assert_allclose(found["boxes"], wanted["boxes"], rtol=0, atol=1e-3)
     np.testing.assert_allclose(found["scores"], wanted["scores"], rtol=0, atol=1e-5)
     np.testing.assert_array_equal(found["classes"], wanted["classes"])
+    assert found["masks"].shape == (len(found["scores"]), 50, 70) and found["masks"].any()
+    assert np.mean(found["masks"] != wanted["masks"]) < 1e-3
+    np.testing.assert_allclose(found["keypoints"], wanted["keypoints"], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("tongue", ["rest", "grpc"])
@@ -112,6 +115,7 @@ def test_hands_on_what_the_server_refuses(tongue, request):
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1/models/x", "grpc://127.0.0.1:9/x"])
 def test_says_that_no_server_is_there(address):
-    pytest.importorskip("tensorflow_serving")
+    if address.startswith("grpc"):
+        pytest.importorskip("tensorflow_serving")
     with pytest.raises(ValueError, match="127.0.0.1:9"):
         client.detect(address, b"", 1, 1, timeout=3.0)

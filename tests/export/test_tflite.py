@@ -1,13 +1,15 @@
 """TFLite files of one size under every resize rule, and what is refused in words."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet import runs
-from kerasdet.detectors import SSD, FastRCNN
-from kerasdet.export import load, metadata, report
+from kerasdet import data, runs
+from kerasdet.detectors import SSD, FasterRCNN, FastRCNN
+from kerasdet.export import load, metadata, report, tflite
 from tests.contract import scenes
 
 
@@ -27,14 +29,58 @@ def test_a_file_of_one_size_maps_boxes_back(rule, tmp_path):
     assert numbers["box"] < 1 and numbers["score"] < 0.02, numbers
 
 
-def test_a_file_of_one_size_takes_every_picture(tmp_path):
-    """Also where the detector's own rule would bring the picture to another size."""
-    model = SSD(**{**SSD.tiny(), "resize": ("shorter", 96, 128)})
+@pytest.mark.parametrize("rule", ["shorter", "letterbox"])
+def test_a_file_of_one_size_takes_every_picture(rule, tmp_path):
+    """Also where the detector's own rule would bring it to another size; nothing is found in margins."""
+    model = SSD(**{**SSD.tiny(), "resize": (rule, 96, 128)})
     model.export(tmp_path / "file.tflite", format="litert", size=(96, 128))
     opened = runs.load(tmp_path / "file.tflite")
     for height, width in ((140, 105), (60, 200)):
         found = opened.detect(np.full([height, width, 3], 90, np.uint8), 0.0)["boxes"]
+        assert rule == "shorter" or len(found) and (found[:, 2:] > found[:, :2]).all()
         assert (found >= 0).all() and (found <= [width, height, width, height]).all()
+
+
+def test_examples_are_as_the_file_will_see_them():
+    """Margins in the mean color, pictures from all over the data."""
+    model = SSD(**{**SSD.tiny(), "resize": ("letterbox", 96, 96)})
+    ((seen,),) = tflite.fitted(model, [np.full([96, 48, 3], 9, np.uint8)], (96, 96))
+    assert seen[0, 0, 0].tolist() == [124, 116, 104] and seen[0, 0, 48].tolist() == [9, 9, 9]
+    shapes = data.read("shapes", "val")
+    numbers = [record.id for record in shapes.records]
+    chosen = tflite.examples(model, shapes, 120)
+    assert len(chosen) == 120 and len(numbers) < 240
+    np.testing.assert_array_equal(chosen[-1], shapes.records[-1].image)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_becomes_float32(dtype, tmp_path):
+    keras.utils.set_random_seed(5)
+    model = SSD(**SSD.tiny(), dtype=dtype)
+    twin = SSD(**SSD.tiny())
+    twin.set_weights(model.get_weights())
+    model.export(tmp_path / "file.tflite", format="litert")
+    pixels = np.random.default_rng(0).integers(0, 256, [80, 64, 3], np.uint8)
+    found, wanted = runs.load(tmp_path / "file.tflite").detect(pixels, 0.0), twin.detect(pixels, 0.0)
+    np.testing.assert_allclose(found["scores"], wanted["scores"], atol=1e-5)
+
+
+def test_differences_count_what_is_too_much():
+    """Every detection is another one of one at most; boxes without area are found again."""
+    model = SSD(**SSD.tiny())
+    pixels = np.random.default_rng(0).integers(0, 256, [96, 64, 3], np.uint8)
+    same = report.differences(model, model, [pixels])
+    assert same["detections"] > 10 and not any(same[key] for key in ("missing", "extra", "box", "score"))
+    found = model.detect(pixels, 0.0)
+    twice = {key: np.repeat(value, 2, axis=0) for key, value in found.items()}
+    numbers = report.differences(model, types.SimpleNamespace(detect=lambda *_: twice), [pixels])
+    assert numbers["extra"] == len(found["scores"]) and numbers["missing"] == 0
+
+
+def test_a_file_that_proposes_takes_no_proposals(tmp_path):
+    FasterRCNN(**FasterRCNN.tiny()).export(tmp_path / "file.tflite", format="litert")
+    with pytest.raises(ValueError, match="proposes regions by itself"):
+        runs.load(tmp_path / "file.tflite").detect(np.zeros([64, 64, 3], np.uint8), proposals=[[0, 0, 9, 9]])
 
 
 def test_raw_proposals_are_pixels_of_the_picture(tmp_path):

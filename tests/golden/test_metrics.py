@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from kerasdet.data import coco as files
 from kerasdet.data.dataset import Dataset, Record
 from kerasdet.evaluation import coco, voc
 from tests.golden import goldens
@@ -29,10 +30,11 @@ def truth():
 def as_dataset(content):
     """The annotation file as a data set, which loses nothing that the COCO metrics look at."""
     numbers = [category["id"] for category in content["categories"]]
-    points = next(len(one["keypoints"]) // 3 for one in content["annotations"] if "keypoints" in one)
+    count = next(len(one["keypoints"]) // 3 for one in content["annotations"] if "keypoints" in one)
     records = []
     for image in content["images"]:
         found = [one for one in content["annotations"] if one["image_id"] == image["id"]]
+        points = np.reshape([one.get("keypoints", [0] * 3 * count) for one in found], (-1, count, 3))
         corners = [[one["bbox"][0], one["bbox"][1], *np.add(one["bbox"][:2], one["bbox"][2:])] for one in found]
         records.append(
             Record(
@@ -45,13 +47,11 @@ def as_dataset(content):
                 crowds=np.array([one["iscrowd"] for one in found], bool),
                 areas=np.array([one["area"] for one in found], np.float32),
                 segments=[one["segmentation"] for one in found],
-                keypoints=np.reshape([one.get("keypoints", [0] * 3 * points) for one in found], (-1, points, 3)).astype(
-                    np.float32
-                ),
+                keypoints=files.moved(points.astype(np.float32), files.MIDDLE),
             )
         )
     names = [category["name"] for category in content["categories"]]
-    return Dataset("goldens", names, records, numbers, keypoints=[f"point {index}" for index in range(points)])
+    return Dataset("goldens", names, records, numbers, keypoints=[f"point {index}" for index in range(count)])
 
 
 @pytest.mark.parametrize("name", goldens.cases("metrics", "coco_"))

@@ -76,10 +76,12 @@ def test_predict_draws_by_a_file(run, file, tmp_path):
 
 
 def test_a_file_that_loses_too_much_is_refused(run):
-    """No file may be refused for nothing, so this one is asked to gain what nothing can."""
+    """No file may be refused for nothing, so this one is asked to gain what nothing can; an older one stays."""
+    (run / "bad.tflite").write_text("older")
     done = tool("export", run, "--to=tflite", SIZE, "--kind=int8", "--max_ap_drop=-101", f"--out={run}/bad.tflite")
-    assert done.returncode == 1 and not (run / "bad.tflite").exists()
-    assert re.search(r"error: \S*bad.tflite is refused: AP 0\.\d+ became 0\.\d+, .* points less", done.stderr)
+    assert done.returncode == 1 and (run / "bad.tflite").read_text() == "older"
+    assert not list(run.glob("writing*"))
+    assert re.search(r"error: the file is refused: AP 0\.\d+ became 0\.\d+, .* points less", done.stderr)
     assert re.search(r"Errors in steps of 8 bits: \S+ \d", done.stderr)
     assert "Traceback" not in done.stderr
 
@@ -90,6 +92,19 @@ def test_a_good_file_is_kept(run):
     assert (run / "half.tflite").exists() and re.search(
         r"AP \S+ AP50 \S+ of Keras, AP \S+ AP50 \S+ of the file", done.stdout
     )
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--kind=int8"], "--kind is for TFLite files: give --to=tflite"),
+    (["--max_ap_drop=1"], "--max_ap_drop is for TFLite files"),
+    (["--to=tflite", "--raw", "--max_ap_drop=1"], "--max_ap_drop scores detections"),
+    (["--to=tflite", "--size=320"], r"size must be height and width in pixels, got \(320,\)"),
+])  # fmt: skip
+def test_flags_that_do_not_fit_are_refused(run, flags, words):
+    before = sorted(run.iterdir())
+    done = tool("export", run, *flags)
+    assert done.returncode == 1 and re.search(words, done.stderr) and "Traceback" not in done.stderr
+    assert sorted(run.iterdir()) == before
 
 
 def test_raw_outputs_are_those_of_the_network(run):

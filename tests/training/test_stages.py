@@ -89,13 +89,13 @@ def test_four_steps(run):
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_proposals_are_those_of_the_stage(run, dataset, stage):
     model = runs.load(run / stage)
-    written = proposals.read(run / stage / "proposals_train.npz")
+    written, _ = proposals.read(run / stage / "proposals_train.npz")
     for record in dataset.records[:3]:
         images = {**model.preprocess(record.image[None]), "ids": tf.zeros([1], tf.int64)}
         found = model.proposals(model.network(images), images, training=True)
         expected = image.from_frames(found, images["frames"])[0, :2]
         np.testing.assert_allclose(written[proposals.name(record)], expected, atol=1e-4)
-    assert {len(own) for own in proposals.read(run / stage / "proposals_validation.npz").values()} == {1}
+    assert {len(own) for own in proposals.read(run / stage / "proposals_validation.npz")[0].values()} == {1}
     assert not (run / "stage2" / "proposals_train.npz").exists()
 
 
@@ -120,7 +120,7 @@ def test_a_new_start_forgets_what_was_done(dataset, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"old")
     training.fit(make(), dataset, None, tmp_path, stages=FOUR[:2], **SETTINGS)
-    assert proposals.read(tmp_path / "stage1" / "proposals_train.npz")
+    assert proposals.read(tmp_path / "stage1" / "proposals_train.npz")[0]
     assert all((tmp_path / f"stage{i}" / "done").read_bytes() == b"" for i in (1, 2))
 
 

@@ -119,6 +119,10 @@ def test_a_data_service_serves_the_same_batches(tmp_path):
         photos.records[i] = dataclasses.replace(record, image=path)
     with pytest.raises(ValueError, match="must be an address like grpc://host:5000, got 'localhost:1'"):
         service.served(None, photos, "localhost:1")
+    proposed = [dataclasses.replace(record, proposals=record.boxes) for record in photos.records]
+    some = dataclasses.replace(photos, records=proposed)
+    with pytest.raises(ValueError, match="batches of photos hold proposals, which the service cannot make"):
+        service.served(pipeline.load(some, model.preprocess, 4), some, "grpc://localhost:1")
     dispatcher = tf.data.experimental.service.DispatchServer()
     address = dispatcher.target.split("://")[1]
     worker = tf.data.experimental.service.WorkerServer(
