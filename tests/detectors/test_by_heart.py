@@ -26,8 +26,8 @@ C4 = {**SMALL, "norm": "group", "roi_batch": 32, "after_nms": (2000, 200)}
 # exactly.
 FORMS = {
     "SSD300 VGG16": (SSD, {}, 4, 0, 200),
-    "Faster VGG16": (FasterRCNN, {**faster_rcnn.VGG16, **SINGLE}, 2, 40, 700),
-    "Faster ZF": (FasterRCNN, {**faster_rcnn.ZF, **SINGLE}, 2, 40, 700),
+    "Faster VGG16": (FasterRCNN, {**faster_rcnn.VGG16, **SINGLE}, 2, 40, 1400),
+    "Faster ZF": (FasterRCNN, {**faster_rcnn.ZF, **SINGLE}, 2, 40, 1400),
     "Faster R50-C4": (FasterRCNN, {**faster_rcnn.C4, **C4}, 2, 40, 500),
     "Faster R50-FPN": (FasterRCNN, {"norm": "batch", **SMALL}, 2, 0, 300),
 }
