@@ -108,19 +108,20 @@ def _combined_of_builtins(boxes, scores, iou, above, limit):
 def _apart(boxes, classes, kinds):
     """Boxes [B, N, S, 4] moved so that no two classes meet: onto a square of fields, which rounds less than a row.
 
-    Those without area overlap nothing, but mislead TFLite: each goes to a place of its own.
+    Those without area overlap nothing, but mislead TFLite: each goes to a place of its own in the corner of its field.
     """
     low, high = tf.split(boxes, 2, axis=-1)
     solid = tf.reduce_all((high > low) & (high - low < np.inf), axis=-1, keepdims=True)
     boxes = tf.where(solid, boxes, 0.0)
+    count, start, end = tf.shape(boxes)[1], tf.reduce_min(boxes), tf.reduce_max(boxes)
+    across = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(count, tf.float32))), tf.int32)
+    place = 2 * tf.stack([tf.range(count) % across, tf.range(count) // across], axis=-1)
+    place = end + 1 + tf.cast(tf.concat([place, place + 1], axis=-1), tf.float32)
+    boxes = tf.where(solid, boxes, tf.expand_dims(place, 1))
     side = math.ceil(kinds**0.5)
     column, row = classes % side, classes // side
     fields = tf.cast(tf.stack([column, row, column, row], axis=-1), tf.float32)
-    boxes += fields * (tf.reduce_max(boxes) - tf.reduce_min(boxes) + 1)
-    solid |= tf.zeros_like(boxes[..., :1], tf.bool)
-    boxes, solid = (_images(values, values.shape[-1:]) for values in (boxes, solid))
-    place = -1e5 - 2.0 * tf.range(tf.shape(boxes)[1], dtype=tf.float32)
-    return tf.where(solid, boxes, tf.stack([place, place, place + 1, place + 1], axis=-1))
+    return _images(boxes + fields * (end - start + tf.cast(2 * across + 2, tf.float32)), [4])
 
 
 def _images(values, sides=()):
