@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from kerasdet.ops import library
+
 # RoIs whose dense weights are held at once.
 BLOCK = 32
 
@@ -249,10 +251,17 @@ def _align_by_samples(regions, sampling_ratio, aligned):
             yield tf.cast(above, tf.int32), tf.where(inside, share, 0)
 
     columns = list(corners(x1, x2, regions.columns, width))
-    total = 0
+    total = tf.zeros([tf.shape(x1)[0], regions.rows, regions.columns, tf.shape(table)[1]], table.dtype)
     for y, row_weight in corners(y1, y2, regions.rows, height):
         for x, column_weight in columns:
             index = (start[:, None] + y * width[:, None])[:, :, None] + x[:, None, :]
             index = tf.where(regions.real[:, None, None], index, nowhere)
+            if library.lite():
+                index += _nothing(total)
             total += (row_weight[:, :, None] * column_weight[:, None, :])[..., None] * tf.gather(table, index)
     return total / sampling_ratio**2
+
+
+def _nothing(total):
+    """0, but only once the sum is there: the converter would have all gathers in memory before it adds the first two."""
+    return tf.cast(tf.reduce_any(total[:1, 0, 0, 0] > float("inf")), tf.int32)
