@@ -263,5 +263,5 @@ def _align_by_samples(regions, sampling_ratio, aligned):
 
 
 def _nothing(total):
-    """0, but only once the sum is there: the converter would have all gathers in memory before it adds the first two."""
+    """0, but only once the sum is there: converters put all gathers, and so all their memory, before the additions."""
     return tf.cast(tf.reduce_any(total[:1, 0, 0, 0] > float("inf")), tf.int32)
