@@ -3,6 +3,7 @@
     python -m tools.evaluate runs/mine
     python -m tools.evaluate runs/bccd --part=test --pictures=8 --out=runs/bccd/test
     python -m tools.evaluate runs/mine/int8.tflite
+    python -m tools.evaluate runs/mine --dtype=mixed_bfloat16 --out=runs/mine/bfloat16
 
 Without --config the data is that of the run's own config, whose `evaluate` section holds further arguments of the
 evaluator. Writes metrics.json (with the score from which on detections are best shown), results.json (which bare
@@ -27,6 +28,7 @@ PART = flags.DEFINE_string("part", "validation", "Which of the config's data set
 SPLIT = flags.DEFINE_string("split", None, "Another split of that data set.")
 OUT = flags.DEFINE_string("out", None, "Folder to write; by default the run's `evaluation`, or `evaluation-EXPORT`.")
 BATCH = flags.DEFINE_integer("batch_size", 4, "Images at once.")
+DTYPE = flags.DEFINE_string("dtype", None, "Precision to compute in: float32, mixed_bfloat16 or mixed_float16.")
 PICTURES = flags.DEFINE_integer("pictures", 0, "How many images to draw beside their ground truth.")
 WORST = flags.DEFINE_integer("worst", 20, "How many of the images with most errors to draw.")
 ABOVE = flags.DEFINE_float("above", None, "Least score of what is drawn, by default the best; metrics take all.")
@@ -35,6 +37,10 @@ ABOVE = flags.DEFINE_float("above", None, "Least score of what is drawn, by defa
 def main(arguments):
     path = runs.argument(arguments, MODEL, "run folder or .keras file")
     model = runs.load(path)
+    if DTYPE.value is not None:
+        if isinstance(model, Exported):
+            raise ValueError(f"{path}: an exported file has its precision; --dtype is for Keras' models.")
+        model = model.with_dtype(DTYPE.value)
     home = runs.home(path)
     config = CONFIG.value or runs.read_config(home)
     dataset = runs.dataset(config, home, PART.value, SPLIT.value)

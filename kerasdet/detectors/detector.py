@@ -261,6 +261,16 @@ class Detector(keras.Model, metaclass=_Complete):
             graphs[inputs] = tf.function(lambda *given: self._in_pixels(*given), input_signature=specs[:inputs])
         return graphs[inputs]
 
+    def with_dtype(self, dtype):
+        """A twin with the same weights that computes in another precision.
+
+        Args:
+            dtype: as the constructor takes it: "float32", "mixed_bfloat16", "mixed_float16".
+        """
+        twin = type(self).from_config({**self.get_config(), "dtype": dtype})
+        twin.set_weights(self.get_weights())
+        return twin
+
     def example(self):
         """A batch of one small black picture, as `call` takes it."""
         images = self.preprocess(tf.zeros([1, 64, 64, 3], tf.uint8))

@@ -165,7 +165,8 @@ def traced(model, size=None, raw=False, proposals=300):
     Returns:
         A concrete function of the pixels, and the names of its outputs in order.
     """
-    model = _in_float32(model)
+    if model.dtype_policy.compute_dtype != "float32":  # for which TFLite has no operators
+        model = model.with_dtype("float32")
 
     def detect(images, *given):
         preprocess = model.preprocess
@@ -184,16 +185,6 @@ def traced(model, size=None, raw=False, proposals=300):
         function = tf.function(detect, input_signature=specs, autograph=False).get_concrete_function()
     # A model handed over with its variables would turn to NaN in silence.
     return convert_variables_to_constants_v2(function), sorted(function.structured_outputs)
-
-
-def _in_float32(model):
-    """The detector itself, or a twin of one in mixed precision: TFLite has no operators for that."""
-    if model.dtype_policy.compute_dtype == "float32":
-        return model
-    twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
-    for mine, own in zip(twin.variables, model.variables, strict=True):
-        mine.assign(own)
-    return twin
 
 
 def converter(graph, kind="float32"):

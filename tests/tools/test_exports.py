@@ -69,6 +69,16 @@ def test_evaluate_scores_a_file_like_its_run(run, file):
     assert found[0][1]["AP"] == pytest.approx(found[1][1]["AP"], abs=1e-3) and found[0][1]["AP50"] > 0.1
 
 
+def test_evaluate_in_another_precision(run, file, tmp_path):
+    done = tool("evaluate", run, "--worst=0", "--dtype=mixed_bfloat16", f"--out={tmp_path}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    scores = sorted(one["score"] for one in json.loads((tmp_path / "results.json").read_text()))
+    exact = sorted(one["score"] for one in json.loads((run / "evaluation" / "results.json").read_text()))
+    assert scores != exact and np.allclose(scores[-10:], exact[-10:], atol=0.05)
+    done = tool("evaluate", file, "--dtype=float32")
+    assert done.returncode == 1 and "--dtype is for Keras' models" in done.stderr
+
+
 def test_predict_draws_by_a_file(run, file, tmp_path):
     done = tool("predict", file, run / "*.png", f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr[-3000:]
