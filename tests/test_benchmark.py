@@ -185,7 +185,7 @@ def test_frozen_equals_called_and_ignores_new_weights(model):
 
 def test_recorded_gives_back_what_it_wrapped(model):
     top, images = candidates.top, models.batch(model, 1, 64)[0]
-    targets = {"top": (candidates, "top"), "backbone": (model.backbone, "call"), "never": (ops, "nms")}
+    targets = {"top": (candidates, "top"), "backbone": (model.backbone, "call"), "never": (ops, "soft_nms")}
     with models.recorded(targets) as calls:
         expected = model(images)
     assert list(calls) == ["backbone", "top"]

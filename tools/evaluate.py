@@ -3,7 +3,7 @@
     python -m tools.evaluate runs/mine
     python -m tools.evaluate runs/bccd --part=test --pictures=8 --out=runs/bccd/test
     python -m tools.evaluate runs/mine/int8.tflite
-    python -m tools.evaluate runs/mine --dtype=mixed_bfloat16 --out=runs/mine/bfloat16
+    python -m tools.evaluate runs/mine --dtype=mixed_bfloat16
 
 Without --config the data is that of the run's own config, whose `evaluate` section holds further arguments of the
 evaluator. Writes metrics.json (with the score from which on detections are best shown), results.json (which bare
@@ -26,7 +26,9 @@ MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or e
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
 PART = flags.DEFINE_string("part", "validation", "Which of the config's data sets: train, validation or test.")
 SPLIT = flags.DEFINE_string("split", None, "Another split of that data set.")
-OUT = flags.DEFINE_string("out", None, "Folder to write; by default the run's `evaluation`, or `evaluation-EXPORT`.")
+OUT = flags.DEFINE_string(
+    "out", None, "Folder to write; by default the run's `evaluation`, or `evaluation-` and EXPORT or DTYPE."
+)
 BATCH = flags.DEFINE_integer("batch_size", 4, "Images at once.")
 DTYPE = flags.DEFINE_string("dtype", None, "Precision to compute in: float32, mixed_bfloat16 or mixed_float16.")
 PICTURES = flags.DEFINE_integer("pictures", 0, "How many images to draw beside their ground truth.")
@@ -46,8 +48,8 @@ def main(arguments):
     dataset = runs.dataset(config, home, PART.value, SPLIT.value)
     evaluator = Evaluator(model, dataset, BATCH.value, **config.get("evaluate", {}))
     metrics = evaluator()
-    of = f"-{pathlib.Path(path).name}" if isinstance(model, Exported) else ""
-    out = OUT.value or os.path.join(home, f"evaluation{of}")
+    other = DTYPE.value or (pathlib.Path(path).name if isinstance(model, Exported) else None)
+    out = OUT.value or os.path.join(home, f"evaluation-{other}" if other else "evaluation")
     worst = report.write(evaluator, metrics, out, PICTURES.value, WORST.value, ABOVE.value)
     print(f"\n{dataset.name}, {len(dataset)} images")
     for kind in evaluator.evaluations:

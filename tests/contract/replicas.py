@@ -12,12 +12,15 @@ import tensorflow as tf
 from kerasdet.detectors import DETECTORS
 from tests.contract import scenes
 
-NORMS = {"norm", "pyramid_norm", "mask_norm", "extra_norm"}  # a head that levels share takes none with statistics
+NORMS = {"norm", "pyramid_norm", "mask_norm", "extra_norm"}
 
 
 def trained(kind, strategy, turned=False):
     """A detector's weights and logs after two steps, on the batch as it is or turned round."""
-    norms = dict.fromkeys(NORMS & set(kind(**kind.tiny()).get_config()), "sync")
+    arguments = set(kind(**kind.tiny()).get_config())
+    norms = dict.fromkeys(NORMS & arguments, "sync")
+    if "convs" in arguments:  # of a head on regions; one that levels share takes no norm with statistics
+        norms |= {"convs": 1, "head_norm": "sync"}
     keras.utils.set_random_seed(5)
     with strategy.scope():
         model = kind(**{**kind.tiny(), **norms})

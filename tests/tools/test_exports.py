@@ -69,10 +69,12 @@ def test_evaluate_scores_a_file_like_its_run(run, file):
     assert found[0][1]["AP"] == pytest.approx(found[1][1]["AP"], abs=1e-3) and found[0][1]["AP50"] > 0.1
 
 
-def test_evaluate_in_another_precision(run, file, tmp_path):
-    done = tool("evaluate", run, "--worst=0", "--dtype=mixed_bfloat16", f"--out={tmp_path}")
+def test_evaluate_in_another_precision(run, file):
+    done = tool("evaluate", run, "--worst=0", "--dtype=mixed_bfloat16")
     assert done.returncode == 0, done.stderr[-3000:]
-    scores = sorted(one["score"] for one in json.loads((tmp_path / "results.json").read_text()))
+    scores = sorted(
+        one["score"] for one in json.loads((run / "evaluation-mixed_bfloat16" / "results.json").read_text())
+    )
     exact = sorted(one["score"] for one in json.loads((run / "evaluation" / "results.json").read_text()))
     assert scores != exact and np.allclose(scores[-10:], exact[-10:], atol=0.05)
     done = tool("evaluate", file, "--dtype=float32")
