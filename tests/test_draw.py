@@ -1,5 +1,7 @@
 """Drawing: which pixels change, and into what."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -181,3 +183,8 @@ def test_beside_and_sheet_keep_the_pictures():
     bare = pixels(draw.sheet([gray(100, 150, shade) for shade in (10, 20, 30)], 2))
     counts = [(bare == shade).all(axis=-1).sum() for shade in (10, 20, 30)]
     assert counts == [100 * 150] * 3 and (bare[:5] == 255).all()
+
+
+def test_copies_of_pictures_of_one_name():
+    paths = draw.copies(["a/1.jpg", "b/1.png", "b/2.png"], "seen")
+    assert [os.path.basename(path) for path in paths] == ["1.png", "1-2.png", "2.png"]

@@ -126,3 +126,19 @@ def test_refusals_are_one_line(arguments, words, tmp_path):
     with pytest.raises(ValueError, match=words) as error:
         SSD(**SSD.tiny()).export(tmp_path / "file.tflite", format="litert", **arguments)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_runs_once_a_picture():
+    """However many entries the detections have."""
+    asked = []
+
+    def ask(pixels):
+        asked.append(pixels.shape)
+        empty = {"detection_boxes": np.zeros([1, 3, 4]), "detection_scores": np.zeros([1, 3])}
+        return {**empty, "detection_classes": np.full([1, 3], -1.0), "num_detections": np.zeros([1])}
+
+    facts = {"classes": ["cat"], "suppression": 0.5, "needs_proposals": False, "needs_masks": False, "num_keypoints": 0}
+    opened = load.Exported(facts, ask)
+    images = {"ids": tf.constant([4, 7], tf.int64), **opened.preprocess(np.zeros([2, 5, 6, 3], np.uint8))}
+    found = opened.detections({}, images)
+    assert asked == [(1, 5, 6, 3)] * 2 and found["counts"].numpy().tolist() == [0, 0]
