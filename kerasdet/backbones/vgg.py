@@ -74,13 +74,15 @@ class VGG(keras.layers.Layer):
         """Loads ImageNet's fc6 and fc7 into fully connected layers (Fast R-CNN, section 2.2).
 
         Args:
-            layers: fc6, on regions of 7x7 cells, and fc7; where they are others, or in two factors, nothing is loaded.
+            layers: fc6, on regions of 7x7 cells, and fc7. Where they are others or in two factors, or the map that is
+                returned is not conv5 alone, nothing is loaded.
             weights: "imagenet" or the path of a Keras weights file with its top.
 
         Raises:
             ValueError: the file has no top.
         """
-        if [(layer.units, layer.rank) for layer in layers] != [(4096, None)] * 2 or self.depth not in NETWORKS:
+        fitting = [(layer.units, layer.rank) for layer in layers] == [(4096, None)] * 2
+        if not fitting or self.fc6 is not None or tuple(self.levels) != (4, 4):
             return
         try:
             source = NETWORKS[self.depth](include_top=True, weights=weights)

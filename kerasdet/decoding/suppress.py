@@ -22,11 +22,10 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit):
     """
     rows, scores, valid = ops.nms(boxes, scores, classes, iou, above, limit, kinds=num_classes)
     rows = tf.where(valid, rows, tf.shape(classes)[1])
-    boxes, classes = (tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1))
     return {
-        "boxes": tf.gather(boxes, rows, batch_dims=1),
+        "boxes": tf.gather(tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), rows, batch_dims=1),
         "scores": scores,
-        "classes": tf.gather(classes, rows, batch_dims=1),
+        "classes": tf.gather(tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1), rows, batch_dims=1),
         "counts": tf.reduce_sum(tf.cast(valid, tf.int32), axis=1),
     }
 

@@ -39,8 +39,8 @@ class FastRCNN(Detector):
     Args:
         classes: names of the classes, or their number; the background has an output of its own.
         backbone: a key of `backbones.BACKBONES`, or a dict of its `name` and arguments.
-        backbone_weights: None, "imagenet" or a path, loaded into the backbone when the model is first made; with VGG
-            and `fc=(4096, 4096)` into those too, from a file with its top (section 2.2).
+        backbone_weights: None, "imagenet" or a path, loaded into the backbone when the model is first made; with
+            `fc=(4096, 4096)` on VGG's last map into those too, from a file with its top (section 2.2).
         norm: norm of the backbone, see `layers.norm`.
         levels: first and last level that regions are taken from: of a pyramid, or one map of the backbone's own.
         width: channels of the pyramid (FPN, section 3).
@@ -90,7 +90,7 @@ class FastRCNN(Detector):
         self.fpn = FPN(width, levels, norm=pyramid_norm) if levels[0] < levels[1] else None
         self.res5 = backbones.stage(backbone, norm=norm, weights=backbone_weights) if res5 else None
         self.box_head = BoxHead(convs, width, fc, ranks, head_norm, dropout)
-        if backbone_weights and isinstance(self.backbone, backbones.VGG) and roi_size == 7:
+        if backbone_weights and isinstance(self.backbone, backbones.VGG) and (roi_size, convs) == (7, 0):
             self.backbone.load_top(self.box_head.fc, backbone_weights)
         self.predictor = RegionPredictor(self.num_classes + 1)
         self.levels, self.roi_size = tuple(levels), roi_size

@@ -68,6 +68,10 @@ def test_a_region_head_starts_from_fc6_and_fc7(monkeypatch):
     smaller = [FC(1024), FC(1024)]
     network.load_top(smaller, "anything")
     assert not smaller[0].built
+    for name, levels in (("vgg16", (3, 3)), ("vgg16", (3, 4)), ("vgg16_atrous", (4, 4))):
+        others = [FC(4096), FC(4096)]
+        backbones.build(name, levels=levels).load_top(others, "anything")
+        assert not others[0].built  # what they would see is not conv5
 
 
 @pytest.mark.parametrize("side", [37, 75])
