@@ -34,6 +34,14 @@ def find_compiler():
     return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))), None)
 
 
+def flags(compiler):
+    """`FLAGS` that this compiler can build TensorFlow's headers with on this processor."""
+    probe = [compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
+    macros = subprocess.run(probe, capture_output=True, text=True).stdout
+    # The Eigen that TensorFlow 2.21 ships does not compile with AVX512-FP16 (Sapphire Rapids and later).
+    return [*FLAGS, "-mno-avx512fp16"] if "__AVX512FP16__" in macros else FLAGS
+
+
 def source_hash(cuda):
     """Of all that the library is made from."""
     digest = hashlib.sha256(repr((FLAGS, nvcc.FLAGS, nvcc.ARCHITECTURES, cuda)).encode())
@@ -50,7 +58,7 @@ def compilations(compiler, cuda_compiler, folder):
         if path.stem.endswith("_gpu") and not cuda_compiler:
             continue
         headers = [flag.replace("-I", "-isystem", 1) for flag in tf.sysconfig.get_compile_flags()]
-        yield [compiler, *FLAGS, *include, *headers, "-c", str(path), "-o", f"{folder}/{path.stem}.o"]
+        yield [compiler, *flags(compiler), *include, *headers, "-c", str(path), "-o", f"{folder}/{path.stem}.o"]
     if cuda_compiler:
         yield from nvcc.compilations(cuda_compiler, folder)
 
@@ -68,11 +76,11 @@ def build(compiler, cuda_compiler):
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(run, compilations(compiler, cuda_compiler, folder)))
         objects = sorted(map(str, pathlib.Path(folder).glob("*.o")))
-        made, flags = f"{folder}/{library.FILE.name}", tf.sysconfig.get_link_flags()
+        made, linked = f"{folder}/{library.FILE.name}", tf.sysconfig.get_link_flags()
         if cuda_compiler:
-            run(nvcc.link(cuda_compiler, objects, made, ["-ccbin", compiler, *flags]))
+            run(nvcc.link(cuda_compiler, objects, made, ["-ccbin", compiler, *linked]))
         else:
-            run([compiler, "-shared", *objects, "-o", made, "-Wl,--exclude-libs,ALL", *flags])
+            run([compiler, "-shared", *objects, "-o", made, "-Wl,--exclude-libs,ALL", *linked])
         stamp = {**library.environment(), "sources": source_hash(bool(cuda_compiler)), "cuda": bool(cuda_compiler)}
         stamp["sha256"] = hashlib.sha256(pathlib.Path(made).read_bytes()).hexdigest()
         # Renamed into place: a running process keeps the library it has.

@@ -21,6 +21,54 @@ def shuffled(place, count, seed):
     )
 
 
+class Shuffle:
+    """An endless stream of pictures, pass after pass, whose batches hold pictures of one orientation.
+
+    A batch of wide and tall pictures is padded to a square: in batches of 16 of COCO's pictures that is 43 % of all
+    pixels, grouped by orientation 15 %. Tall batches come as often as there are tall pictures, at even distances: before
+    batch b there are floor(b * share) of them, so no batch needs the ones before it.
+
+    Args:
+        tall: [N] bool, which pictures are higher than wide.
+        batch_size: pictures per batch. Where an orientation has fewer, pictures are not grouped.
+        seed: of the stream.
+        factors: None, or [N] of `repeat_factors`.
+    """
+
+    def __init__(self, tall, batch_size, seed, factors=None):
+        self.batch_size, self.seed, self.factors = batch_size, seed, factors
+        tall = np.asarray(tall, bool)
+        rows = [np.flatnonzero(~tall), np.flatnonzero(tall)]
+        self.groups = rows if min(map(len, rows)) >= batch_size else [np.arange(len(tall))]
+        weights = np.ones(len(tall)) if factors is None else factors
+        self.share = weights[self.groups[-1]].sum() / weights.sum()
+
+    def __call__(self, place):
+        """The number of the picture at a place.
+
+        Args:
+            place: scalar int64 tensor, 0 or more.
+
+        Returns:
+            Scalar int64 tensor, 0...N - 1.
+        """
+        if len(self.groups) == 1:
+            return self._drawn(0, place)
+        batch, offset = place // self.batch_size, place % self.batch_size
+        before, after = (tf.cast(tf.floor(tf.cast(b, tf.float64) * self.share), tf.int64) for b in (batch, batch + 1))
+        return tf.cond(
+            after > before,
+            lambda: self._drawn(1, before * self.batch_size + offset),
+            lambda: self._drawn(0, (batch - before) * self.batch_size + offset),
+        )
+
+    def _drawn(self, group, place):
+        rows, seed = self.groups[group], ~self.seed if group else self.seed
+        if self.factors is None:
+            return tf.gather(tf.constant(rows, tf.int64), shuffled(place, len(rows), seed))
+        return tf.gather(tf.constant(rows, tf.int64), repeated(place, self.factors[rows], seed))
+
+
 def repeat_factors(dataset, threshold):
     """How often a pass shows each picture, so that rare classes are seen (LVIS, arXiv:1908.03195, appendix B).
 

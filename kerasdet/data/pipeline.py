@@ -18,7 +18,7 @@ MASK_SIDE = 112
 
 def load(
     dataset, preprocess, batch_size, training=False, transforms=(), masks=False, seed=0, start=0, sizes=(), every=10,
-    repeat_rare=None, part=(0, 1),
+    repeat_rare=None, part=(0, 1), grouped=True,
 ):  # fmt: skip
     """Makes the batches.
 
@@ -36,6 +36,8 @@ def load(
         every: batches between draws.
         repeat_rare: in training, the share of the pictures below which a class is rare and its pictures come more
             often, see `order.repeat_factors`; LVIS takes 0.001.
+        grouped: in training, whether a batch holds wide or tall pictures only, see `order.Shuffle`; of no use where the
+            resize rule brings all pictures to one size.
         part: (i, n): only the i-th of n equal parts of every training batch, for the i-th of n workers.
 
     Returns:
@@ -52,12 +54,9 @@ def load(
         raise ValueError(f"{dataset.name} has images without segmentations; load it with masks=False.")
     _check_draws(training, sizes, every, repeat_rare)
     sample = _sampler(dataset, masks)
+    tall = [grouped and record.height > record.width for record in dataset.records]
     factors = None if repeat_rare is None else order.repeat_factors(dataset, repeat_rare)
-
-    def number(place):
-        if not training:
-            return place
-        return order.shuffled(place, len(dataset), seed) if factors is None else order.repeated(place, factors, seed)
+    number = order.Shuffle(tall, batch_size, seed, factors) if training else lambda place: place
 
     def draw(seed):
         return sample(tf.random.stateless_uniform([], seed, 0, len(dataset), tf.int64))

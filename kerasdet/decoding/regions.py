@@ -9,7 +9,7 @@ from kerasdet.decoding import suppress
 PROPOSAL_SIDE, DETECTION_SIDE = 1e-3, 1e-2
 
 
-def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, least=None):
+def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, least=None, side=PROPOSAL_SIDE):
     """Takes the best anchors of each level, decodes and suppresses level by level (Faster R-CNN, section 3.3).
 
     Args:
@@ -22,6 +22,7 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
         limit: proposals an image.
         iou: boxes that overlap a better one of their level by more are dropped.
         least: least logit, or None.
+        side: least width and height, pixels, a number or [B, 1, 2].
 
     Returns:
         boxes [B, limit, 4] float32 by falling logit, zeros where padded, and logits [B, limit], lowest where padded.
@@ -38,7 +39,7 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
     found, scores, levels = (tf.concat(part, axis=1) for part in zip(*parts, strict=True))
     found = boxes.clip(found, windows)
     lowest = scores.dtype.min
-    keep = boxes.is_large(found, PROPOSAL_SIDE)
+    keep = boxes.is_large(found, side)
     if least is not None:
         keep &= scores >= least
     rows, scores, valid = ops.nms(found, tf.where(keep, scores, lowest), levels, iou, lowest, limit, len(counts))

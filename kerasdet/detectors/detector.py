@@ -69,7 +69,7 @@ class Detector(keras.Model, metaclass=_Complete):
         self.resize = tuple(resize)
         self.multiple = multiple
         self.trackers = {term: keras.metrics.Mean(term) for term in ("loss", *self.terms)}
-        self.clip_norm, self.accumulate, self.counted = None, 1, self.terms
+        self.clip_norm, self.accumulate, self.counted, self.seed = None, 1, self.terms, 0
 
     @property
     def num_classes(self):
@@ -279,7 +279,7 @@ class Detector(keras.Model, metaclass=_Complete):
 
     # Training: what `compile`, `fit` and `evaluate` of Keras need.
 
-    def compile(self, optimizer, clip_norm=None, accumulate=1, terms=None, **kwargs):
+    def compile(self, optimizer, clip_norm=None, accumulate=1, terms=None, seed=0, **kwargs):
         """As `keras.Model.compile`.
 
         Args:
@@ -289,6 +289,7 @@ class Detector(keras.Model, metaclass=_Complete):
                 are divided by the part's own counts, and the mean over the parts is the loss: equal to the loss of the
                 whole batch where terms are means over images.
             terms: names of the loss terms that count; None for all. Weights that only the others reach stay.
+            seed: of what a step draws: the anchors and regions that learn.
             kwargs: to Keras.
 
         Raises:
@@ -298,6 +299,7 @@ class Detector(keras.Model, metaclass=_Complete):
             raise ValueError(f"terms must be some of {self.terms}, got {terms!r}.")
         super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
         self.clip_norm, self.accumulate, self.counted = clip_norm, accumulate, tuple(terms or self.terms)
+        self.seed = seed
 
     def train_step(self, data):
         images, _ = data

@@ -16,7 +16,7 @@ WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 # Arguments of the paper's form on VGG16 (sections 2 and 4.1).
 VGG16 = {
-    "backbone": {"name": "vgg16", "freeze": 1},
+    "backbone": {"name": "vgg16", "freeze": 1, "normalization": "rcnn"},
     "norm": None,
     "levels": (4, 4),
     "roi_layer": "pool",
@@ -172,19 +172,26 @@ class FastRCNN(Detector):
         Returns:
             `targets.sample.Regions`, `roi_batch` of them an image at most.
         """
-        given = sample.candidates(outputs["proposals"], objects, images, self.positive, self.negative)
+        # OHEM abolishes the lower bound of background, a heuristic for hard examples (section 4).
+        negative = 0.0 if self.order == "hard" else self.negative
+        given = sample.candidates(outputs["proposals"], objects, images, self.positive, negative)
         if self.order == "hard":
             return self._hardest(outputs, given)
-        keys = sample.keys(self.order, images["ids"], self.step(training), tf.shape(given.boxes)[1])
+        count = tf.shape(given.boxes)[1]
+        keys = sample.keys(self.order, images["ids"], self.step(training), count, sample.REGIONS, self.seed)
         return sample.regions(given, keys, self.roi_batch, self.roi_fraction)
 
     def _hardest(self, outputs, given):
         """Those of greatest loss that do not overlap (OHEM, section 4): a choice, so no gradient."""
-        logits, deltas = self.head(outputs["features"], given.boxes)
-        entropy, distance = losses.multi_task(logits, deltas, given, self.box_loss, self.beta, WEIGHTS)
-        loss = tf.where(given.valid, entropy + distance, -1.0)
-        rows, _, valid = ops.nms(given.boxes, loss, None, 0.7, 0.0, self.roi_batch)
-        return given.taken(rows, valid)
+
+        def choice():
+            logits, deltas = self.head(outputs["features"], given.boxes)
+            entropy, distance = losses.multi_task(logits, deltas, given, self.box_loss, self.beta, WEIGHTS)
+            loss = tf.where(given.valid, entropy + distance, -1.0)
+            rows, _, valid = ops.nms(given.boxes, loss, None, 0.7, 0.0, self.roi_batch)
+            return rows, valid
+
+        return given.taken(*sample.off_tape(choice))
 
     def region_terms(self, outputs, regions, training=True):
         """The loss of the second stage (Fast R-CNN, equation 1): means over the sampled regions.

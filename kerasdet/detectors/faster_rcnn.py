@@ -18,6 +18,7 @@ VGG16 = {
     "rpn_width": 512,
     "rpn_outputs": 2,
     "crossing": False,
+    "rpn_side": 16.0,
     "before_nms": (12000, 6000),
     "after_nms": (2000, 300),
     "negative": 0.0,
@@ -51,7 +52,8 @@ class FasterRCNN(FastRCNN):
         classes: names of the classes, or their number.
         sizes: anchors' sizes on every level; with a pyramid there is one level more (FPN, section 4.1).
         ratios: anchors' heights over widths (section 3.1.1).
-        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect.
+        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; those outside the
+            pictures learn too, as there.
         rpn_depth, rpn_width: 3x3 convolutions of the proposal network (section 3.1), and their channels.
         rpn_outputs: 2 for the paper's softmax over background and object, 1 for a sigmoid.
         rpn_positive, rpn_negative: IoU of positive and of background anchors (section 3.1.2).
@@ -62,6 +64,7 @@ class FasterRCNN(FastRCNN):
         before_nms: anchors a level that may become proposals, in training and at inference (section 3.3).
         after_nms: proposals an image, in training and at inference.
         rpn_suppression: IoU above which the weaker of two proposals of a level is dropped (section 3.3).
+        rpn_side: least side of a proposal, pixels of the original picture; 16 in the release of the paper's forms.
         kwargs: of `FastRCNN`.
     """
 
@@ -71,7 +74,8 @@ class FasterRCNN(FastRCNN):
     def __init__(
         self, classes, sizes=((32,), (64,), (128,), (256,), (512,)), ratios=(0.5, 1.0, 2.0), torchvision_anchors=False,
         rpn_depth=1, rpn_width=256, rpn_outputs=1, rpn_positive=0.7, rpn_negative=0.3, rpn_batch=256, rpn_fraction=0.5,
-        rpn_beta=1 / 9, crossing=True, before_nms=(2000, 1000), after_nms=(2000, 1000), rpn_suppression=0.7, **kwargs,
+        rpn_beta=1 / 9, crossing=True, before_nms=(2000, 1000), after_nms=(2000, 1000), rpn_suppression=0.7,
+        rpn_side=1e-3, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
         if rpn_outputs not in (1, 2):
@@ -84,6 +88,7 @@ class FasterRCNN(FastRCNN):
         self.rpn_positive, self.rpn_negative, self.crossing = rpn_positive, rpn_negative, crossing
         self.rpn_batch, self.rpn_fraction, self.rpn_beta = rpn_batch, rpn_fraction, rpn_beta
         self.before_nms, self.after_nms, self.rpn_suppression = before_nms, after_nms, rpn_suppression
+        self.rpn_side, self.torchvision_anchors = rpn_side, torchvision_anchors
 
     def features(self, images, training=False):
         """The maps that regions are proposed on, a list of [B, H, W, C]; a pyramid's last is for proposals alone."""
@@ -112,6 +117,7 @@ class FasterRCNN(FastRCNN):
         found, _ = decode.proposals(
             outputs["rpn_logits"], outputs["rpn_deltas"], self.anchors(size), self.anchors.counts(size),
             windows(images), self.before_nms[mode], self.after_nms[mode], self.rpn_suppression,
+            side=self.rpn_side * images["frames"][:, None, :2],
         )  # fmt: skip
         return tf.stop_gradient(found)
 
@@ -135,10 +141,12 @@ class FasterRCNN(FastRCNN):
             low, high = tf.split(real[:, None], 2, axis=-1)
             allowed &= tf.reduce_all((grid[:, :2] >= low) & (grid[:, 2:] <= high), axis=-1)
             candidates = tf.where(allowed[..., None], grid, 0.0)  # an object's best anchor is the best of these
-        match = assign.by_iou(candidates, objects, self.rpn_positive, self.rpn_negative, windows=real)
+        # torchvision learns from the padding too, so its losses do.
+        learned = None if self.torchvision_anchors else real
+        match = assign.by_iou(candidates, objects, self.rpn_positive, self.rpn_negative, windows=learned)
         allowed &= match.counted
         order = "random" if self.order == "hard" else self.order
-        keys = sample.keys(order, images["ids"], self.step(training), tf.shape(grid)[0])
+        keys = sample.keys(order, images["ids"], self.step(training), tf.shape(grid)[0], sample.ANCHORS, self.seed)
         positive, negative = sample.balanced(
             match.positive & allowed, ~match.positive & allowed, keys, self.rpn_batch, self.rpn_fraction
         )

@@ -7,6 +7,7 @@ from kerasdet.decoding import keypoints as decode
 from kerasdet.detectors.fast_rcnn import counted
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.layers import Conv
+from kerasdet.layers.conv import MSRA
 from kerasdet.losses import regions as losses
 from kerasdet.targets import keypoints as keypoint_targets
 from kerasdet.targets import masks as mask_targets
@@ -33,6 +34,7 @@ class MaskRCNN(FasterRCNN):
         mask_size: cells a side of a mask (figure 4).
         mask_convs, mask_width: 3x3 convolutions of the mask branch, and their channels.
         mask_norm: their norm.
+        mask_std: deviation of the first weights of the mask predictor: Detectron2's; torchvision has sqrt(2 / (1 + K)).
         mask_scores: "sigmoid" of the class' own mask, or "softmax" over background and classes (table 2b).
         keypoint_size: cells a side of a keypoint's map (section 5).
         keypoint_convs, keypoint_width: 3x3 convolutions of the keypoint branch, and their channels (section 5).
@@ -41,7 +43,7 @@ class MaskRCNN(FasterRCNN):
 
     def __init__(
         self, classes, masks=True, keypoints=0, mask_size=28, mask_convs=4, mask_width=256, mask_norm=None,
-        mask_scores="sigmoid", keypoint_size=56, keypoint_convs=8,
+        mask_scores="sigmoid", mask_std=0.001, keypoint_size=56, keypoint_convs=8,
         keypoint_width=512, **kwargs,
     ):  # fmt: skip
         self.terms = FasterRCNN.terms + ("mask",) * bool(masks) + ("keypoint",) * bool(keypoints)
@@ -52,7 +54,7 @@ class MaskRCNN(FasterRCNN):
             if size < step or size % step:
                 raise ValueError(f"{name} must be a multiple of {step}, got {size}.")
         outputs = self.num_classes + 1
-        self.mask_head = MaskHead(mask_convs, mask_width, outputs, mask_norm) if masks else None
+        self.mask_head = MaskHead(mask_convs, mask_width, outputs, mask_norm, mask_std) if masks else None
         self.keypoint_head = KeypointHead(keypoint_convs, keypoint_width, keypoints) if keypoints else None
         self.mask_size, self.mask_scores, self.keypoint_size = mask_size, mask_scores, keypoint_size
         self.needs_masks, self.num_keypoints = bool(masks), keypoints
@@ -137,16 +139,17 @@ class MaskHead(keras.layers.Layer):
         depth, width: of the convolutions.
         outputs: K + 1.
         norm: of the convolutions.
+        std: deviation of the predictor's first weights.
     """
 
-    def __init__(self, depth, width, outputs, norm=None, **kwargs):
+    def __init__(self, depth, width, outputs, norm=None, std=0.001, **kwargs):
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
-        self.convs = [Conv(width, 3, norm=norm, activation="relu", **policy) for _ in range(depth)]
+        self.convs = [Conv(width, 3, norm=norm, activation="relu", initializer=MSRA, **policy) for _ in range(depth)]
         self.deconv = keras.layers.Conv2DTranspose(
-            width, 2, 2, activation="relu", kernel_initializer="he_normal", **policy
+            width, 2, 2, activation="relu", kernel_initializer=MSRA.clone(), **policy
         )
-        self.predictor = Conv(outputs, 1, **policy)
+        self.predictor = Conv(outputs, 1, initializer=keras.initializers.RandomNormal(stddev=std), **policy)
 
     def call(self, x, training=False):
         """Draws.
@@ -174,8 +177,8 @@ class KeypointHead(keras.layers.Layer):
     def __init__(self, depth, width, keypoints, **kwargs):
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
-        self.convs = [Conv(width, 3, activation="relu", **policy) for _ in range(depth)]
-        self.deconv = keras.layers.Conv2DTranspose(keypoints, 4, 2, "same", kernel_initializer="he_normal", **policy)
+        self.convs = [Conv(width, 3, activation="relu", initializer=MSRA, **policy) for _ in range(depth)]
+        self.deconv = keras.layers.Conv2DTranspose(keypoints, 4, 2, "same", kernel_initializer=MSRA.clone(), **policy)
 
     def call(self, x, training=False):
         """Draws.

@@ -41,7 +41,8 @@ class RetinaNet(Detector):
         above: least score of a detection (section 4.1).
         suppression: IoU above which the weaker of two boxes of a class is dropped (section 4.1).
         limit: detections an image.
-        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect.
+        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; those outside the
+            pictures learn too, as there.
         kwargs: of `Detector`.
     """
 
@@ -72,7 +73,7 @@ class RetinaNet(Detector):
         cell = self.anchors.per_cell
         self.class_head = ConvHead(depth, width, cell, self.num_classes, norm=head_norm, prior=prior)
         self.box_head = ConvHead(depth, width, cell, 4, norm=head_norm)
-        self.alpha, self.gamma = alpha, gamma
+        self.alpha, self.gamma, self.torchvision_anchors = alpha, gamma, torchvision_anchors
         self.positive, self.negative = positive, negative
         self.box_loss, self.beta, self.box_weight, self.normalizer = box_loss, beta, box_weight, normalizer
         self.per_level, self.above, self.suppression, self.limit = per_level, above, suppression, limit
@@ -90,7 +91,7 @@ class RetinaNet(Detector):
 
     def loss_terms(self, outputs, objects, images, training=True):
         grid = self.anchors(image_size(images))
-        match = assign.by_iou(grid, objects, self.positive, self.negative, low_quality=True)
+        match = assign.by_iou(grid, objects, self.positive, self.negative, windows=self._windows(images))
         share = self._share(match, images)  # [B]: one over what the image's sums are divided by
         targets = tf.one_hot(match.classes, self.num_classes)
         focal = tf.reduce_sum(class_losses.focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
@@ -100,6 +101,9 @@ class RetinaNet(Detector):
             "class": tf.reduce_sum(tf.reduce_sum(focal, axis=1) * share),
             "box": tf.reduce_sum(tf.reduce_sum(box, axis=1) * share) * self.box_weight,
         }
+
+    def _windows(self, images):
+        return None if self.torchvision_anchors else images["windows"]
 
     def _box_losses(self, grid, deltas, matched):
         if self.box_loss == "smooth_l1":

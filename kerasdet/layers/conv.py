@@ -6,6 +6,13 @@ import tensorflow as tf
 from kerasdet.layers import norm as norms
 
 
+# How new layers start in Detectron2 and torchvision: Caffe2's "Xavier", of variance 1 / inputs, and its "MSRA", of
+# variance 2 / outputs, each counted with the kernel's cells. In a transposed kernel Keras' "outputs" are the inputs, as
+# torch's are.
+XAVIER = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+MSRA = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
 @keras.saving.register_keras_serializable("kerasdet")
 class Conv(keras.layers.Layer):
     """Convolution, norm and activation with symmetric zero padding, as the released weights of other frameworks expect.
@@ -35,7 +42,10 @@ class Conv(keras.layers.Layer):
         self.stride = stride
         self.dilation = dilation
         self.groups = groups
-        self.initializer = keras.initializers.get(initializer)
+        initializer = keras.initializers.get(initializer)
+        # An initializer draws the same numbers whenever it is asked for the same shape: layers that share one would be
+        # twins.
+        self.initializer = initializer.clone() if hasattr(initializer, "clone") else initializer
         self.initial_bias = bias
         self.padding = (size - 1) * dilation // 2 if padding is None else padding
         self.norm = norms.build(norm, epsilon)

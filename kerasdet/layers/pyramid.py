@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kerasdet.layers.conv import Conv
+from kerasdet.layers.conv import XAVIER, Conv
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -33,7 +33,7 @@ class FPN(keras.layers.Layer):
         extra = self.levels[1] - self.levels[0] + 1 - len(shapes)
 
         def conv(size, stride, norm=None):
-            return Conv(self.width, size, stride, norm=norm, initializer="he_uniform", dtype=self.dtype_policy)
+            return Conv(self.width, size, stride, norm=norm, initializer=XAVIER, dtype=self.dtype_policy)
 
         self.laterals = [conv(1, 1, self.norm) for _ in shapes]
         self.outputs = [conv(3, 1, self.norm) for _ in shapes]

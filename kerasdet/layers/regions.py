@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kerasdet.layers.conv import Conv
+from kerasdet.layers.conv import MSRA, XAVIER, Conv
 from kerasdet.layers.dense import FC
 
 
@@ -23,12 +23,12 @@ class BoxHead(keras.layers.Layer):
     def __init__(self, convs=0, width=256, fc=(1024, 1024), ranks=None, norm=None, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
-        self.convs = [Conv(width, 3, norm=norm, activation="relu", **policy) for _ in range(convs)]
+        self.convs = [Conv(width, 3, norm=norm, activation="relu", initializer=MSRA, **policy) for _ in range(convs)]
         ranks = ranks or (None,) * len(fc)
         if len(ranks) != len(fc):
             raise ValueError(f"ranks must be one for each of {len(fc)} fully connected layers, got {tuple(ranks)}.")
         self.fc = [
-            FC(u, rank, activation="relu", kernel_initializer="he_uniform", **policy)
+            FC(u, rank, activation="relu", kernel_initializer=XAVIER.clone(), **policy)
             for u, rank in zip(fc, ranks, strict=True)
         ]
         self.dropout = keras.layers.Dropout(dropout, **policy) if dropout else None

@@ -34,6 +34,10 @@ class Match(NamedTuple):
         """[B, A] bool: anchors with a class loss."""
         return self.indices > IGNORE
 
+    def without(self, hidden):
+        """The match in which background under a mask [B, A] is ignored."""
+        return self._replace(indices=tf.where(hidden & (self.indices == BACKGROUND), IGNORE, self.indices))
+
 
 def by_iou(anchors, objects, positive, negative, low_quality=True, windows=None):
     """Assigns by overlap: an anchor takes its best object (Faster R-CNN, section 3.1.2; RetinaNet, section 4).
@@ -46,14 +50,16 @@ def by_iou(anchors, objects, positive, negative, low_quality=True, windows=None)
         objects: the objects dict.
         positive: least IoU with an object, 0...1.
         negative: below this IoU an anchor is background; between the two it is ignored.
-        low_quality: every object also takes the anchors that overlap it most, however little.
-        windows: [B, 4], the pictures, or None; of anchors that reach over the border of theirs only the part inside
-            counts for crowds.
+        low_quality: the anchors that overlap some object most are positive too, however little, for the object that
+            *they* overlap most; so an object may still get none.
+        windows: [B, 4], the pictures, or None. Background that lies mostly outside its picture is ignored, and of
+            anchors that reach over the border only the part inside counts for crowds.
 
     Returns:
         A `Match`.
     """
-    return _assigned(anchors, objects, lambda *image: _by_iou(*image, positive, negative, low_quality), windows)
+    match = _assigned(anchors, objects, lambda *image: _by_iou(*image, positive, negative, low_quality), windows)
+    return match if windows is None else match.without(~inside(anchors, windows))
 
 
 def one_to_one(anchors, objects, positive, windows=None):
@@ -67,12 +73,26 @@ def one_to_one(anchors, objects, positive, windows=None):
         anchors: [A, 4] float32, or [B, A, 4].
         objects: the objects dict.
         positive: least IoU with an object, 0...1; anchors below are background.
-        windows: as in `by_iou`.
+        windows: [B, 4], the pictures, or None; for crowds as in `by_iou`.
 
     Returns:
         A `Match`.
     """
     return _assigned(anchors, objects, lambda *image: _one_to_one(*image, positive), windows)
+
+
+def inside(anchors, windows):
+    """Which anchors lie with at least half of their area inside their pictures.
+
+    Args:
+        anchors: [A, 4] float32, or [B, A, 4], pixels.
+        windows: [B, 4] float32, the pictures, pixels.
+
+    Returns:
+        [B, A] bool.
+    """
+    anchors = tf.broadcast_to(anchors, tf.concat([tf.shape(windows)[:1], tf.shape(anchors)[-2:]], axis=0))
+    return 2.0 * boxes.area(boxes.clip(anchors, windows)) >= boxes.area(anchors)
 
 
 def _assigned(anchors, objects, assign, windows=None):

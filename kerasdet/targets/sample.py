@@ -9,16 +9,21 @@ from kerasdet.targets import assign
 
 ORDERS = ("random", "first")
 
+# What is drawn in a step.
+ANCHORS, REGIONS = 0, 1
 
-def keys(order, ids, step, count):
+
+def keys(order, ids, step, count, kind=ANCHORS, seed=0):
     """Numbers by which `balanced` chooses, greatest first.
 
     Args:
-        order: "random" draws them from the image's id and the step alone, so that a step can be done again and two
-            replicas draw like one; "first" prefers lower places.
+        order: "random" draws them from the seed, the image's id and the step alone, so that a step can be repeated and
+            two replicas draw like one; "first" prefers lower places.
         ids: [B] int64, of the images.
         step: scalar integer, of the training.
-        count: A, places an image, an int or scalar tensor.
+        count: A, places per image, an int or scalar tensor.
+        kind: `ANCHORS` or `REGIONS`, which draw different numbers in one step.
+        seed: of the run, an int.
 
     Returns:
         [B, A] float32.
@@ -27,7 +32,12 @@ def keys(order, ids, step, count):
         places = tf.cast(count, tf.float32) - tf.range(tf.cast(count, tf.float32))
         return tf.broadcast_to(places, [tf.shape(ids)[0], count])
     seeds = tf.stack([tf.cast(ids % 2**31, tf.int32), tf.fill(tf.shape(ids), tf.cast(step % 2**31, tf.int32))], axis=1)
-    return tf.map_fn(lambda seed: tf.random.stateless_uniform([count], seed), seeds, fn_output_signature=tf.float32)
+
+    def draw(picture):
+        folded = tf.random.experimental.stateless_fold_in(picture, 2 * seed + kind)
+        return tf.random.stateless_uniform([count], folded)
+
+    return tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
 
 
 def balanced(positive, negative, keys, count, fraction):
@@ -99,6 +109,23 @@ class Regions(NamedTuple):
         return self.taken(rows, values > 0)
 
 
+def off_tape(function):
+    """Calls a function without recording it for a gradient, so that none of its inner results is kept in memory.
+
+    Args:
+        function: without arguments; returns tensors of any shape, [...].
+
+    Returns:
+        What the function returned; no gradient flows through it.
+    """
+
+    @tf.custom_gradient
+    def unrecorded():
+        return function(), lambda *_, variables=(): ([], [None] * len(variables))
+
+    return unrecorded()
+
+
 def candidates(proposals, objects, images, positive, negative=0.0):
     """Matches proposals, and the objects themselves, with objects (Fast R-CNN, section 2.3).
 
@@ -113,7 +140,7 @@ def candidates(proposals, objects, images, positive, negative=0.0):
     """
     real = (objects["classes"] >= 0) & ~objects["crowds"]
     boxes = tf.concat([proposals, tf.where(real[..., None], objects["boxes"], 0.0)], axis=1)
-    match = assign.by_iou(boxes, objects, positive, positive, low_quality=False)
+    match = assign.by_iou(boxes, objects, positive, positive, low_quality=False, windows=images["windows"])
     valid = match.counted & (box.area(boxes) > 0) & (images["ids"] >= 0)[:, None]
     if negative > 0:
         near = assign.by_iou(boxes, objects, negative, negative, low_quality=False)

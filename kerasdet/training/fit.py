@@ -6,6 +6,7 @@ import time
 
 import keras
 
+from kerasdet import images
 from kerasdet.data import pipeline, service
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.training import checkpoints as states
@@ -59,7 +60,7 @@ def fit(
         patience: evaluations without a better AP after which the run ends.
         transforms: tuples of `data.transforms`.
         sizes, sizes_every, repeat_rare: see `data.pipeline.load`, where `sizes_every` is `every`.
-        seed: of the order and the augmentation of the data.
+        seed: of the order and the augmentation of the data, and of the anchors and regions that learn.
         resume: goes on from the newest checkpoint in the run folder; without it a run starts anew.
         data_service: address "grpc://host:port" of a tf.data service that makes the batches; see docs/training.md.
         tensorboard: whether to write events for TensorBoard.
@@ -88,7 +89,7 @@ def fit(
     def prepare():
         with layout.scope():
             solver = solvers.build(optimizer, plan.schedule(), momentum, plan.ema)
-            model.compile(solver, clip_norm=clip_norm, accumulate=accumulate, terms=terms)
+            model.compile(solver, clip_norm=clip_norm, accumulate=accumulate, terms=terms, seed=seed)
             solvers.set_parts(solver, model, optimizer, weight_decay, momentum, rates)
             model.optimizer.build(model.trainable_variables)
 
@@ -97,6 +98,7 @@ def fit(
             stream = pipeline.load(
                 train, model.preprocess, batch_size, training=True, transforms=transforms, masks=model.needs_masks,
                 seed=seed, start=step, sizes=sizes, every=sizes_every, repeat_rare=repeat_rare, part=part,
+                grouped=model.resize[0] not in images.ONE_SIZE,
             )  # fmt: skip
             return service.served(stream, train, data_service) if data_service else stream
 

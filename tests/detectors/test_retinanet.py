@@ -78,7 +78,7 @@ def test_losses_against_the_paper_in_numpy(model):
     count = model.anchors((scenes.SIDE, scenes.SIDE)).shape[0]
     logits, deltas = rng.normal(-2, 2, [3, count, 2]), rng.normal(0, 0.5, [3, count, 4])
     grid = model.anchors((scenes.SIDE, scenes.SIDE))
-    match = assign.by_iou(grid, objects, 0.5, 0.4)
+    match = assign.by_iou(grid, objects, 0.5, 0.4, windows=images["windows"])
     indices, classes = match.indices.numpy(), match.classes.numpy()
     wanted = coders.encode(grid, match.boxes).numpy()
     focal, box = np.zeros(3), np.zeros(3)
