@@ -25,8 +25,8 @@ class Shuffle:
     """An endless stream of pictures, pass after pass, whose batches hold pictures of one orientation.
 
     A batch of wide and tall pictures is padded to a square: in batches of 16 of COCO's pictures that is 43 % of all
-    pixels, grouped by orientation 15 %. Tall batches come as often as there are tall pictures, at even distances: before
-    batch b there are floor(b * share) of them, so no batch needs the ones before it.
+    pixels, grouped by orientation 15 %. Tall batches are as frequent as tall pictures and evenly spaced: before batch b
+    there are floor(b * share) of them, so no batch depends on the previous ones.
 
     Args:
         tall: [N] bool, which pictures are higher than wide.

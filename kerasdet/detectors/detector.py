@@ -153,6 +153,19 @@ class Detector(keras.Model, metaclass=_Complete):
         """
         raise NotImplementedError
 
+    def match(self, objects, images):
+        """Which anchors learn which objects: what the loss takes, and what tools draw and judge.
+
+        Args:
+            objects: the objects dict of `contract`.
+            images: the images dict of `contract`.
+
+        Returns:
+            The anchors, [A, 4] or [B, A, 4] float32, network pixels, and a `targets.assign.Match`; None where a
+            detector has no anchors.
+        """
+        return None
+
     def detections(self, outputs, images):
         """Decodes and suppresses.
 

@@ -52,8 +52,8 @@ class FasterRCNN(FastRCNN):
         classes: names of the classes, or their number.
         sizes: anchors' sizes on every level; with a pyramid there is one level more (FPN, section 4.1).
         ratios: anchors' heights over widths (section 3.1.1).
-        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; those outside the
-            pictures learn too, as there.
+        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; as there, those
+            outside the pictures learn too.
         rpn_depth, rpn_width: 3x3 convolutions of the proposal network (section 3.1), and their channels.
         rpn_outputs: 2 for the paper's softmax over background and object, 1 for a sigmoid.
         rpn_positive, rpn_negative: IoU of positive and of background anchors (section 3.1.2).
@@ -125,6 +125,21 @@ class FasterRCNN(FastRCNN):
         terms = super().loss_terms(outputs, objects, images, training)
         return {**self.rpn_terms(outputs, objects, images, training), **terms}
 
+    def match(self, objects, images):
+        """See `Detector`; of the proposal network's anchors (section 3.1.2)."""
+        grid = self.anchors(image_size(images))
+        real = windows(images)
+        learned = None if self.torchvision_anchors else real
+        if self.crossing:
+            match = assign.by_iou(grid, objects, self.rpn_positive, self.rpn_negative, windows=learned)
+            return grid, match.only((images["ids"] >= 0)[:, None])
+        low, high = tf.split(real[:, None], 2, axis=-1)
+        within = tf.reduce_all((grid[:, :2] >= low) & (grid[:, 2:] <= high), axis=-1) & (images["ids"] >= 0)[:, None]
+        # Anchors that cross the border are emptied before the match, so that an object takes the best of the others.
+        candidates = tf.where(within[..., None], grid, 0.0)
+        match = assign.by_iou(candidates, objects, self.rpn_positive, self.rpn_negative, windows=learned)
+        return grid, match.only(within)
+
     def rpn_terms(self, outputs, objects, images, training=True):
         """The loss of the proposal network (equation 1): means over the sampled anchors.
 
@@ -134,21 +149,11 @@ class FasterRCNN(FastRCNN):
         Returns:
             Dict of "rpn_class" and "rpn_box".
         """
-        grid = self.anchors(image_size(images))
-        real = windows(images)
-        allowed, candidates = (images["ids"] >= 0)[:, None], grid
-        if not self.crossing:
-            low, high = tf.split(real[:, None], 2, axis=-1)
-            allowed &= tf.reduce_all((grid[:, :2] >= low) & (grid[:, 2:] <= high), axis=-1)
-            candidates = tf.where(allowed[..., None], grid, 0.0)  # an object's best anchor is the best of these
-        # torchvision learns from the padding too, so its losses do.
-        learned = None if self.torchvision_anchors else real
-        match = assign.by_iou(candidates, objects, self.rpn_positive, self.rpn_negative, windows=learned)
-        allowed &= match.counted
+        grid, match = self.match(objects, images)
         order = "random" if self.order == "hard" else self.order
         keys = sample.keys(order, images["ids"], self.step(training), tf.shape(grid)[0], sample.ANCHORS, self.seed)
         positive, negative = sample.balanced(
-            match.positive & allowed, ~match.positive & allowed, keys, self.rpn_batch, self.rpn_fraction
+            match.positive, ~match.positive & match.counted, keys, self.rpn_batch, self.rpn_fraction
         )
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), outputs["rpn_logits"])
         distance = losses.box(grid, outputs["rpn_deltas"], match.boxes, "smooth_l1", self.rpn_beta)

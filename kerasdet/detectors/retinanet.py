@@ -41,8 +41,8 @@ class RetinaNet(Detector):
         above: least score of a detection (section 4.1).
         suppression: IoU above which the weaker of two boxes of a class is dropped (section 4.1).
         limit: detections an image.
-        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; those outside the
-            pictures learn too, as there.
+        torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; as there, those
+            outside the pictures learn too.
         kwargs: of `Detector`.
     """
 
@@ -89,9 +89,13 @@ class RetinaNet(Detector):
             "deltas": self.box_head(pyramid, training=training),  # [B, A, 4]
         }
 
-    def loss_terms(self, outputs, objects, images, training=True):
+    def match(self, objects, images):
         grid = self.anchors(image_size(images))
-        match = assign.by_iou(grid, objects, self.positive, self.negative, windows=self._windows(images))
+        windows = None if self.torchvision_anchors else images["windows"]
+        return grid, assign.by_iou(grid, objects, self.positive, self.negative, windows=windows)
+
+    def loss_terms(self, outputs, objects, images, training=True):
+        grid, match = self.match(objects, images)
         share = self._share(match, images)  # [B]: one over what the image's sums are divided by
         targets = tf.one_hot(match.classes, self.num_classes)
         focal = tf.reduce_sum(class_losses.focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
@@ -101,9 +105,6 @@ class RetinaNet(Detector):
             "class": tf.reduce_sum(tf.reduce_sum(focal, axis=1) * share),
             "box": tf.reduce_sum(tf.reduce_sum(box, axis=1) * share) * self.box_weight,
         }
-
-    def _windows(self, images):
-        return None if self.torchvision_anchors else images["windows"]
 
     def _box_losses(self, grid, deltas, matched):
         if self.box_loss == "smooth_l1":

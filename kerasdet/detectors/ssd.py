@@ -177,9 +177,16 @@ class SSD(Detector):
             "deltas": self.box_head(maps, training=training),  # [B, A, 4]
         }
 
-    def loss_terms(self, outputs, objects, images, training=True):
-        grid = self.anchors(image_size(images))
+    def match(self, objects, images):
+        height, width = image_size(images)
+        grid = self.anchors((height, width))
         match = assign.one_to_one(grid, objects, self.positive, images["windows"])
+        # The release learns from boxes that reach over the picture's border; those that lie in padding teach nothing.
+        seen = boxes.clip(grid, tf.cast(tf.stack([0, 0, width, height]), tf.float32))
+        return grid, match.without(~assign.inside(seen, images["windows"]))
+
+    def loss_terms(self, outputs, objects, images, training=True):
+        grid, match = self.match(objects, images)
         real = (images["ids"] >= 0)[:, None]
         positive, negative = match.positive & real, match.counted & ~match.positive & real
         entropy = self._entropy(outputs["logits"], match.classes + 1)

@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from kerasdet.layers import norm as norms
 
-
 # How new layers start in Detectron2 and torchvision: Caffe2's "Xavier", of variance 1 / inputs, and its "MSRA", of
 # variance 2 / outputs, each counted with the kernel's cells. In a transposed kernel Keras' "outputs" are the inputs, as
 # torch's are.

@@ -38,6 +38,10 @@ class Match(NamedTuple):
         """The match in which background under a mask [B, A] is ignored."""
         return self._replace(indices=tf.where(hidden & (self.indices == BACKGROUND), IGNORE, self.indices))
 
+    def only(self, learning):
+        """The match of the anchors under a mask [B, A]; others give no loss."""
+        return self._replace(indices=tf.where(learning, self.indices, IGNORE))
+
 
 def by_iou(anchors, objects, positive, negative, low_quality=True, windows=None):
     """Assigns by overlap: an anchor takes its best object (Faster R-CNN, section 3.1.2; RetinaNet, section 4).
