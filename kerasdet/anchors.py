@@ -5,31 +5,34 @@ import math
 import numpy as np
 import tensorflow as tf
 
+# How torchvision lays out anchors: from the cells' corners, in whole pixels.
+TORCHVISION = {"offset": 0.0, "rounded": True, "fitted": "floor"}
 
-class Pyramid:
-    """A grid of anchors on every level of a feature pyramid, in rows of level, row, column, ratio, size.
 
-    The number of anchors follows from the image size alone: level l has ceil(side / 2**l) cells a side.
+class Anchors:
+    """A grid of anchors on every map, in rows of level, row, column, shape.
+
+    The number of anchors follows from the image size alone: a map of stride s has ceil(side / s) cells along a side.
 
     Args:
-        levels: first and last level; level l has stride 2**l.
-        sizes: for every level the square roots of the anchors' areas, pixels.
-        ratios: heights over widths.
+        shapes: for every level (width, height) of a cell's anchors, [N, 2] pixels; levels may differ in N.
+        strides: for every level the distance of its cells, pixels.
         offset: center of the first anchor, in cells.
         rounded: corners relative to the center are rounded to whole pixels (as torchvision's weights expect).
-        fitted: strides are floor(side / cells) instead of 2**l (as torchvision's weights expect).
+        fitted: None; "floor" for distances of floor(side / cells), as torchvision's weights expect; "exact" for side /
+            cells, as in EfficientDet at sides that the stride does not divide.
     """
 
-    def __init__(self, levels, sizes, ratios=(0.5, 1.0, 2.0), offset=0.5, rounded=False, fitted=False):
-        if len(sizes) != levels[1] - levels[0] + 1:
-            raise ValueError(f"sizes must hold one tuple for each of the levels {levels}, got {len(sizes)}.")
-        if len({len(level) for level in sizes}) != 1:
-            raise ValueError(f"sizes must be as many on every level, got {tuple(map(tuple, sizes))}.")
-        self.levels = levels
+    def __init__(self, shapes, strides, offset=0.5, rounded=False, fitted=None):
+        if len(shapes) != len(strides):
+            raise ValueError(f"anchors need shapes for each of {len(strides)} levels, got {len(shapes)}.")
+        self.strides = tuple(strides)
         self.offset = offset
         self.fitted = fitted
-        self.cells = [_cell(level, ratios, rounded) for level in sizes]
-        self.per_cell = len(self.cells[0])
+        halves = [np.asarray(level, np.float64).reshape(-1, 2) / 2 for level in shapes]
+        cells = [np.concatenate([-half, half], axis=1) for half in halves]
+        self.cells = [np.float32(np.round(cell) if rounded else cell) for cell in cells]
+        self.per_cell = [len(cell) for cell in self.cells]
 
     def grids(self, size):
         """Cells of every level.
@@ -40,12 +43,11 @@ class Pyramid:
         Returns:
             List of (rows, columns).
         """
-        strides = [2**level for level in range(self.levels[0], self.levels[1] + 1)]
-        return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
+        return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
 
     def counts(self, size):
         """Anchors of every level, a list of ints or scalar tensors; `size` as in `grids`."""
-        return [rows * columns * self.per_cell for rows, columns in self.grids(size)]
+        return [rows * columns * count for (rows, columns), count in zip(self.grids(size), self.per_cell, strict=True)]
 
     def __call__(self, size):
         """Lays out the anchors.
@@ -57,16 +59,37 @@ class Pyramid:
             [A, 4] float32, pixels, x1 y1 x2 y2.
         """
         levels = []
-        for i, ((rows, columns), cell) in enumerate(zip(self.grids(size), self.cells, strict=True)):
-            stride_y = stride_x = 2 ** (self.levels[0] + i)
-            if self.fitted:
-                stride_y, stride_x = size[0] // rows, size[1] // columns
-            y = (tf.range(rows, dtype=tf.float32) + self.offset) * tf.cast(stride_y, tf.float32)
-            x = (tf.range(columns, dtype=tf.float32) + self.offset) * tf.cast(stride_x, tf.float32)
+        for (rows, columns), stride, cell in zip(self.grids(size), self.strides, self.cells, strict=True):
+            y = (tf.range(rows, dtype=tf.float32) + self.offset) * self._distance(size[0], rows, stride)
+            x = (tf.range(columns, dtype=tf.float32) + self.offset) * self._distance(size[1], columns, stride)
             x, y = tf.meshgrid(x, y)
             centers = tf.stack([x, y, x, y], axis=-1)
             levels.append(tf.reshape(centers[:, :, None] + tf.constant(cell), [-1, 4]))
         return tf.concat(levels, axis=0)
+
+    def _distance(self, side, cells, stride):
+        """Of the cells along a side, pixels."""
+        if self.fitted is None:
+            return tf.cast(stride, tf.float32)
+        if self.fitted == "floor":
+            return tf.cast(side // cells, tf.float32)
+        return tf.cast(side, tf.float32) / tf.cast(cells, tf.float32)
+
+
+def shapes(sizes, ratios=(0.5, 1.0, 2.0)):
+    """Widths and heights of anchors of given areas and ratios (Faster R-CNN, section 3.1.1).
+
+    Args:
+        sizes: for every level the square roots of the anchors' areas, pixels.
+        ratios: heights over widths.
+
+    Returns:
+        For every level an array [N, 2] of widths and heights, ratio by ratio, in each size by size.
+    """
+    return [
+        np.array([(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in ratios for size in level])
+        for level in sizes
+    ]
 
 
 class DefaultBoxes:
@@ -87,11 +110,11 @@ class DefaultBoxes:
         self.per_cell = [len(shape) for shape in shapes]
 
     def grids(self, size):
-        """Cells of every map, a list of (rows, columns); `size` as in `Pyramid`."""
+        """Cells of every map, a list of (rows, columns); `size` as in `Anchors`."""
         return list(zip(self.cells(size[0]), self.cells(size[1]), strict=True))
 
     def counts(self, size):
-        """Boxes of every map, a list of ints or scalar tensors; `size` as in `Pyramid`."""
+        """Boxes of every map, a list of ints or scalar tensors; `size` as in `Anchors`."""
         return [rows * columns * count for (rows, columns), count in zip(self.grids(size), self.per_cell, strict=True)]
 
     def __call__(self, size):
@@ -111,7 +134,7 @@ class DefaultBoxes:
             half = tf.constant(shape) / 2
             parts = tf.stack([x, y, x, y], axis=-1)[:, :, None] + tf.concat([-half, half], axis=-1)
             maps.append(tf.reshape(parts, [-1, 4]))
-        # Scaled last, as torchvision does: which of two equal overlaps is the greater hangs on the last bit.
+        # Scaled last, as torchvision does: which of two nearly equal overlaps is greater depends on the last bit.
         return tf.concat(maps, axis=0) * tf.stack([width, height, width, height])
 
     def _centers(self, count, cells):
@@ -151,24 +174,15 @@ def default_shapes_tf(scales, ratios, least=0.1):
     return [np.concatenate([[(least, least)], first[2:4]]), *(np.concatenate([s[:1], s[2:], s[1:2]]) for s in others)]
 
 
-def octaves(levels, scale=4.0, count=3):
-    """Sizes of `count` anchors an octave: scale * 2**level * 2**(i / count) (RetinaNet, section 4).
+def octaves(strides, scale=4.0, count=3):
+    """Sizes of `count` anchors per octave: scale * stride * 2**(i / count) (RetinaNet, section 4).
 
     Args:
-        levels: first and last level.
+        strides: of the levels, pixels.
         scale: size of a level's smallest anchor, in strides.
-        count: sizes a level.
+        count: sizes per level.
 
     Returns:
-        Tuple of a tuple of sizes a level, pixels.
+        Tuple of a tuple of sizes per level, pixels.
     """
-    return tuple(
-        tuple(scale * 2 ** (level + i / count) for i in range(count)) for level in range(levels[0], levels[1] + 1)
-    )
-
-
-def _cell(sizes, ratios, rounded):
-    boxes = np.array(
-        [[-s / math.sqrt(r), -s * math.sqrt(r), s / math.sqrt(r), s * math.sqrt(r)] for r in ratios for s in sizes]
-    )
-    return np.float32(np.round(boxes / 2) if rounded else boxes / 2)
+    return tuple(tuple(scale * stride * 2 ** (i / count) for i in range(count)) for stride in strides)

@@ -5,7 +5,7 @@ For a box with center x, y and size w, h and its anchor xa, ya, wa, ha (Girshick
     dx = weight_x * (x - xa) / wa          dw = weight_w * log(w / wa)
     dy = weight_y * (y - ya) / ha          dh = weight_h * log(h / ha)
 
-Weights are 1 / the standard deviations of Fast R-CNN's targets, 1 / the variances of SSD: (10, 10, 5, 5) for both.
+The weights bring the targets to about unit deviation; Fast R-CNN and SSD have `WEIGHTS`, RPN and RetinaNet none.
 """
 
 import math
@@ -15,6 +15,9 @@ import tensorflow as tf
 from kerasdet.boxes import from_cxcywh, to_cxcywh
 
 LOG_MAX = math.log(1000 / 16)
+
+# Of Fast R-CNN and SSD: one over the deviations 0.1 and 0.2 of the targets, which are SSD's variances.
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 _MIN_SIDE = 1e-6
 

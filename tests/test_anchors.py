@@ -7,11 +7,12 @@ import tensorflow as tf
 from kerasdet import anchors
 
 # Of RetinaNet on P3 to P7, nine a cell.
+STRIDES = (8, 16, 32, 64, 128)
 COUNTS = {(512, 512): 49_104, (800, 800): 120_087, (800, 1216): 182_403, (800, 1344): 201_600}
 
 
 def retinanet(**options):
-    return anchors.Pyramid((3, 7), anchors.octaves((3, 7)), **options)
+    return anchors.Anchors(anchors.shapes(anchors.octaves(STRIDES)), STRIDES, **options)
 
 
 @pytest.mark.parametrize("size, count", COUNTS.items())
@@ -22,7 +23,7 @@ def test_counts(size, count):
 
 def test_octaves():
     """RetinaNet, section 4: 32 to 512 pixels on P3 to P7, at 2^0, 2^(1/3) and 2^(2/3)."""
-    sizes = anchors.octaves((3, 7))
+    sizes = anchors.octaves(STRIDES)
     np.testing.assert_allclose([level[0] for level in sizes], [32, 64, 128, 256, 512])
     np.testing.assert_allclose([np.divide(level, level[0]) for level in sizes], [[1, 2 ** (1 / 3), 2 ** (2 / 3)]] * 5)
 
@@ -30,7 +31,7 @@ def test_octaves():
 def test_places_sizes_and_order():
     """Level, row, column, ratio, size; ratios are heights over widths, areas sizes squared, centers half a cell in."""
     sizes, ratios = ((8, 12), (16, 24)), (0.5, 1.0, 2.0)
-    pyramid = anchors.Pyramid((3, 4), sizes, ratios)
+    pyramid = anchors.Anchors(anchors.shapes(sizes, ratios), (8, 16))
     expected = []
     for level, stride in enumerate((8, 16)):
         for row in range(-(-40 // stride)):
@@ -41,10 +42,10 @@ def test_places_sizes_and_order():
                         x, y = (column + 0.5) * stride, (row + 0.5) * stride
                         expected.append([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
     np.testing.assert_allclose(pyramid((40, 24)), expected, atol=1e-3)
-    assert pyramid.grids((40, 24)) == [(5, 3), (3, 2)] and pyramid.per_cell == 6
+    assert pyramid.grids((40, 24)) == [(5, 3), (3, 2)] and pyramid.per_cell == [6, 6]
 
 
-@pytest.mark.parametrize("options", [{}, {"rounded": True, "fitted": True, "offset": 0.0}])
+@pytest.mark.parametrize("options", [{}, anchors.TORCHVISION, {"fitted": "exact"}])
 def test_sizes_that_only_the_graph_knows(options):
     pyramid = retinanet(**options)
 
@@ -59,9 +60,24 @@ def test_sizes_that_only_the_graph_knows(options):
         np.testing.assert_array_equal(counts, pyramid.counts(size))
 
 
-def test_wrong_number_of_sizes():
-    with pytest.raises(ValueError, match=r"sizes must hold one tuple for each of the levels \(3, 7\), got 4"):
-        anchors.Pyramid((3, 7), [(32,)] * 4)
+def test_wrong_number_of_shapes():
+    with pytest.raises(ValueError, match="anchors need shapes for each of 5 levels, got 4"):
+        anchors.Anchors(anchors.shapes([(32,)] * 4), STRIDES)
+
+
+def test_pairs_of_width_and_height():
+    """Levels may hold different numbers of pairs, and two maps may have one stride, as with a dilated conv5."""
+    laid = anchors.Anchors([[(10, 13), (16, 30)], [(33, 23)]], (16, 16))
+    found = laid((32, 16)).numpy()
+    assert laid.counts((32, 16)) == [4, 2]
+    np.testing.assert_allclose(found[:, 2:] - found[:, :2], [[10, 13], [16, 30]] * 2 + [[33, 23]] * 2)
+    np.testing.assert_allclose((found[:, :2] + found[:, 2:])[:, 1] / 2, [8, 8, 24, 24, 8, 24])
+
+
+def test_exact_distances():
+    """At 320 pixels three cells of stride 128 lie 320 / 3 apart."""
+    found = anchors.Anchors([[(2, 2)]], (128,), fitted="exact")((320, 320)).numpy()
+    np.testing.assert_allclose((found[:3, 0] + found[:3, 2]) / 2, [320 / 6, 320 / 2, 320 * 5 / 6], rtol=1e-6)
 
 
 def test_default_boxes():

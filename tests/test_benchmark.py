@@ -267,7 +267,7 @@ def test_so_many_scores_of_regions_pass():
     images, _ = models.batch(model, 1, 64)
     models.admit(model, images, 9)
     outputs = model.network(images)
-    scores = tf.nn.softmax(model.head(outputs["features"], outputs["proposals"])[0])[0, :, 1:]
+    scores = tf.nn.softmax(model.head(outputs["features"], outputs["proposals"])["logits"])[0, :, 1:]
     real = tf.reduce_sum(outputs["proposals"][0, :, 2:] - outputs["proposals"][0, :, :2], axis=-1) > 0
     assert np.sum(tf.boolean_mask(scores, real) >= model.above) == 9
 

@@ -38,6 +38,7 @@ class MobileNet(keras.layers.Layer):
         super().__init__(**kwargs)
         if norm not in ("frozen", "batch"):
             raise ValueError(f"norm of a MobileNet must be 'frozen' or 'batch', got {norm!r}.")
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
         network = _padded(
             NETWORKS[version](input_shape=(None, None, 3), alpha=alpha, include_top=False, weights=weights or None)
         )

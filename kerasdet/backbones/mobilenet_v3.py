@@ -44,6 +44,7 @@ class MobileNetV3(keras.layers.Layer):
         if weights:
             raise ValueError(f"MobileNetV3 loads no weights of its own, got weights={weights!r}; see kerasdet.weights.")
         self.levels = levels
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
         conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
         self.stem = Conv(16, 3, 2, activation="hard_silu", **conv)
         self.blocks, channels = [], 16

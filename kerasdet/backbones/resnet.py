@@ -36,6 +36,7 @@ class ResNet(keras.layers.Layer):
             raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}.")
         self.depth = depth
         self.levels = levels
+        self.strides = tuple(min(2**level, output_stride) for level in range(levels[0], levels[1] + 1))
         self.normalization = normalization
         self.stride_in = stride_in
         conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}

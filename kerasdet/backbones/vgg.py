@@ -35,6 +35,7 @@ class VGG(keras.layers.Layer):
         super().__init__(**kwargs)
         self.depth = depth
         self.levels = levels
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
         self.normalization = normalization
         conv = {"norm": norm, "activation": "relu", "dtype": self.dtype_policy}
         self.stages = [

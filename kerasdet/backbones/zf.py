@@ -30,6 +30,7 @@ class ZF(keras.layers.Layer):
         if weights:
             raise ValueError(f"ZF loads no weights of its own, got weights={weights!r}; see kerasdet.weights.")
         self.levels = levels
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
         self.normalization = normalization
         conv = {"norm": norm, "activation": "relu", "dtype": self.dtype_policy}
         self.convs = [Conv(round(c * width / 96), size, stride, **conv) for c, size, stride in CONVOLUTIONS]

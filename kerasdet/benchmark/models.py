@@ -64,8 +64,9 @@ def admit(model, images, count):
         return
     outputs = model.network(images)
     if "proposals" in outputs:
-        logits, real = model.head(outputs["features"], outputs["proposals"])[0], box.area(outputs["proposals"]) > 0
-        scores = tf.boolean_mask(tf.nn.softmax(logits), real)
+        proposals = outputs["proposals"]
+        logits = model.head(outputs["features"], proposals)["logits"]
+        scores = tf.boolean_mask(tf.nn.softmax(logits), box.area(proposals) > 0)
     else:
         softmax = getattr(model, "scores", "sigmoid") == "softmax"
         scores = (tf.nn.softmax if softmax else tf.sigmoid)(outputs["logits"])

@@ -9,6 +9,11 @@ from kerasdet.decoding import suppress
 PROPOSAL_SIDE, DETECTION_SIDE = 1e-3, 1e-2
 
 
+def windows(images):
+    """The real pixels of every image, [B, 4] float32; without area where an image only fills the batch."""
+    return tf.where((images["ids"] >= 0)[:, None], images["windows"], 0.0)
+
+
 def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, least=None, side=PROPOSAL_SIDE):
     """Takes the best anchors of each level, decodes and suppresses level by level (Faster R-CNN, section 3.3).
 
@@ -47,22 +52,23 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
     return found, tf.where(valid, scores, lowest)
 
 
-def detections(logits, deltas, proposals, windows, weights, iou, above, limit):
+def detections(head, proposals, windows, weights, iou, above, limit, nms="hard"):
     """Decodes a box of every class from every proposal and suppresses class by class (Fast R-CNN, section 3).
 
     Args:
-        logits: [B, R, 1 + K] float32, the background first.
-        deltas: [B, R, 1 + K, 4] float32.
+        head: dict of `logits` [B, R, 1 + K] float32, the background first, `deltas` [B, R, 1 + K, 4] or, where classes
+            share a box, [B, R, 1, 4], and whatever rides along: [B, R, 1 + K, ...] or [B, R, 1, ...].
         proposals: [B, R, 4] float32, pixels, zero area where padded.
         windows: [B, 4] float32, to which boxes are clipped; of an image that counts nothing without area.
         weights: of the coder.
-        iou, above, limit: as in `suppress.per_class`.
+        iou, above, limit, nms: as in `suppress.per_class`.
 
     Returns:
-        The detections dict.
+        The detections dict, with what rides along.
     """
-    found = coders.decode(proposals[:, :, None], deltas[:, :, 1:], weights)
+    of_classes = {name: v if v.shape[2] == 1 else v[:, :, 1:] for name, v in head.items() if name != "logits"}
+    found = coders.decode(proposals[:, :, None], of_classes.pop("deltas"), weights)
     found = boxes.clip(found, windows[:, None])
     real = boxes.is_large(found, DETECTION_SIDE) & (boxes.area(proposals) > 0)[..., None]
-    scores = tf.where(real, tf.nn.softmax(logits)[..., 1:], 0.0)
-    return suppress.within_classes(found, scores, iou, above, limit)
+    scores = tf.where(real, tf.nn.softmax(head["logits"])[..., 1:], 0.0)
+    return suppress.within_classes(found, scores, iou, above, limit, nms, **of_classes)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kerasdet import images as image
 from kerasdet import tiles as tile
+from kerasdet.decoding import suppress
 from kerasdet.decoding.paste import paste
 from kerasdet.targets.assign import over_replicas
 
@@ -45,6 +46,7 @@ class Detector(keras.Model, metaclass=_Complete):
         resize: rule of `images.preprocess`: ("shorter", 800, 1333), ("stretch", 300, 300), ("squeeze", 300, 300),
             ("letterbox", 416, 416) or ("keep",).
         multiple: network images are padded to a multiple of this, pixels.
+        nms: kind of suppression, one of `suppress.KINDS`, or a dict of its `name` and options.
         name, dtype: of the Keras model; dtype "mixed_bfloat16" and "mixed_float16" train and run in mixed precision,
             with boxes, losses and suppression in float32.
     """
@@ -53,21 +55,25 @@ class Detector(keras.Model, metaclass=_Complete):
     # IoU above which the weaker of two boxes of a class is dropped; where tiles overlap, too.
     suppression = 0.5
     class_heads = ()
+    # What is predicted of each box beside its class, by the names that `suppress.per_class` knows.
+    predicted = ()
     needs_masks = False
     needs_proposals = False
     num_keypoints = 0
 
-    def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, name=None, dtype=None):
+    def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, nms="hard", name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
         super().__init__(name=name, dtype=dtype, autocast=False)
         self.supports_jit = False
         image.check_rule(resize)
+        suppress.check(nms, self.predicted)
         names = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
         if not names or len(set(names)) != len(names):
             raise ValueError(f"classes must be one or more different names, or their number, got {classes!r}.")
         self.classes = tuple(names)
         self.resize = tuple(resize)
         self.multiple = multiple
+        self.nms = nms
         self.trackers = {term: keras.metrics.Mean(term) for term in ("loss", *self.terms)}
         self.clip_norm, self.accumulate, self.counted, self.seed = None, 1, self.terms, 0
 

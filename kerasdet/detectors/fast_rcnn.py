@@ -1,18 +1,16 @@
-"""Fast R-CNN: one pass a picture, one small network a region, which learns class and box together."""
+"""Fast R-CNN: one pass per picture, and one small network per region that learns class and box together."""
 
 import keras
 import tensorflow as tf
 
-from kerasdet import backbones, ops
+from kerasdet import backbones, coders, ops
 from kerasdet import boxes as box
 from kerasdet.decoding import regions as decode
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import FPN, BoxHead, Pixels, RegionPredictor
 from kerasdet.losses import regions as losses
+from kerasdet.losses.boxes import BOX_LOSSES
 from kerasdet.targets import assign, sample
-
-# Of the coder: one over the deviations 0.1 and 0.2 of its targets in the release.
-WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 # Arguments of the paper's form on VGG16 (sections 2 and 4.1).
 VGG16 = {
@@ -46,21 +44,21 @@ class FastRCNN(Detector):
         width: channels of the pyramid (FPN, section 3).
         pyramid_norm: norm of the pyramid.
         roi_layer: one of `ops.REGION_LAYERS`.
-        roi_size: bins a side of a region.
+        roi_size: bins along a side of a region.
         sampling_ratio, aligned: of `ops.roi_align`.
         res5: whether conv5_x of a ResNet runs on every region (ResNet, CVPR 2016, appendix A).
         convs, fc, ranks, dropout: of `layers.BoxHead`.
         head_norm: norm of its convolutions.
         positive, negative: IoU of regions with an object, and least of those that are background (section 2.3).
-        roi_batch, roi_fraction: regions an image to learn from, and the greatest share of those with an object
+        roi_batch, roi_fraction: regions per image to learn from, and the greatest share of those with an object
             (section 2.3).
         order: how they are drawn: "random", "first" in their order, or "hard", those of greatest loss (OHEM,
             Shrivastava et al., CVPR 2016, section 4), for which there is no `roi_fraction`.
-        box_loss: one of `losses.regions.BOX_LOSSES`.
+        box_loss: one of `losses.boxes.BOX_LOSSES`.
         beta: where smooth L1 turns from square to line (equation 3).
         above: least score of a detection.
         suppression: IoU above which the weaker of two boxes of a class is dropped (section 3).
-        limit: detections an image.
+        limit: detections per image.
         kwargs: of `Detector`.
     """
 
@@ -69,16 +67,23 @@ class FastRCNN(Detector):
     needs_proposals = True
 
     def __init__(
-        self, classes, backbone="resnet50", backbone_weights=None, norm="frozen", levels=(2, 5), width=256,
-        pyramid_norm=None, roi_layer="align", roi_size=7, sampling_ratio=2, aligned=True, res5=False, convs=0,
-        fc=(1024, 1024), ranks=None, dropout=0.0, head_norm=None, positive=0.5, negative=0.0, roi_batch=512,
-        roi_fraction=0.25, order="random", box_loss="smooth_l1", beta=1 / 9, above=0.05, suppression=0.5, limit=100,
+        self,
+        classes,
+        # The network (section 2.1; FPN, section 3).
+        backbone="resnet50", backbone_weights=None, norm="frozen", levels=(2, 5), width=256, pyramid_norm=None,
+        # What is cut out of it for a region (section 2.1), and what runs on that (section 2.2).
+        roi_layer="align", roi_size=7, sampling_ratio=2, aligned=True, res5=False, convs=0, fc=(1024, 1024), ranks=None,
+        dropout=0.0, head_norm=None,
+        # The regions that learn, and their loss (section 2.3).
+        positive=0.5, negative=0.0, roi_batch=512, roi_fraction=0.25, order="random", box_loss="smooth_l1", beta=1 / 9,
+        # Detections (section 3).
+        above=0.05, suppression=0.5, limit=100,
         **kwargs,
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
         for name, value, allowed in (
             ("roi_layer", roi_layer, ops.REGION_LAYERS),
-            ("box_loss", box_loss, losses.BOX_LOSSES),
+            ("box_loss", box_loss, BOX_LOSSES),
             ("order", order, (*sample.ORDERS, "hard")),
         ):
             if value not in allowed:
@@ -93,7 +98,7 @@ class FastRCNN(Detector):
         if backbone_weights and isinstance(self.backbone, backbones.VGG) and (roi_size, convs) == (7, 0):
             self.backbone.load_top(self.box_head.fc, backbone_weights)
         self.predictor = RegionPredictor(self.num_classes + 1)
-        self.levels, self.roi_size = tuple(levels), roi_size
+        self.strides, self.roi_size = self.backbone.strides, roi_size
         self.roi = {"layer": roi_layer, "sampling_ratio": sampling_ratio, "aligned": aligned}
         self.positive, self.negative, self.roi_batch, self.roi_fraction = positive, negative, roi_batch, roi_fraction
         self.order, self.box_loss, self.beta = order, box_loss, beta
@@ -113,8 +118,7 @@ class FastRCNN(Detector):
         return {"features": self.features(images, training), "proposals": images["proposals"]}
 
     def raw(self, outputs):
-        logits, deltas = self.head(outputs["features"], outputs["proposals"])
-        return {"proposals": outputs["proposals"], "logits": logits, "deltas": deltas}
+        return {"proposals": outputs["proposals"], **self.head(outputs["features"], outputs["proposals"])}
 
     def head(self, features, boxes, training=False):
         """Runs once a region.
@@ -125,18 +129,19 @@ class FastRCNN(Detector):
             training: whether norms and dropout train.
 
         Returns:
-            logits [B, R, 1 + K] and deltas [B, R, 1 + K, 4], float32.
+            Dict of `logits` [B, R, 1 + K] and `deltas` [B, R, 1 + K, 4] float32; a subclass may add what it predicts
+            beside them, see `Detector.predicted`.
         """
         x = self.on_regions(self.box_head, features, boxes, self.roi_size, training)
         return self.predictor(tf.reshape(x, [*tf.unstack(tf.shape(boxes)[:2]), x.shape[-1]]))
 
     def on_regions(self, branch, features, boxes, size, training=False):
-        """Runs a branch on every region; with C4 on what conv5_x makes of it.
+        """Runs a branch on every region; for C4, after conv5_x.
 
         Args:
             branch: a layer from [N, S, S, C].
             features, boxes, training: as in `head`.
-            size: bins a side.
+            size: bins along a side.
 
         Returns:
             [B * R, ...]; in training 0 of padding, which would count in the norms' statistics.
@@ -146,15 +151,14 @@ class FastRCNN(Detector):
         real = tf.reshape(box.area(boxes) > 0, [-1])
         none = ~tf.reduce_any(real)
         # Norms need something to look at: where no region is real, once the whole map.
-        sides = tf.cast(tf.shape(features[0])[1:3] * 2 ** self.levels[0], tf.float32)
+        sides = tf.cast(tf.shape(features[0])[1:3] * self.strides[0], tf.float32)
         boxes = tf.where(none, tf.concat([[0.0, 0.0], sides[::-1]], axis=0), boxes)
         real |= none & (tf.range(tf.size(real)) == 0)
         found = self._branch(branch, tf.boolean_mask(self._cut(features, boxes, size), real), True)
         return tf.scatter_nd(tf.where(real), found, [tf.size(real, tf.int64), *found.shape[1:]])
 
     def _cut(self, features, boxes, size):
-        levels = self.levels[1] - self.levels[0] + 1
-        return ops.region_features(features[:levels], boxes, self.levels[0], size, **self.roi)
+        return ops.region_features(features[: len(self.strides)], boxes, self.strides, size, **self.roi)
 
     def _branch(self, branch, x, training):
         x = x if self.res5 is None else self.res5(x, training=training)
@@ -170,28 +174,27 @@ class FastRCNN(Detector):
             outputs, objects, images, training: of `loss_terms`.
 
         Returns:
-            `targets.sample.Regions`, `roi_batch` of them an image at most.
+            `targets.sample.Regions`, `roi_batch` of them per image at most.
         """
         # OHEM abolishes the lower bound of background, a heuristic for hard examples (section 4).
         negative = 0.0 if self.order == "hard" else self.negative
-        given = sample.candidates(outputs["proposals"], objects, images, self.positive, negative)
+        candidates = sample.candidates(outputs["proposals"], objects, images, self.positive, negative)
         if self.order == "hard":
-            return self._hardest(outputs, given)
-        count = tf.shape(given.boxes)[1]
+            return self._hardest(outputs, candidates)
+        count = tf.shape(candidates.boxes)[1]
         keys = sample.keys(self.order, images["ids"], self.step(training), count, sample.REGIONS, self.seed)
-        return sample.regions(given, keys, self.roi_batch, self.roi_fraction)
+        return sample.regions(candidates, keys, self.roi_batch, self.roi_fraction)
 
-    def _hardest(self, outputs, given):
+    def _hardest(self, outputs, candidates):
         """Those of greatest loss that do not overlap (OHEM, section 4): a choice, so no gradient."""
 
         def choice():
-            logits, deltas = self.head(outputs["features"], given.boxes)
-            entropy, distance = losses.multi_task(logits, deltas, given, self.box_loss, self.beta, WEIGHTS)
-            loss = tf.where(given.valid, entropy + distance, -1.0)
-            rows, _, valid = ops.nms(given.boxes, loss, None, 0.7, 0.0, self.roi_batch)
+            entropy, distance = self._multi_task(self.head(outputs["features"], candidates.boxes), candidates)
+            loss = tf.where(candidates.valid, entropy + distance, -1.0)
+            rows, _, valid = ops.nms(candidates.boxes, loss, None, 0.7, 0.0, self.roi_batch)
             return rows, valid
 
-        return given.taken(*sample.off_tape(choice))
+        return candidates.taken(*sample.off_tape(choice))
 
     def region_terms(self, outputs, regions, training=True):
         """The loss of the second stage (Fast R-CNN, equation 1): means over the sampled regions.
@@ -203,16 +206,18 @@ class FastRCNN(Detector):
         Returns:
             Dict of "class" and "box".
         """
-        logits, deltas = self.head(outputs["features"], regions.boxes, training)
-        entropy, distance = losses.multi_task(logits, deltas, regions, self.box_loss, self.beta, WEIGHTS)
-        count = counted(regions.valid)
+        entropy, distance = self._multi_task(self.head(outputs["features"], regions.boxes, training), regions)
+        count = assign.count(regions.valid)
         return {"class": tf.reduce_sum(entropy) / count, "box": tf.reduce_sum(distance) / count}
 
+    def _multi_task(self, head, regions):
+        return losses.multi_task(head["logits"], head["deltas"], regions, self.box_loss, self.beta, coders.WEIGHTS)
+
     def detections(self, outputs, images):
-        logits, deltas = self.head(outputs["features"], outputs["proposals"])
         return decode.detections(
-            logits, deltas, outputs["proposals"], windows(images), WEIGHTS, self.suppression, self.above, self.limit
-        )
+            self.head(outputs["features"], outputs["proposals"]), outputs["proposals"], decode.windows(images),
+            coders.WEIGHTS, self.suppression, self.above, self.limit, self.nms,
+        )  # fmt: skip
 
     def get_config(self):
         return {**super().get_config(), "backbone_weights": None}
@@ -232,13 +237,3 @@ class FastRCNN(Detector):
             "beta": 1.0,
             "resize": ("keep",),
         }
-
-
-def windows(images):
-    """The real pixels of every image, [B, 4]; without area where an image only fills the batch."""
-    return tf.where((images["ids"] >= 0)[:, None], images["windows"], 0.0)
-
-
-def counted(mask):
-    """How many places of a mask [B, N] are set in the global batch, at least 1, a float."""
-    return tf.maximum(assign.over_replicas(tf.reduce_sum(tf.cast(mask, tf.float32))), 1.0)

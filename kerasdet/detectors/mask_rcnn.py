@@ -4,11 +4,11 @@ import keras
 import tensorflow as tf
 
 from kerasdet.decoding import keypoints as decode
-from kerasdet.detectors.fast_rcnn import counted
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.layers import Conv
 from kerasdet.layers.conv import MSRA
 from kerasdet.losses import regions as losses
+from kerasdet.targets import assign
 from kerasdet.targets import keypoints as keypoint_targets
 from kerasdet.targets import masks as mask_targets
 
@@ -42,9 +42,13 @@ class MaskRCNN(FasterRCNN):
     """
 
     def __init__(
-        self, classes, masks=True, keypoints=0, mask_size=28, mask_convs=4, mask_width=256, mask_norm=None,
-        mask_scores="sigmoid", mask_std=0.001, keypoint_size=56, keypoint_convs=8,
-        keypoint_width=512, **kwargs,
+        self,
+        classes,
+        # The mask branch (section 3, figure 4).
+        masks=True, mask_size=28, mask_convs=4, mask_width=256, mask_norm=None, mask_scores="sigmoid", mask_std=0.001,
+        # The keypoint branch (section 5).
+        keypoints=0, keypoint_size=56, keypoint_convs=8, keypoint_width=512,
+        **kwargs,
     ):  # fmt: skip
         self.terms = FasterRCNN.terms + ("mask",) * bool(masks) + ("keypoint",) * bool(keypoints)
         super().__init__(classes, **kwargs)
@@ -96,7 +100,7 @@ class MaskRCNN(FasterRCNN):
         valid = tf.reshape(positives.positive, [-1])
         kinds = tf.where(valid, tf.reshape(positives.classes, [-1]) + 1, 0)
         each = losses.mask(logits, tf.reshape(targets, [-1, size, size]), kinds, self.mask_scores)
-        return tf.reduce_sum(tf.where(valid, each, 0.0)) / counted(positives.positive)
+        return tf.reduce_sum(tf.where(valid, each, 0.0)) / assign.count(positives.positive)
 
     def _keypoint_term(self, outputs, positives, objects, training):
         """Mean over the labeled keypoints in regions with their object (section 5)."""
@@ -107,7 +111,7 @@ class MaskRCNN(FasterRCNN):
         valid &= positives.positive[..., None]
         each = losses.keypoints(logits, tf.reshape(cells, [-1, self.num_keypoints]))
         each = tf.where(valid, tf.reshape(each, tf.shape(valid)), 0.0)
-        return tf.reduce_sum(each) / counted(valid)
+        return tf.reduce_sum(each) / assign.count(valid)
 
     def detections(self, outputs, images):
         found = super().detections(outputs, images)

@@ -7,11 +7,9 @@ from kerasdet import anchors, backbones, boxes, coders
 from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import FPN, ConvHead, Pixels, image_size
-from kerasdet.losses import boxes as box_losses
-from kerasdet.losses import classes as class_losses
+from kerasdet.losses import boxes as losses
+from kerasdet.losses.classes import focal
 from kerasdet.targets import assign
-
-BOX_LOSSES = ("smooth_l1", "iou", "giou", "diou", "ciou")
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -27,20 +25,20 @@ class RetinaNet(Detector):
         extra_from: "c" or "p", the map that P6 is computed from: C5 in the paper, P5 in later releases.
         width: channels of the pyramid and the heads.
         depth: convolutions in each head's tower.
-        head_norm: None or "group".
-        octaves, ratios, scale: anchors a cell: sizes an octave, heights over widths, smallest size in strides
+        head_norm: kind of `layers.norm`, see `layers.ConvHead`.
+        octaves, ratios, scale: anchors of a cell: sizes per octave, heights over widths, smallest size in strides
             (section 4).
         alpha, gamma: of the focal loss (section 3.2, equation 5).
         prior: initial score of every class (section 4.1).
         positive, negative: IoU of positive and of background anchors (section 4).
-        box_loss: one of `BOX_LOSSES`.
+        box_loss: one of `losses.boxes.BOX_LOSSES`.
         beta: where smooth L1 turns from square to line; 0 is L1.
         box_weight: factor of the box loss.
         normalizer: "batch" divides by the positives of the global batch, "image" by each image's own (section 4.1).
-        per_level: candidates a level (section 4.1).
+        per_level: candidates per level (section 4.1).
         above: least score of a detection (section 4.1).
         suppression: IoU above which the weaker of two boxes of a class is dropped (section 4.1).
-        limit: detections an image.
+        limit: detections per image.
         torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; as there, those
             outside the pictures learn too.
         kwargs: of `Detector`.
@@ -50,31 +48,40 @@ class RetinaNet(Detector):
     class_heads = ("class_head/predictor",)
 
     def __init__(
-        self, classes, backbone="resnet50", backbone_weights=None, norm="frozen", levels=(3, 7), extra_from="c",
-        width=256, depth=4, head_norm=None, octaves=3, ratios=(0.5, 1.0, 2.0), scale=4.0, alpha=0.25, gamma=2.0,
-        prior=0.01, positive=0.5, negative=0.4, box_loss="smooth_l1", beta=0.11, box_weight=1.0, normalizer="batch",
-        per_level=1000, above=0.05, suppression=0.5, limit=100, torchvision_anchors=False, **kwargs,
+        self,
+        classes,
+        # The network (section 4, figure 3).
+        backbone="resnet50", backbone_weights=None, norm="frozen", levels=(3, 7), extra_from="c", width=256, depth=4,
+        head_norm=None, prior=0.01,
+        # Anchors and what they learn (section 4).
+        octaves=3, ratios=(0.5, 1.0, 2.0), scale=4.0, torchvision_anchors=False, positive=0.5, negative=0.4,
+        # The loss (sections 3.2 and 4.1).
+        alpha=0.25, gamma=2.0, box_loss="smooth_l1", beta=0.11, box_weight=1.0, normalizer="batch",
+        # Detections (section 4.1).
+        per_level=1000, above=0.05, suppression=0.5, limit=100,
+        **kwargs,
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
-        if box_loss not in BOX_LOSSES:
-            raise ValueError(f"box_loss must be one of {BOX_LOSSES}, got {box_loss!r}.")
+        if box_loss not in losses.BOX_LOSSES:
+            raise ValueError(f"box_loss must be one of {losses.BOX_LOSSES}, got {box_loss!r}.")
         if normalizer not in ("batch", "image"):
             raise ValueError(f"normalizer must be 'batch' or 'image', got {normalizer!r}.")
         self.backbone = backbones.build(backbone, levels=(levels[0], 5), norm=norm, weights=backbone_weights)
         self.pixels = Pixels(self.backbone.normalization)
         self.fpn = FPN(width, levels, extra_from)
-        sizes = anchors.octaves(levels, scale, octaves)
+        strides = self.fpn.strides(self.backbone.strides)
+        sizes = anchors.octaves(strides, scale, octaves)
+        corner = {}
         if torchvision_anchors:
             sizes = [[int(size + 1e-6) for size in level] for level in sizes]
-        self.anchors = anchors.Pyramid(
-            levels, sizes, ratios,
-            offset=0.0 if torchvision_anchors else 0.5, rounded=torchvision_anchors, fitted=torchvision_anchors,
-        )  # fmt: skip
-        cell = self.anchors.per_cell
-        self.class_head = ConvHead(depth, width, cell, self.num_classes, norm=head_norm, prior=prior)
-        self.box_head = ConvHead(depth, width, cell, 4, norm=head_norm)
-        self.alpha, self.gamma, self.torchvision_anchors = alpha, gamma, torchvision_anchors
-        self.positive, self.negative = positive, negative
+            corner = anchors.TORCHVISION
+        self.anchors = anchors.Anchors(anchors.shapes(sizes, ratios), strides, **corner)
+        cell = self.anchors.per_cell[0]
+        head = {"norm": head_norm, "levels": len(strides)}
+        self.class_head = ConvHead(depth, width, cell, self.num_classes, prior=prior, **head)
+        self.box_head = ConvHead(depth, width, cell, 4, **head)
+        self.positive, self.negative, self.torchvision_anchors = positive, negative, torchvision_anchors
+        self.alpha, self.gamma = alpha, gamma
         self.box_loss, self.beta, self.box_weight, self.normalizer = box_loss, beta, box_weight, normalizer
         self.per_level, self.above, self.suppression, self.limit = per_level, above, suppression, limit
 
@@ -98,18 +105,14 @@ class RetinaNet(Detector):
         grid, match = self.match(objects, images)
         share = self._share(match, images)  # [B]: one over what the image's sums are divided by
         targets = tf.one_hot(match.classes, self.num_classes)
-        focal = tf.reduce_sum(class_losses.focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
-        focal = tf.where(match.counted, focal, 0.0)
-        box = tf.where(match.positive, self._box_losses(grid, outputs["deltas"], match.boxes), 0.0)
+        entropy = tf.reduce_sum(focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
+        entropy = tf.where(match.counted, entropy, 0.0)
+        box = losses.coded(grid, outputs["deltas"], match.boxes, self.box_loss, self.beta)
+        box = tf.where(match.positive, box, 0.0)
         return {
-            "class": tf.reduce_sum(tf.reduce_sum(focal, axis=1) * share),
+            "class": tf.reduce_sum(tf.reduce_sum(entropy, axis=1) * share),
             "box": tf.reduce_sum(tf.reduce_sum(box, axis=1) * share) * self.box_weight,
         }
-
-    def _box_losses(self, grid, deltas, matched):
-        if self.box_loss == "smooth_l1":
-            return tf.reduce_sum(box_losses.smooth_l1(deltas, coders.encode(grid, matched), self.beta), axis=-1)
-        return getattr(box_losses, self.box_loss)(coders.decode(grid, deltas), matched)
 
     def _share(self, match, images):
         real = tf.cast(images["ids"] >= 0, tf.float32)
@@ -125,7 +128,9 @@ class RetinaNet(Detector):
         decoded = coders.decode(tf.gather(self.anchors(size), rows), deltas)
         decoded = boxes.clip(decoded, images["windows"])
         scores = tf.where((images["ids"] >= 0)[:, None], tf.sigmoid(logits), 0.0)
-        return suppress.per_class(decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit)
+        return suppress.per_class(
+            decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit, self.nms
+        )
 
     def get_config(self):
         return {**super().get_config(), "backbone_weights": None}

@@ -6,14 +6,11 @@ import tensorflow as tf
 from kerasdet import anchors, backbones, boxes, coders
 from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
-from kerasdet.layers import Conv, DepthwiseConv, L2Norm, Pixels, image_size
+from kerasdet.layers import Extra, L2Norm, MapHeads, Pixels, image_size
 from kerasdet.losses import boxes as box_losses
 from kerasdet.targets import assign
 
 SCORES = ("softmax", "sigmoid")
-
-# One over the variances 0.1 and 0.2 of the release, the scale factors of TensorFlow's coder.
-WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 # Arguments of the paper's larger network (section 3.3): one map more.
 SSD512 = {
@@ -110,12 +107,22 @@ class SSD(Detector):
     terms = ("class", "box")
 
     def __init__(
-        self, classes, backbone="vgg16_atrous", backbone_weights=None, norm=None, levels=(3, 4), l2_norm=20.0,
+        self,
+        classes,
+        # The network (section 2.1, figure 2).
+        backbone="vgg16_atrous", backbone_weights=None, norm=None, levels=(3, 4), l2_norm=20.0,
         extras=((512, 3, 2, 1), (256, 3, 2, 1), (256, 3, 1, 0), (256, 3, 1, 0)), extra_norm=None, activation="relu",
-        separable=False, head_size=3, scales=(0.1, 0.2, 0.37, 0.54, 0.71, 0.88, 1.05),
-        ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)), clip_boxes=False, steps=(8, 16, 32, 64, 100, 300),
-        tensorflow_boxes=None, box_grid=None, scores="softmax", positive=0.5, negatives=3, box_weight=1.0, above=0.01,
-        per_class=400, suppression=0.45, limit=200, resize=("stretch", 300, 300), multiple=1, **kwargs,
+        separable=False, head_size=3, scores="softmax",
+        # Default boxes (section 2.2).
+        scales=(0.1, 0.2, 0.37, 0.54, 0.71, 0.88, 1.05), ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+        clip_boxes=False, steps=(8, 16, 32, 64, 100, 300), tensorflow_boxes=None, box_grid=None,
+        # What they learn (section 2.2).
+        positive=0.5, negatives=3, box_weight=1.0,
+        # Detections (section 3.5).
+        above=0.01, per_class=400, suppression=0.45, limit=200,
+        # Pictures (section 3).
+        resize=("stretch", 300, 300), multiple=1,
+        **kwargs,
     ):  # fmt: skip
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
         if scores not in SCORES:
@@ -135,10 +142,10 @@ class SSD(Detector):
             shapes = anchors.default_shapes(scales, ratios, clip_boxes)
         self.anchors = anchors.DefaultBoxes(self._cells, shapes, steps, box_grid)
         head = {"cells": self.anchors.per_cell, "size": head_size, "separable": separable, "conv": conv}
-        self.class_head = Head(outputs=self.num_classes + 1, **head)
-        self.box_head = Head(outputs=4, **head)
-        self.levels, self.scores, self.negatives = tuple(levels), scores, negatives
-        self.positive = self.negative = positive
+        self.class_head = MapHeads(outputs=self.num_classes + 1, **head)
+        self.box_head = MapHeads(outputs=4, **head)
+        self.scores, self.negatives = scores, negatives
+        self.positive = positive
         self.box_weight, self.above, self.per_class = box_weight, above, per_class
         self.suppression, self.limit = suppression, limit
 
@@ -154,7 +161,7 @@ class SSD(Detector):
 
     def _cells(self, side):
         """Cells of every map along a side of the network's image."""
-        cells = [-(-side // 2**level) for level in range(self.levels[0], self.levels[1] + 1)]
+        cells = [-(-side // stride) for stride in self.backbone.strides]
         for extra in self.extras:
             cells.append(extra.cells(cells[-1]))
         return cells
@@ -192,7 +199,7 @@ class SSD(Detector):
         entropy = self._entropy(outputs["logits"], match.classes + 1)
         count = tf.reduce_sum(tf.cast(positive, tf.int32), axis=1)
         hard = hardest(entropy, negative, self.negatives * tf.maximum(count, 1))
-        targets = coders.encode(grid, match.boxes, WEIGHTS)
+        targets = coders.encode(grid, match.boxes, coders.WEIGHTS)
         box = tf.reduce_sum(box_losses.smooth_l1(outputs["deltas"], targets, beta=1.0), axis=-1)
         total = assign.positives(match, images)  # N of equation 1
         return {
@@ -208,7 +215,7 @@ class SSD(Detector):
         return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=-1)
 
     def detections(self, outputs, images):
-        decoded = coders.decode(self.anchors(image_size(images)), outputs["deltas"], WEIGHTS)
+        decoded = coders.decode(self.anchors(image_size(images)), outputs["deltas"], coders.WEIGHTS)
         decoded = boxes.clip(decoded, images["windows"])
         logits = outputs["logits"]
         scores = (tf.nn.softmax(logits) if self.scores == "softmax" else tf.sigmoid(logits))[..., 1:]
@@ -217,7 +224,7 @@ class SSD(Detector):
         if self.per_class is not None:
             scores, rows = candidates.top_of_classes(scores, self.per_class)
             of_classes = tf.gather(decoded, rows, batch_dims=1)
-        return suppress.within_classes(of_classes, scores, self.suppression, self.above, self.limit)
+        return suppress.within_classes(of_classes, scores, self.suppression, self.above, self.limit, self.nms)
 
     def get_config(self):
         return {**super().get_config(), "backbone_weights": None}
@@ -252,66 +259,3 @@ def hardest(losses, allowed, counts):
     losses = tf.stop_gradient(tf.where(allowed, losses, -1.0))
     order = tf.argsort(losses, axis=1, direction="DESCENDING", stable=True)
     return allowed & (tf.argsort(order, axis=1) < counts[:, None])
-
-
-@keras.saving.register_keras_serializable("kerasdet")
-class Extra(keras.layers.Layer):
-    """An extra layer (figure 2): 1x1 to half of the channels, then the convolution that shrinks the map."""
-
-    def __init__(self, channels, size, stride, padding, separable, conv):
-        super().__init__()
-        self.size, self.stride, self.padding = size, stride, padding
-        shrink = {"stride": stride, "padding": padding, **conv}
-        self.convs = [Conv(channels // 2, 1, **conv)]
-        if separable:
-            self.convs += [DepthwiseConv(size, **shrink), Conv(channels, 1, **conv)]
-        else:
-            self.convs += [Conv(channels, size, **shrink)]
-
-    def cells(self, side):
-        """Cells a side of its map, from those of the map before."""
-        if self.padding == "same":
-            return -(-side // self.stride)
-        return (side + 2 * self.padding - self.size) // self.stride + 1
-
-    def call(self, x, training=False):
-        for conv in self.convs:
-            x = conv(x, training=training)
-        return x
-
-
-@keras.saving.register_keras_serializable("kerasdet")
-class Head(keras.layers.Layer):
-    """Predicts on every map with weights of its own (section 2.1).
-
-    Args:
-        cells: predictions a cell of every map.
-        outputs: numbers a prediction.
-        size: side of the kernel.
-        separable: a depthwise 3x3 and a 1x1 convolution instead.
-        conv: arguments of the depthwise one.
-    """
-
-    def __init__(self, cells, outputs, size, separable, conv):
-        super().__init__()
-        self.outputs = outputs
-        self.depthwise = [DepthwiseConv(3, **conv) for _ in cells] if separable else []
-        size = 1 if separable else size
-        self.predictors = [Conv(count * outputs, size, initializer="glorot_uniform") for count in cells]
-
-    def call(self, maps, training=False):
-        """Predicts.
-
-        Args:
-            maps: list of [B, H, W, C].
-
-        Returns:
-            [B, A, outputs] float32, maps one below another, each by row, column, anchor.
-        """
-        if self.depthwise:
-            maps = [conv(x, training=training) for conv, x in zip(self.depthwise, maps, strict=True)]
-        flat = [
-            tf.reshape(predictor(x), [tf.shape(x)[0], -1, self.outputs])
-            for predictor, x in zip(self.predictors, maps, strict=True)
-        ]
-        return tf.cast(tf.concat(flat, axis=1), tf.float32)

@@ -2,11 +2,15 @@
 
 from kerasdet.layers.conv import Conv as Conv
 from kerasdet.layers.conv import DepthwiseConv as DepthwiseConv
+from kerasdet.layers.conv import leaky as leaky
 from kerasdet.layers.dense import FC as FC
 from kerasdet.layers.heads import ConvHead as ConvHead
+from kerasdet.layers.heads import Extra as Extra
+from kerasdet.layers.heads import MapHeads as MapHeads
 from kerasdet.layers.norm import L2Norm as L2Norm
 from kerasdet.layers.pixels import Pixels as Pixels
 from kerasdet.layers.pixels import image_size as image_size
 from kerasdet.layers.pyramid import FPN as FPN
 from kerasdet.layers.regions import BoxHead as BoxHead
 from kerasdet.layers.regions import RegionPredictor as RegionPredictor
+from kerasdet.layers.rpn import RPN as RPN

@@ -13,6 +13,12 @@ MSRA = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 @keras.saving.register_keras_serializable("kerasdet")
+def leaky(x):
+    """The leaky ReLU of darknet, of slope 0.1 (Keras' own has 0.2)."""
+    return tf.nn.leaky_relu(x, 0.1)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
 class Conv(keras.layers.Layer):
     """Convolution, norm and activation with symmetric zero padding, as the released weights of other frameworks expect.
 
@@ -24,8 +30,8 @@ class Conv(keras.layers.Layer):
         size: side of the kernel, odd.
         stride, dilation, groups: of the convolution.
         norm: kind of `layers.norm.build`, or None for a bias.
-        activation: name of a Keras activation, or None.
-        epsilon: of the norm.
+        activation: name of a Keras activation, a function such as `leaky`, or None.
+        epsilon, momentum: of the norm.
         initializer: of the kernel.
         bias: initial value of the bias.
         padding: zeros on each side; None for (size - 1) * dilation / 2, and "same" for TensorFlow's own padding.
@@ -33,7 +39,7 @@ class Conv(keras.layers.Layer):
 
     def __init__(
         self, filters, size, stride=1, norm=None, activation=None, dilation=1, groups=1, epsilon=1e-5,
-        initializer="he_normal", bias=0.0, padding=None, **kwargs,
+        momentum=0.9, initializer="he_normal", bias=0.0, padding=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.filters = filters
@@ -47,7 +53,7 @@ class Conv(keras.layers.Layer):
         self.initializer = initializer.clone() if hasattr(initializer, "clone") else initializer
         self.initial_bias = bias
         self.padding = (size - 1) * dilation // 2 if padding is None else padding
-        self.norm = norms.build(norm, epsilon)
+        self.norm = norms.build(norm, epsilon, momentum)
         self.activation = keras.activations.get(activation)
 
     def build(self, shape):
@@ -63,15 +69,31 @@ class Conv(keras.layers.Layer):
         else:
             self.norm.build((*shape[:-1], self.filters))
 
-    def call(self, x, training=False):
+    def call(self, x, training=False, norm=None):
+        """Convolves, normalizes and activates.
+
+        Args:
+            x: [B, H, W, C].
+            training: whether norms use the batch's statistics.
+            norm: a norm layer that follows the convolution and its bias, for a layer without its own: levels that share
+                a convolution may each have theirs.
+
+        Returns:
+            [B, H', W', filters].
+        """
         kernel, bias = tf.convert_to_tensor(self.kernel), None
         if self.norm is None:
             bias = tf.convert_to_tensor(self.bias)
-        elif self.norm.is_affine(training):
-            scale, bias = self.norm.affine()
-            kernel = kernel * scale
+        else:
+            norm = self.norm
+        if norm is not None and norm.is_affine(training):
+            scale, shift = norm.affine()
+            kernel, bias, norm = kernel * scale, shift if bias is None else bias * scale + shift, None
         x = self._convolve(*self._padded(x), tf.cast(kernel, x.dtype))
-        x = self.norm(x, training=training) if bias is None else tf.nn.bias_add(x, tf.cast(bias, x.dtype))
+        if bias is not None:
+            x = tf.nn.bias_add(x, tf.cast(bias, x.dtype))
+        if norm is not None:
+            x = norm(x, training=training)
         return self.activation(tf.cast(x, self.compute_dtype))
 
     def _padded(self, x):

@@ -5,7 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
-from kerasdet.layers.conv import Conv
+from kerasdet.layers import norm as norms
+from kerasdet.layers.conv import Conv, DepthwiseConv
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -17,28 +18,36 @@ class ConvHead(keras.layers.Layer):
         width: their channels.
         anchors: predictions a cell.
         outputs: numbers a prediction.
-        norm: None or "group": batch statistics of levels that share weights differ.
+        norm: kind of `layers.norm`; levels share "group", and each has its own of the other kinds, because the batch
+            statistics of levels differ.
+        levels: how many levels there are; only norms that levels do not share ask for it.
         prior: initial probability of every output (section 4.1), or None for a bias of 0.
     """
 
-    def __init__(self, depth, width, anchors, outputs, norm=None, prior=None, **kwargs):
+    def __init__(self, depth, width, anchors, outputs, norm=None, prior=None, levels=None, **kwargs):
         super().__init__(**kwargs)
-        if norm not in (None, "group"):
-            raise ValueError(f"norm of a head must be None or 'group', since levels share its weights; got {norm!r}.")
+        shared = norm in (None, "group")
+        if not shared and levels is None:
+            raise ValueError(f"a head with norm={norm!r} needs `levels`, because each level has its own norm.")
         initializer = keras.initializers.RandomNormal(stddev=0.01)
+        policy = {"dtype": self.dtype_policy}
         self.outputs = outputs
         self.tower = [
-            Conv(width, 3, norm=norm, activation="relu", initializer=initializer, dtype=self.dtype_policy)
+            Conv(width, 3, norm=norm if shared else None, activation="relu", initializer=initializer, **policy)
             for _ in range(depth)
         ]
+        self.norms = None if shared else [[norms.build(norm) for _ in range(depth)] for _ in range(levels)]
         bias = 0.0 if prior is None else -math.log((1 - prior) / prior)
-        self.predictor = Conv(anchors * outputs, 3, initializer=initializer, bias=bias, dtype=self.dtype_policy)
+        self.predictor = Conv(anchors * outputs, 3, initializer=initializer, bias=bias, **policy)
 
     def build(self, shapes):
         shape = shapes[0]
         for layer in self.tower:
             layer.build(shape)
             shape = (*shape[:-1], layer.filters)
+        for level in self.norms or ():
+            for norm in level:
+                norm.build(shape)
         self.predictor.build(shape)
 
     def call(self, pyramid, training=False):
@@ -51,9 +60,72 @@ class ConvHead(keras.layers.Layer):
             [B, A, outputs] float32, levels one below another, each by row, column, anchor.
         """
         flat = []
-        for x in pyramid:
-            for layer in self.tower:
-                x = layer(x, training=training)
+        for level, x in enumerate(pyramid):
+            for depth, layer in enumerate(self.tower):
+                x = layer(x, training=training, norm=None if self.norms is None else self.norms[level][depth])
             x = self.predictor(x)
             flat.append(tf.reshape(x, [tf.shape(x)[0], -1, self.outputs]))
+        return tf.cast(tf.concat(flat, axis=1), tf.float32)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Extra(keras.layers.Layer):
+    """1x1 to half of the channels, then a convolution that shrinks the map (SSD, Liu et al., ECCV 2016, figure 2)."""
+
+    def __init__(self, channels, size, stride, padding, separable, conv):
+        super().__init__()
+        self.size, self.stride, self.padding = size, stride, padding
+        shrink = {"stride": stride, "padding": padding, **conv}
+        self.convs = [Conv(channels // 2, 1, **conv)]
+        if separable:
+            self.convs += [DepthwiseConv(size, **shrink), Conv(channels, 1, **conv)]
+        else:
+            self.convs += [Conv(channels, size, **shrink)]
+
+    def cells(self, side):
+        """Cells a side of its map, from those of the map before."""
+        if self.padding == "same":
+            return -(-side // self.stride)
+        return (side + 2 * self.padding - self.size) // self.stride + 1
+
+    def call(self, x, training=False):
+        for conv in self.convs:
+            x = conv(x, training=training)
+        return x
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class MapHeads(keras.layers.Layer):
+    """Predicts on every map with weights of its own (SSD, section 2.1).
+
+    Args:
+        cells: predictions a cell of every map.
+        outputs: numbers a prediction.
+        size: side of the kernel.
+        separable: a depthwise 3x3 and a 1x1 convolution instead.
+        conv: arguments of the depthwise one.
+    """
+
+    def __init__(self, cells, outputs, size, separable, conv):
+        super().__init__()
+        self.outputs = outputs
+        self.depthwise = [DepthwiseConv(3, **conv) for _ in cells] if separable else []
+        size = 1 if separable else size
+        self.predictors = [Conv(count * outputs, size, initializer="glorot_uniform") for count in cells]
+
+    def call(self, maps, training=False):
+        """Predicts.
+
+        Args:
+            maps: list of [B, H, W, C].
+
+        Returns:
+            [B, A, outputs] float32, maps one below another, each by row, column, anchor.
+        """
+        if self.depthwise:
+            maps = [conv(x, training=training) for conv, x in zip(self.depthwise, maps, strict=True)]
+        flat = [
+            tf.reshape(predictor(x), [tf.shape(x)[0], -1, self.outputs])
+            for predictor, x in zip(self.predictors, maps, strict=True)
+        ]
         return tf.cast(tf.concat(flat, axis=1), tf.float32)

@@ -8,12 +8,13 @@ import tensorflow as tf
 KINDS = (None, "batch", "sync", "frozen", "group")
 
 
-def build(kind, epsilon=1e-5):
+def build(kind, epsilon=1e-5, momentum=0.9):
     """Makes the norm layer of a kind.
 
     Args:
         kind: None, "batch", "sync" (statistics over all replicas), "frozen" or "group".
         epsilon: added to the variance.
+        momentum: share of the running statistics that a step keeps.
 
     Returns:
         A layer, or None.
@@ -27,7 +28,7 @@ def build(kind, epsilon=1e-5):
         return None
     if kind == "group":
         return GroupNorm(epsilon=epsilon)
-    return BatchNorm(epsilon=epsilon, synchronized=kind == "sync", frozen=kind == "frozen")
+    return BatchNorm(epsilon, momentum, synchronized=kind == "sync", frozen=kind == "frozen")
 
 
 @keras.saving.register_keras_serializable("kerasdet")

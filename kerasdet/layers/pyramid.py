@@ -15,7 +15,7 @@ class FPN(keras.layers.Layer):
 
     Args:
         width: channels of every level.
-        levels: first and last level, strides 2**level.
+        levels: first and last level.
         extra_from: "c" or "p", what the first extra level is computed from.
         norm: norm of the laterals and outputs, see `layers.norm`.
     """
@@ -28,6 +28,11 @@ class FPN(keras.layers.Layer):
         self.levels = levels
         self.extra_from = extra_from
         self.norm = norm
+
+    def strides(self, strides):
+        """Strides of its levels, from those of the backbone's maps, pixels."""
+        extra = self.levels[1] - self.levels[0] + 1 - len(strides)
+        return (*strides, *(strides[-1] * 2**i for i in range(1, extra + 1)))
 
     def build(self, shapes):
         extra = self.levels[1] - self.levels[0] + 1 - len(shapes)

@@ -78,9 +78,9 @@ class RegionPredictor(keras.layers.Layer):
             x: [B, R, C].
 
         Returns:
-            logits [B, R, 1 + K] and deltas [B, R, 1 + K, 4], float32.
+            Dict of `logits` [B, R, 1 + K] and `deltas` [B, R, 1 + K, 4], float32.
         """
         logits, deltas = tf.cast(self.classes(x), tf.float32), tf.cast(self.boxes(x), tf.float32)
         # Classes fastest, as in all heads whose rows are kept by class name.
         deltas = tf.reshape(deltas, [tf.shape(x)[0], tf.shape(x)[1], 4, logits.shape[-1]])
-        return logits, tf.transpose(deltas, [0, 1, 3, 2])
+        return {"logits": logits, "deltas": tf.transpose(deltas, [0, 1, 3, 2])}

@@ -2,8 +2,10 @@
 
 import tensorflow as tf
 
-from kerasdet import boxes
+from kerasdet import boxes, coders
 from kerasdet.losses import widen
+
+BOX_LOSSES = ("smooth_l1", "iou", "giou", "diou", "ciou")
 
 _EPSILON = 1e-7
 
@@ -82,3 +84,23 @@ def ciou(predictions, targets):
         [...] losses in 0...3.
     """
     return 1 - boxes.matched_ciou(*widen(predictions, targets), _EPSILON)
+
+
+def coded(anchors, deltas, targets, kind, beta, weights=(1.0, 1.0, 1.0, 1.0)):
+    """The box loss of anchors or regions by its name.
+
+    Args:
+        anchors: [..., 4] float32, pixels.
+        deltas: [..., 4] float32, of the coder with `weights`.
+        targets: [..., 4] float32: the objects' boxes, pixels.
+        kind: one of `BOX_LOSSES`: smooth L1 of the deltas, or a loss of the decoded boxes.
+        beta: of smooth L1.
+        weights: of the coder.
+
+    Returns:
+        [...] losses.
+    """
+    if kind == "smooth_l1":
+        return tf.reduce_sum(smooth_l1(deltas, coders.encode(anchors, targets, weights), beta), axis=-1)
+    overlap = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}[kind]
+    return overlap(coders.decode(anchors, deltas, weights), targets)

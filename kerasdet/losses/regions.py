@@ -2,29 +2,7 @@
 
 import tensorflow as tf
 
-from kerasdet import coders
 from kerasdet.losses import boxes as box_losses
-
-BOX_LOSSES = ("smooth_l1", "iou", "giou", "diou", "ciou")
-
-
-def box(anchors, deltas, targets, kind, beta, weights=(1.0, 1.0, 1.0, 1.0)):
-    """The box loss of anchors or regions.
-
-    Args:
-        anchors: [..., 4] float32, pixels.
-        deltas: [..., 4] float32, of the coder with `weights`.
-        targets: [..., 4] float32: the objects' boxes, pixels.
-        kind: one of `BOX_LOSSES`: smooth L1 of the deltas, or a loss of the decoded boxes.
-        beta: of smooth L1.
-        weights: of the coder.
-
-    Returns:
-        [...] losses.
-    """
-    if kind == "smooth_l1":
-        return tf.reduce_sum(box_losses.smooth_l1(deltas, coders.encode(anchors, targets, weights), beta), axis=-1)
-    return getattr(box_losses, kind)(coders.decode(anchors, deltas, weights), targets)
 
 
 def multi_task(logits, deltas, regions, kind, beta, weights):
@@ -32,17 +10,17 @@ def multi_task(logits, deltas, regions, kind, beta, weights):
 
     Args:
         logits: [B, N, 1 + K] float32, the background first.
-        deltas: [B, N, 1 + K, 4] float32.
+        deltas: [B, N, 1 + K, 4] float32, or [B, N, 1, 4] where classes share a box.
         regions: `targets.sample.Regions`.
-        kind, beta, weights: as in `box`.
+        kind, beta, weights: as in `losses.boxes.coded`.
 
     Returns:
         The class and the box losses, [B, N] each; 0 of regions that are not valid, the second also of background.
     """
     kinds = regions.classes + 1
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(kinds, logits)
-    own = tf.gather(deltas, kinds, batch_dims=2)
-    losses = box(regions.boxes, own, regions.targets, kind, beta, weights)
+    own = deltas[:, :, 0] if deltas.shape[2] == 1 else tf.gather(deltas, kinds, batch_dims=2)
+    losses = box_losses.coded(regions.boxes, own, regions.targets, kind, beta, weights)
     return tf.where(regions.valid, entropy, 0.0), tf.where(regions.positive, losses, 0.0)
 
 

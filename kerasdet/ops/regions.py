@@ -1,5 +1,7 @@
 """Features of regions by the RoI layer of choice."""
 
+import math
+
 import tensorflow as tf
 
 from kerasdet.ops import roi
@@ -7,13 +9,13 @@ from kerasdet.ops import roi
 REGION_LAYERS = ("align", "align_max", "pool", "precise")
 
 
-def region_features(maps, boxes, first, size, layer="align", sampling_ratio=2, aligned=True):
+def region_features(maps, boxes, strides, size, layer="align", sampling_ratio=2, aligned=True):
     """Cuts every region out of the map that its size belongs to (FPN, Lin et al., CVPR 2017, equation 1).
 
     Args:
-        maps: list of [B, H, W, C], a pyramid of which map i has stride 2**(first + i), or a single map.
+        maps: list of [B, H, W, C]: a pyramid whose strides double, or a single map.
         boxes: [B, R, 4] float32, pixels; those without area give zeros and take no gradient.
-        first: level of the first map.
+        strides: of the maps, pixels.
         size: bins a side.
         layer: "align" averages samples, "align_max" takes their greatest (Mask R-CNN, table 2c), "pool" is Fast R-CNN's
             and "precise" IoU-Net's.
@@ -27,9 +29,10 @@ def region_features(maps, boxes, first, size, layer="align", sampling_ratio=2, a
     real = tf.reduce_all(high > low, axis=-1)
     image = tf.where(real, tf.cast(tf.range(count), boxes.dtype)[:, None], -1.0)
     rois = tf.reshape(tf.concat([image[..., None], boxes], axis=-1), [count * each, 5])
-    last = first + len(maps) - 1
-    scales = tuple(1 / 2**level for level in range(first, last + 1))
-    levels = roi.pyramid_levels(rois, first, last)
+    scales = tuple(1 / stride for stride in strides)
+    levels = None
+    if len(maps) > 1:
+        levels = roi.pyramid_levels(rois, *(round(math.log2(stride)) for stride in (strides[0], strides[-1])))
     if layer == "pool":
         return roi.roi_pool(maps, rois, scales, size, levels=levels)
     if layer == "precise":

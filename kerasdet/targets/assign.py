@@ -255,8 +255,12 @@ def positives(match, images):
     Returns:
         Scalar float32, summed over the replicas.
     """
-    real = (images["ids"] >= 0)[:, None]
-    return tf.maximum(over_replicas(tf.reduce_sum(tf.cast(match.positive & real, tf.float32))), 1.0)
+    return count(match.positive & (images["ids"] >= 0)[:, None])
+
+
+def count(mask):
+    """How many places of a mask [B, N] are set in the global batch, at least 1: a float32 scalar."""
+    return tf.maximum(over_replicas(tf.reduce_sum(tf.cast(mask, tf.float32))), 1.0)
 
 
 def over_replicas(value):

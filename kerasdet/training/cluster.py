@@ -76,7 +76,7 @@ def overlaps(boxes, levels, octaves, ratios, scale):
 
     Args:
         boxes: [N, 4], network pixels.
-        levels, octaves, ratios, scale: of the pyramid, see `anchors.Pyramid` and `anchors.octaves`.
+        levels, octaves, ratios, scale: of the pyramid, see `anchors.Anchors` and `anchors.octaves`.
 
     Returns:
         [N] in 0...1.
@@ -84,7 +84,7 @@ def overlaps(boxes, levels, octaves, ratios, scale):
     boxes = np.asarray(boxes, np.float64)
     centers, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     best = np.zeros(len(boxes))
-    for i, sizes in enumerate(anchors.octaves(levels, scale, octaves)):
+    for i, sizes in enumerate(anchors.octaves([2**i for i in range(levels[0], levels[1] + 1)], scale, octaves)):
         stride = 2 ** (levels[0] + i)
         off = np.abs(centers - (np.floor(centers / stride) + 0.5) * stride)[:, None]
         cells = np.array([[s / r**0.5, s * r**0.5] for s, r in itertools.product(sizes, ratios)])

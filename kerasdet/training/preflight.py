@@ -158,7 +158,7 @@ def _sizes(model, seen, report):
         return
     marks = ", ".join(f"{mark:.0f}" for mark in np.percentile(sides, (0, 10, 50, 90, 100)))
     report.lines.append(f"square root of area in network pixels, least, 10 %, half, 90 %, most: {marks}")
-    stride = 2 ** model.anchors.levels[0] if hasattr(getattr(model, "anchors", None), "levels") else None
+    stride = model.anchors.strides[0] if hasattr(getattr(model, "anchors", None), "strides") else None
     tiny = np.mean(sides < stride) if stride else 0.0
     if tiny > _TINY:
         report.faults.append(

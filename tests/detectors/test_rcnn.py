@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet import boxes, ops
+from kerasdet import anchors, boxes, coders, ops
 from kerasdet.decoding import regions as decode
 from kerasdet.detectors import FasterRCNN, FastRCNN, MaskRCNN, fast_rcnn, faster_rcnn, mask_rcnn
-from kerasdet.detectors.faster_rcnn import RPN
+from kerasdet.layers import RPN
+from kerasdet.losses import boxes as box_losses
 from kerasdet.losses import regions as losses
 from kerasdet.targets import masks, sample
 from kerasdet.training import start
@@ -74,8 +75,9 @@ def test_unknown_arguments(name):
 def test_two_outputs_are_a_softmax():
     """The probability of an object by the paper's softmax is that of our logit."""
     keras.utils.set_random_seed(1)
-    rpn, x = RPN(1, 8, 3, 2), tf.random.normal([2, 4, 5, 6])
-    logits, _ = rpn([x])
+    grid = anchors.Anchors(anchors.shapes([[32]]), [16])
+    rpn, x = RPN(grid, 1, 8, 2), tf.random.normal([2, 4, 5, 6])
+    logits = rpn([x])["rpn_logits"]
     pairs = tf.reshape(rpn.classes(rpn.tower[0](x)), [2, -1, 2])
     np.testing.assert_allclose(tf.sigmoid(logits), tf.nn.softmax(pairs)[..., 1], atol=1e-6)
 
@@ -146,9 +148,8 @@ def test_the_hardest_regions():
     images["proposals"] = tf.constant(proposed(60)[None])
     outputs = model.network(images)
     given = sample.candidates(outputs["proposals"], objects, images, 0.5)
-    parts = losses.multi_task(
-        *model.head(outputs["features"], given.boxes), given, "smooth_l1", model.beta, fast_rcnn.WEIGHTS
-    )
+    head = model.head(outputs["features"], given.boxes)
+    parts = losses.multi_task(head["logits"], head["deltas"], given, "smooth_l1", model.beta, coders.WEIGHTS)
     loss, rows = sum(parts).numpy()[0], given.boxes.numpy()[0]
     kept = []
     for i in np.argsort(-loss, kind="stable"):
@@ -165,7 +166,8 @@ def test_region_terms():
     images, objects = scenes.batch(OBJECTS)
     outputs = model.network(images)
     regions = model.sampled(outputs, objects, images)
-    logits, deltas = (part.numpy()[0] for part in model.head(outputs["features"], regions.boxes))
+    head = model.head(outputs["features"], regions.boxes)
+    logits, deltas = head["logits"].numpy()[0], head["deltas"].numpy()[0]
     valid, kinds = regions.valid.numpy()[0], regions.classes.numpy()[0] + 1
     entropy = [np.log(np.exp(logits[i]).sum()) - logits[i, kinds[i]] for i in np.flatnonzero(valid)]
     box = 0.0
@@ -252,14 +254,14 @@ def test_a_batch_without_regions_leaves_norms_sound():
     assert float(tf.reduce_mean(norm)) > 1e-3
 
 
-@pytest.mark.parametrize("kind", losses.BOX_LOSSES)
+@pytest.mark.parametrize("kind", box_losses.BOX_LOSSES)
 def test_box_losses(kind):
     """None of the losses punishes the right deltas, each does wrong ones more the more wrong they are."""
     region = tf.constant([[10.0, 20, 50, 60]])
     target = tf.constant([[14.0, 18, 60, 66]])
     right = tf.constant([[10 * 0.175, 10 * 0.05, 5 * np.log(46 / 40), 5 * np.log(48 / 40)]], tf.float32)
     costs = [
-        float(losses.box(region, right + s, target, kind, 1.0, fast_rcnn.WEIGHTS)[0]) for s in (0.0, 0.3, 1.0, 2.0)
+        float(box_losses.coded(region, right + s, target, kind, 1.0, coders.WEIGHTS)[0]) for s in (0.0, 0.3, 1.0, 2.0)
     ]
     assert costs[0] == pytest.approx(0, abs=1e-5) and costs[0] < costs[1] < costs[2] < costs[3]
 
@@ -281,7 +283,7 @@ def test_region_features():
     expected["align_max"] = single.max(axis=(2, 4))
     assert len(set(levels.numpy())) > 1
     for layer in ops.REGION_LAYERS:
-        got = ops.region_features(maps, tf.constant(found), 2, 3, layer, 2, True).numpy()
+        got = ops.region_features(maps, tf.constant(found), (4, 8, 16), 3, layer, 2, True).numpy()
         np.testing.assert_allclose(got[[0, 2, 3]], np.array(expected[layer])[[0, 2, 3]], atol=1e-6)
         assert not got[1].any()
 

@@ -67,7 +67,7 @@ def right_answers(model, images, objects, certainty=12.0):
     grid = model.anchors(images["pixels"].shape[1:3])
     match = assign.one_to_one(grid, objects, model.positive)
     logits = tf.one_hot(match.classes + 1, model.num_classes + 1, on_value=certainty, off_value=-certainty)
-    return {"logits": logits, "deltas": coders.encode(grid, match.boxes, ssd.WEIGHTS)}
+    return {"logits": logits, "deltas": coders.encode(grid, match.boxes, coders.WEIGHTS)}
 
 
 @pytest.mark.parametrize("scores", ssd.SCORES)
@@ -95,7 +95,7 @@ def test_losses_against_the_paper_in_numpy(model, scores):
     match = assign.one_to_one(grid, objects, 0.5, images["windows"])
     indices, classes = match.indices.numpy(), match.classes.numpy()
     logits, deltas = rng.normal(0, 2, [4, len(grid), 3]), rng.normal(0, 1, [4, len(grid), 4])
-    wanted = coders.encode(grid, match.boxes, ssd.WEIGHTS).numpy()
+    wanted = coders.encode(grid, match.boxes, coders.WEIGHTS).numpy()
     assert (indices == assign.IGNORE).any()
     entropy = box = 0.0
     for i in range(3):

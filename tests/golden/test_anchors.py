@@ -20,20 +20,21 @@ TORCHVISION = {"offset": 0.0, "rounded": True}
 
 def retinanet(golden, **options):
     """torchvision's RetinaNet: three sizes an octave, cut to whole pixels."""
-    levels = (3, 7)
-    sizes = [[int(size + 1e-6) for size in level] for level in anchors.octaves(levels)]
-    return anchors.Pyramid(levels, sizes, RATIOS, **TORCHVISION, **options)
+    strides = (8, 16, 32, 64, 128)
+    sizes = [[int(size + 1e-6) for size in level] for level in anchors.octaves(strides)]
+    return anchors.Anchors(anchors.shapes(sizes, RATIOS), strides, **TORCHVISION, **options)
 
 
 def frcnn_fpn(golden, **options):
     """torchvision's Faster R-CNN: one size a level."""
-    return anchors.Pyramid((2, 6), [(32,), (64,), (128,), (256,), (512,)], RATIOS, **TORCHVISION, **options)
+    shapes = anchors.shapes([(32,), (64,), (128,), (256,), (512,)], RATIOS)
+    return anchors.Anchors(shapes, (4, 8, 16, 32, 64), **TORCHVISION, **options)
 
 
 def classic(golden, **options):
     """Faster R-CNN on one map of stride 16; the scales are those of the stored first cell."""
     x1, y1, x2, y2 = golden["cell"][: len(golden["cell"]) // len(RATIOS)].T
-    return anchors.Pyramid((4, 4), [np.sqrt((x2 - x1) * (y2 - y1))], RATIOS, offset=0.5, **options)
+    return anchors.Anchors(anchors.shapes([np.sqrt((x2 - x1) * (y2 - y1))], RATIOS), (16,), **options)
 
 
 def ssd(golden, ratios, clip=False):
@@ -69,7 +70,7 @@ SSD300_RATIOS = inspect.signature(SSD.__init__).parameters["ratios"].default
 def build(case):
     """The anchors of a case: strides 2**level in those called nominal, else fitted to the grid."""
     maker = next(maker for prefix, maker in MAKERS.items() if case.startswith(prefix))
-    fitted = maker in (retinanet, frcnn_fpn) and not case.endswith("_nominal")
+    fitted = "floor" if maker in (retinanet, frcnn_fpn) and not case.endswith("_nominal") else None
     return maker(ANCHORS[case], fitted=fitted)
 
 

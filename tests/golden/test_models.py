@@ -113,7 +113,8 @@ def test_proposal_network(golden):
 def test_regions(golden):
     """Proposals, in order but for neighbors whose scores differ by rounding; the second stage's outputs, in pairs."""
     found = golden.outputs["proposals"].numpy()
-    logits, deltas = (part.numpy() for part in golden.model.head(golden.outputs["features"], found))
+    head = golden.model.head(golden.outputs["features"], found)
+    logits, deltas = head["logits"].numpy(), head["deltas"].numpy()
     rows = []
     for i, count in enumerate(golden.info["proposals_per_image"]):
         expected = golden.values[f"proposals.{i}.boxes"]
@@ -143,16 +144,16 @@ TERMS = {
 def test_sampled_losses_and_gradients(golden):
     """All anchors and regions, and the first of each kind; trained norms also on the batch's statistics."""
     model = golden.model
-    sizes = model.rpn_batch, model.roi_batch
-    model.order = "first"
+    sizes = model.rpn.batch, model.roi_batch
+    model.order = model.rpn.order = "first"
     for label, variant in golden.info["train"].items():
-        model.rpn_batch, model.roi_batch = (2_000_000, 2_000_000) if label.startswith("take_all") else sizes
+        model.rpn.batch, model.roi_batch = (2_000_000, 2_000_000) if label.startswith("take_all") else sizes
         terms, norms = models.gradients(golden, label.endswith("bn_train"))
         assert {TERMS[name] for name in terms} == set(variant["losses"])
         for name, value in terms.items():
             np.testing.assert_allclose(value, variant["losses"][TERMS[name]], rtol=1e-4, err_msg=f"{label} {name}")
         models.compare_gradients(norms, variant["grad"], label.endswith("bn_train"))
-    model.rpn_batch, model.roi_batch = sizes
+    model.rpn.batch, model.roi_batch = sizes
 
 
 def test_some_model_has_two_stages():

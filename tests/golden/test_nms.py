@@ -1,7 +1,4 @@
-"""Greedy and soft suppression against the reference values, natively and by the twins.
-
-These cases of the file await their detector: softer_*, iou_guided*.
-"""
+"""Greedy, soft and IoU-guided suppression and voting against the reference values, natively and by the twins."""
 
 import numpy as np
 import pytest
@@ -77,3 +74,27 @@ def test_soft(way, case, dtype):
     np.testing.assert_array_equal(indices[0][valid[0]], golden["keep"])
     atol = 1e-9 if dtype == np.float64 else 1e-5
     np.testing.assert_allclose(picked[0][valid[0]], golden["soft_scores64"], rtol=atol, atol=atol)
+
+
+@pytest.mark.parametrize("case", goldens.cases("nms", "iou_guided"))
+def test_iou_guided(way, case):
+    golden = NMS[case]
+    boxes, scores, ious = (tf.constant(golden[key])[None] for key in ("boxes", "scores", "loc_conf"))
+    classes = tf.zeros_like(scores, tf.int32)
+    rows, picked, valid = suppress.iou_guided(
+        boxes, scores, classes, ious, 1, goldens.decimal(golden["iou_threshold"]), above=-1.0
+    )
+    np.testing.assert_array_equal(rows[0][valid[0]], golden["keep"])
+    np.testing.assert_allclose(picked[0][valid[0]], golden["cls_scores64"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", goldens.cases("nms", "softer_"))
+def test_voting(way, case):
+    golden = NMS[case]
+    boxes, variances = tf.constant(golden["boxes"])[None], tf.constant(golden["variances"])[None]
+    classes = tf.zeros([1, boxes.shape[1]], tf.int32)
+    kept = tf.gather(boxes, golden["keep"], axis=1)
+    found = suppress.voted(
+        kept, classes[:, : kept.shape[1]], boxes, classes, variances, goldens.decimal(golden["sigma_t"])
+    )
+    np.testing.assert_allclose(found[0], golden["voted64"], atol=1e-3)

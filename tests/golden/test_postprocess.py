@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasdet import coders
 from kerasdet.decoding import regions
-from kerasdet.detectors import SSD, RetinaNet, ssd
+from kerasdet.detectors import SSD, RetinaNet
 from tests.golden import goldens
 
 POSTPROCESS = goldens.load("postprocess")
@@ -37,6 +38,7 @@ def detect(kind, golden):
         above=goldens.decimal(golden["score_threshold"]),
         suppression=goldens.decimal(golden["nms_threshold"]),
         limit=golden["detections"].item(),
+        nms="hard",
     )
     sizes = golden["image_sizes"].astype(np.float32)
     count, (height, width) = len(sizes), golden["image_sizes"].max(axis=0)
@@ -79,7 +81,10 @@ def test_roi_heads(case):
     count, outputs = golden["proposals_count"], golden["class_logits"].shape[1]
     assert goldens.decimal(golden["min_size"]) == regions.DETECTION_SIDE
     found = regions.detections(
-        by_image(golden["class_logits"], count), by_image(golden["deltas"].reshape(-1, outputs, 4), count),
+        {
+            "logits": by_image(golden["class_logits"], count),
+            "deltas": by_image(golden["deltas"].reshape(-1, outputs, 4), count),
+        },
         by_image(golden["proposals"], count), windows(golden), tuple(golden["weights"]),
         goldens.decimal(golden["nms_threshold"]), goldens.decimal(golden["score_threshold"]),
         golden["detections"].item(),
@@ -114,5 +119,5 @@ def test_retinanet(case):
 @pytest.mark.parametrize("case", goldens.cases("postprocess", "ssd"))
 def test_ssd(case):
     golden = POSTPROCESS[case]
-    np.testing.assert_array_equal(golden["weights"], ssd.WEIGHTS)
+    np.testing.assert_array_equal(golden["weights"], coders.WEIGHTS)
     compare(detect(SSD, golden), golden, background=1)

@@ -96,6 +96,30 @@ def test_outputs_are_float32_in_mixed_precision():
     assert head([tf.cast(x, tf.bfloat16) for x in draw()]).dtype == tf.float32
 
 
-def test_batch_norm_is_refused():
-    with pytest.raises(ValueError, match="norm of a head must be None or 'group'"):
+def test_levels_share_convolutions_and_own_their_batch_norms():
+    """EfficientDet's form: at inference as on batch statistics in float64, level by level."""
+    head = ConvHead(2, 16, anchors=1, outputs=4, norm="batch", levels=2)
+    pyramid = draw()[:2]
+    head(pyramid)
+    assert len(head.trainable_weights) == 2 * 2 + 2 + 2 * 2 * 2
+    for level, norms in enumerate(head.norms):
+        for norm in norms:
+            norm.moving_mean.assign(tf.fill(norm.moving_mean.shape, 0.1 + level))
+            norm.moving_variance.assign(tf.fill(norm.moving_variance.shape, 4.0 + level))
+            norm.gamma.assign(tf.fill(norm.gamma.shape, 1.5))
+    flat = []
+    for level, x in enumerate(pyramid):
+        for layer in head.tower:
+            y = tf.nn.conv2d(x, layer.kernel, 1, "SAME") + layer.bias
+            x = tf.nn.relu((y - (0.1 + level)) / np.sqrt(4.0 + level + 1e-5) * 1.5)
+        y = tf.nn.conv2d(x, head.predictor.kernel, 1, "SAME") + head.predictor.bias
+        flat.append(tf.reshape(y, [y.shape[0], -1, 4]))
+    np.testing.assert_allclose(head(pyramid), tf.concat(flat, axis=1), atol=1e-5)
+    with pytest.raises(ValueError, match="needs `levels`"):
         ConvHead(1, 16, 1, 4, norm="batch")
+
+
+def test_layers_that_share_an_initializer_start_apart():
+    head = ConvHead(2, 16, anchors=1, outputs=4)
+    head(draw(16))
+    assert not np.allclose(head.tower[0].kernel, head.tower[1].kernel)

@@ -194,7 +194,8 @@ import tensorflow as tf
 from kerasdet import anchors
 from kerasdet.targets import assign
 
-grid = anchors.Pyramid((3, 7), anchors.octaves((3, 7)))((1024, 1024))
+strides = (8, 16, 32, 64, 128)
+grid = anchors.Anchors(anchors.shapes(anchors.octaves(strides)), strides)((1024, 1024))
 assert len(grid) == 196416
 
 @tf.function(input_signature=[tf.TensorSpec([1, None, 4])])

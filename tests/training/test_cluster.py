@@ -54,7 +54,7 @@ def test_kmeans_repeats_itself_and_takes_few_sizes():
 
 def test_overlaps_are_those_of_all_anchors():
     found = some_boxes(60, 6, 120)
-    pyramid = anchors.Pyramid((3, 5), anchors.octaves((3, 5), 3.0, 2), (0.5, 1.0, 2.0))
+    pyramid = anchors.Anchors(anchors.shapes(anchors.octaves((8, 16, 32), 3.0, 2)), (8, 16, 32))
     every = np.array(boxes.iou(found, pyramid((160, 160))))
     np.testing.assert_allclose(cluster.overlaps(found, **PYRAMID), every.max(1), atol=1e-5)
     few = pyramid((160, 160)).numpy()[::97]
