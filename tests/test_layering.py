@@ -15,7 +15,7 @@ FLOORS = (
     ("version",),
     ("contract", "boxes"),
     ("images", "views", "ops", "tiles"),
-    ("anchors", "coders", "targets", "losses", "decoding"),
+    ("anchors", "coders", "targets", "losses", "decoding", "detect"),
     ("layers",),
     ("backbones",),
     ("detectors",),
