@@ -1,35 +1,18 @@
 """The base of all detectors: one set of verbs for every paper."""
 
-import inspect
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kerasdet import images as image
 from kerasdet.detect import Detects
+from kerasdet.detectors.complete import Complete
 from kerasdet.detectors.step import Trains
+from kerasdet.weights import copy, names, presets, tensors
+from kerasdet.weights.plain import PlainDetector
 
 
-class _Complete(type(keras.Model)):
-    """Makes a detector under its own dtype policy, keeps its arguments and builds it: ready when constructed."""
-
-    def __call__(cls, *args, **kwargs):
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(kwargs.get("dtype") or before)
-        try:
-            model = super().__call__(*args, **kwargs)
-            bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs)
-            bound.apply_defaults()
-            model.arguments = {k: v for k, v in bound.arguments.items() if k not in ("self", "kwargs")}
-            model.arguments.update(bound.arguments.get("kwargs", {}))
-            model(model.example())
-        finally:
-            keras.config.set_dtype_policy(before)
-        return model
-
-
-class Detector(Detects, Trains, keras.Model, metaclass=_Complete):
+class Detector(Detects, Trains, keras.Model, metaclass=Complete):
     """A detector: `network`, `loss_terms` and `detections` make it train, validate, detect, save and export.
 
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
@@ -53,13 +36,12 @@ class Detector(Detects, Trains, keras.Model, metaclass=_Complete):
         super().__init__(name=name, dtype=dtype, autocast=False)
         self.supports_jit = False
         image.check_rule(resize)
-        names = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
-        if not names or len(set(names)) != len(names):
+        known = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
+        if not known or len(set(known)) != len(known):
             raise ValueError(f"classes must be one or more different names, or their number, got {classes!r}.")
-        self.classes = tuple(names)
+        self.classes = tuple(known)
         self.resize = tuple(resize)
         self.multiple = multiple
-        self.make_trackers()
 
     @property
     def num_classes(self):
@@ -220,8 +202,6 @@ class Detector(Detects, Trains, keras.Model, metaclass=_Complete):
             published: dict of what was measured, such as {"AP": 0.251, "data": "COCO test-dev"}.
             license, source: of the weights.
         """
-        from kerasdet.weights import presets  # from above: a verb of every detector all the same
-
         presets.save(self, folder, published, license, source)
 
     @classmethod
@@ -229,7 +209,7 @@ class Detector(Detects, Trains, keras.Model, metaclass=_Complete):
         """Makes the detector of a preset.
 
         Args:
-            preset: a preset's folder or the name of a released model.
+            preset: a preset's folder, the name of a released model, or the `PlainDetector` that a released file holds.
             classes: names of other classes: the class head is new but for the rows of classes that stay by name; what
                 was loaded, skipped and left out is printed.
 
@@ -238,19 +218,17 @@ class Detector(Detects, Trains, keras.Model, metaclass=_Complete):
 
         Raises:
             FileNotFoundError: there is no such preset.
-            ValueError: it is damaged, or of another class.
+            ValueError: it is damaged, of another class, or a tensor does not fit; the line says which.
         """
-        from kerasdet.training import start
-        from kerasdet.weights import presets
-
-        source = presets.load(preset)
-        if not isinstance(source, cls):
-            raise ValueError(f"{preset} is a preset of {type(source).__name__}, not of {cls.__name__}.")
-        if classes is None:
-            return source
-        model = type(source).from_config({**source.get_config(), "classes": classes})
-        print(start.table(start.copy(source, model, preset), preset))
-        return model
+        plain = preset if isinstance(preset, PlainDetector) else presets.load(preset)
+        kind = keras.saving.get_registered_object(f"kerasdet>{plain.detector}")
+        if not (isinstance(kind, type) and issubclass(kind, Detector)):
+            raise ValueError(f"{plain.source}: there is no detector {plain.detector!r}.")
+        if not issubclass(kind, cls):
+            raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
+        model = kind(classes=plain.classes, **plain.arguments)
+        tensors.assign([(v, name) for name, v in names.weights(model).items()], plain.tensors, plain.source)
+        return model if classes is None else copy.for_classes(model, classes, plain.source)
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """Writes a file that runs without kerasdet, see `kerasdet.export`.
@@ -258,7 +236,7 @@ class Detector(Detects, Trains, keras.Model, metaclass=_Complete):
         Args:
             filepath: folder of the SavedModel, or name of the TFLite file.
             format: "tf_saved_model", or "litert" for TFLite.
-            kwargs: to `export.saved_model.write` or `export.tflite.write`; Keras' `verbose` is passed over.
+            kwargs: of `export.saved_model.write` or `export.tflite.write`; Keras' `verbose` is ignored.
 
         Raises:
             ValueError: the format is another.

@@ -11,7 +11,7 @@ from kerasdet.detectors import FasterRCNN, FastRCNN, MaskRCNN, fast_rcnn, faster
 from kerasdet.detectors.faster_rcnn import RPN
 from kerasdet.losses import regions as losses
 from kerasdet.targets import masks, sample
-from kerasdet.training import start
+from kerasdet.weights import copy
 from tests.contract import scenes
 
 OBJECTS = [(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)]
@@ -377,7 +377,7 @@ def test_rows_of_known_classes_are_kept():
     """Logits, boxes and masks of classes with equal names come from the source."""
     source = make(MaskRCNN, classes=["disc", "egg", "square"])
     target = make(MaskRCNN, classes=["square", "crack"])
-    start.copy(source, target)
+    copy.by_name(source, target)
     x = tf.random.normal([1, 5, 64])
     theirs, ours = source.predictor(x), target.predictor(x)
     for a, b in zip(theirs, ours, strict=True):
