@@ -1,6 +1,10 @@
 """kerasdet: object detectors from R-CNN to CenterNet, each paper one readable Keras model."""
 
+import importlib
 import os
+import sys
+
+from kerasdet.version import __version__ as __version__
 
 # TensorFlow turns oneDNN on by itself only for the newest processors. Elsewhere grouped convolutions would have no
 # gradient on the CPU, and training steps would take longer.
@@ -8,12 +12,23 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Memory that TensorFlow keeps for the next step instead of giving it back saves a tenth of a training step on the CPU.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
 
-import keras  # noqa: E402
-
-from kerasdet.version import __version__ as __version__  # noqa: E402
-
-if keras.backend.backend() != "tensorflow":
+# Importing Keras takes seconds, so a backend that is still to be chosen is chosen here.
+_backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if "keras" in sys.modules:
+    _backend = sys.modules["keras"].backend.backend()
+if _backend != "tensorflow":
     raise ImportError(
-        f"kerasdet runs on Keras' TensorFlow backend, but '{keras.backend.backend()}' is chosen: "
+        f"kerasdet runs on Keras' TensorFlow backend, but '{_backend}' is chosen: "
         "set KERAS_BACKEND=tensorflow before importing keras."
     )
+
+
+def __getattr__(name):
+    """Rooms are imported when they are first used, as in `kerasdet.data.read`: TensorFlow takes seconds."""
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(f"kerasdet.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"kerasdet.{name}":
+                raise
+    raise AttributeError(f"module 'kerasdet' has no attribute {name!r}")

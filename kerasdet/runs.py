@@ -2,64 +2,11 @@
 
 import json
 import pathlib
-import sys
 
-import keras
-from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from kerasdet import data, detectors
+from kerasdet import data
 from kerasdet.data import parts
-from kerasdet.export import load as exported
-from kerasdet.weights import presets
-
-
-def build(config, classes):
-    """Makes the detector that a config describes.
-
-    Args:
-        config: the `model` part of a config: the `name` of a detector and its arguments.
-        classes: names of the classes.
-
-    Returns:
-        A `Detector`.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    arguments = config.to_dict()
-    name = arguments.pop("name")
-    if name not in detectors.DETECTORS:
-        raise ValueError(f"model.name must be one of {sorted(detectors.DETECTORS)}, got {name!r}.")
-    return detectors.DETECTORS[name](classes=list(classes), **arguments)
-
-
-def load(path):
-    """Loads a detector.
-
-    Args:
-        path: a run folder, a `.keras` file, a preset's folder or the name of a released model; or a SavedModel or
-            TFLite file of `kerasdet.export`.
-
-    Returns:
-        A `Detector`, or for exported files an `export.load.Exported`, which detects and is scored alike.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: a preset is damaged.
-    """
-    if presets.is_preset(path):
-        return presets.load(path)
-    file = pathlib.Path(path)
-    file = file / "model.keras" if file.is_dir() else file
-    if not (file.name == "model.keras" and file.is_file()) and exported.is_exported(path):
-        return exported.load(path)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file}: no model there; give a run folder, a .keras file, a preset, the name of a released model, "
-            "a SavedModel or a .tflite file."
-        )
-    return keras.saving.load_model(file)
 
 
 def write_config(run, config):
@@ -88,7 +35,7 @@ def datasets(config, run, again=False):
         config: with `data.train` and `data.validation`, the arguments of `data.read`; or with the arguments of
             `data.parts` in `data`. Which photos went where is then written into the run folder.
         run: the run folder.
-        again: whether to part a folder as the run did before.
+        again: whether to split a folder as the run did before.
 
     Returns:
         (train, validation), two `Dataset`s.
@@ -113,7 +60,7 @@ def dataset(config, run, part, split=None):
         split: another split of that data set.
 
     Returns:
-        A `Dataset`; where the run parted a folder by itself, the same photos as then.
+        A `Dataset`; if the run made its own split, the same photos as then.
 
     Raises:
         ValueError: the config names no such data set.
@@ -145,42 +92,10 @@ def threshold(path):
     """The score from which on a run's detections are best shown, as its last evaluation found it; 0.3 before.
 
     Args:
-        path: as in `load`.
+        path: as in `load.load`.
     """
     run = home(path)
     for file in (run / "evaluation" / "metrics.json", run / "metrics.json"):
         if file.is_file():
             return json.loads(file.read_text()).get("threshold", 0.3)
     return 0.3
-
-
-def argument(arguments, flag, what):
-    """Takes a flag's value, or the first argument without a flag.
-
-    Args:
-        arguments: of `main`, the program's name first; an argument that is taken is removed.
-        flag: an absl flag.
-        what: it is, for the message.
-
-    Raises:
-        ValueError: neither is given.
-    """
-    if flag.value:
-        return flag.value
-    if len(arguments) < 2:
-        raise ValueError(f"give a {what}, as the first argument or by --{flag.name}.")
-    return arguments.pop(1)
-
-
-def script(main):
-    """Runs a tool's `main` under absl; what is wrong with its input is one line on stderr, without a stack."""
-
-    def guarded(arguments):
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.ERROR)  # else TensorFlow's exporters log pages of names
-        try:
-            main(arguments)
-        except (ValueError, FileNotFoundError, FloatingPointError) as error:
-            sys.exit(f"error: {error}")
-
-    app.run(guarded)

@@ -14,6 +14,7 @@ from kerasdet.benchmark import measure, models, operators
 from kerasdet.benchmark.measure import Case
 from kerasdet.decoding import candidates
 from kerasdet.detectors import SSD, FasterRCNN, MaskRCNN, RetinaNet
+from kerasdet.load import build
 from kerasdet.weights import torchvision
 
 SPEED = {"matmul_gflops": 100.0, "best_matmul_gflops": 200.0}
@@ -88,7 +89,7 @@ def test_an_unknown_size_is_an_error():
 
 def test_flops_of_retinanet():
     """193.8 and, forward and backward of two pictures of 512, 741.6 GFLOP by torch's counter on torchvision's model."""
-    model = torchvision.build("retinanet_resnet50_fpn", 91)
+    model = build(torchvision.arguments("retinanet_resnet50_fpn"), 91)
 
     def images(number, size):
         pixels = tf.TensorSpec([number, size, size, 3], tf.float32)

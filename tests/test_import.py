@@ -1,14 +1,35 @@
 """What `import kerasdet` says where it cannot work."""
 
+import os
 import subprocess
 import sys
 
+LINE = (
+    "ImportError: kerasdet runs on Keras' TensorFlow backend, but 'jax' is chosen: "
+    "set KERAS_BACKEND=tensorflow before importing keras."
+)
+
+
+def run(code, **variables):
+    env = {**os.environ, **variables}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+
 
 def test_another_backend_is_one_clear_line():
-    code = "import keras; keras.backend.backend = lambda: 'jax'; import kerasdet"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        "ImportError: kerasdet runs on Keras' TensorFlow backend, but 'jax' is chosen: "
-        "set KERAS_BACKEND=tensorflow before importing keras."
+    for code, variables in (
+        ("import keras; keras.backend.backend = lambda: 'jax'; import kerasdet", {}),
+        ("import kerasdet", {"KERAS_BACKEND": "jax"}),
+    ):
+        done = run(code, **variables)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == LINE
+
+
+def test_rooms_are_imported_when_they_are_used():
+    code = (
+        "import sys, kerasdet; assert not {'keras', 'tensorflow'} & set(sys.modules)\n"
+        "assert not hasattr(kerasdet, 'nothing') and kerasdet.version.__version__ == kerasdet.__version__\n"
+        "print(len(kerasdet.data.read('shapes', 'val')), 'tensorflow' in sys.modules)"
     )
+    done = run(code)
+    assert done.stdout == "200 True\n", done.stderr

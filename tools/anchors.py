@@ -10,9 +10,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import runs
-from kerasdet.training import cluster
-from kerasdet.training.preflight import advice, reach, targets
+from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
 RUN = flags.DEFINE_string("run", "inspection", "Run folder, for a split that is made by itself.")
@@ -23,11 +21,16 @@ flags.mark_flag_as_required("config")
 
 
 def main(_):
+    from kerasdet import runs
+    from kerasdet.load import build
+    from kerasdet.training import cluster
+    from kerasdet.training.preflight import advice, reach, targets
+
     config = CONFIG.value
     if "backbone_weights" in config.model:
         config.model.backbone_weights = None
     train, _ = runs.datasets(config, RUN.value)
-    model = runs.build(config.model, train.classes)
+    model = build(config.model, train.classes)
     seen = targets(model, train, config.train.get("transforms", ()), IMAGES.value, SEED.value)
     boxes = np.concatenate([boxes for boxes, _ in seen])
     if not len(boxes):
@@ -42,4 +45,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -19,13 +19,9 @@ import importlib.util
 import json
 import resource
 
-import tensorflow as tf
 from absl import flags
 
-from kerasdet import runs
-from kerasdet.benchmark import input as inputs
-from kerasdet.benchmark import models as model_benchmarks
-from kerasdet.benchmark import operators, peers, table
+from kerasdet import command
 from kerasdet.weights import torchvision
 
 MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
@@ -45,9 +41,13 @@ OUT = flags.DEFINE_string("out", None, "File for the numbers, json.")
 
 
 def models():
+    from kerasdet.benchmark import models as model_benchmarks
+    from kerasdet.benchmark import peers
+    from kerasdet.load import build
+
     def make(dtype, norm, size):
         options = {"min_size": size, "max_size": size, "dtype": dtype, "norm": norm}
-        return torchvision.build(MODEL.value, CLASSES.value, **options)
+        return build(torchvision.arguments(MODEL.value, **options), CLASSES.value)
 
     sizes, candidates = (SIZE.value, TRAIN_SIZE.value, BATCH.value), CANDIDATES.value or None
     norms = [None if norm == "none" else norm for norm in NORMS.value]
@@ -56,6 +56,11 @@ def models():
 
 
 def main(arguments):
+    import tensorflow as tf
+
+    from kerasdet.benchmark import input as inputs
+    from kerasdet.benchmark import operators, table
+
     tf.config.threading.set_intra_op_parallelism_threads(THREADS.value)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS.value)
     ops = functools.partial(operators.operators, ROUNDS.value, TWINS.value, PEERS.value)
@@ -76,4 +81,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -11,9 +11,7 @@ import sys
 import numpy as np
 from absl import flags
 
-from kerasdet import data, draw, runs
-from kerasdet.data import faults, validate
-from kerasdet.data.read import recognized, splits
+from kerasdet import command
 
 FOLDER = flags.DEFINE_string("folder", None, "What to check; may also stand without its flag.")
 OUT = flags.DEFINE_string("out", "check", "Folder for the drawn photos.")
@@ -22,7 +20,11 @@ CLEAN = flags.DEFINE_string("clean", None, "Folder for COCO files without what i
 
 
 def main(arguments):
-    folder = runs.argument(arguments, FOLDER, "folder of photos")
+    from kerasdet import data
+    from kerasdet.data import faults, validate
+    from kerasdet.data.read import recognized, splits
+
+    folder = command.argument(arguments, FOLDER, "folder of photos")
     print(f"{folder}: {recognized(folder)}")
     wrong = False
     for part in splits(folder) or [None]:
@@ -43,6 +45,8 @@ def main(arguments):
 
 def _draw(dataset, folder):
     """Draws photos from all over a data set."""
+    from kerasdet import draw
+
     os.makedirs(folder, exist_ok=True)
     for index in np.unique(np.linspace(0, len(dataset) - 1, PICTURES.value).astype(int)) if len(dataset) else ():
         record = dataset.records[index]
@@ -50,4 +54,4 @@ def _draw(dataset, folder):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -14,15 +14,13 @@ import os
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import runs
-from kerasdet.benchmark import exports, table
-from kerasdet.detectors.detector import Detector
-from kerasdet.export import tflite
+from kerasdet import command
+from kerasdet.export import KINDS as FORMS
 
 MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also stand first without its flag.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
 PART = flags.DEFINE_string("part", "validation", "Which of the config's data sets to score on.")
-KINDS = flags.DEFINE_list("kinds", list(tflite.KINDS), "Kinds of TFLite files.")
+KINDS = flags.DEFINE_list("kinds", list(FORMS), "Kinds of TFLite files.")
 SIZE = flags.DEFINE_list("size", None, "Height and width of a TFLite file's input, as 320,320; by default any.")
 EXAMPLES = flags.DEFINE_integer("examples", 100, "Training pictures that int8 takes its ranges from.")
 ROUNDS = flags.DEFINE_integer("rounds", 15, "How often each form is timed.")
@@ -30,9 +28,15 @@ OUT = flags.DEFINE_string("out", None, "Folder for the files; by default `export
 
 
 def main(arguments):
-    path = runs.argument(arguments, MODEL, "run folder, .keras file or preset")
-    model, home = runs.load(path), runs.home(path)
-    if not isinstance(model, Detector):
+    from kerasdet import runs
+    from kerasdet.benchmark import exports, table
+    from kerasdet.export import tflite
+    from kerasdet.export.load import Exported
+    from kerasdet.load import load
+
+    path = command.argument(arguments, MODEL, "run folder, .keras file or preset")
+    model, home = load(path), runs.home(path)
+    if isinstance(model, Exported):
         raise ValueError(f"{path}: this is an exported file already; give the model that it was exported from.")
     config = CONFIG.value or runs.read_config(home)
     scored = runs.dataset(config, home, PART.value)
@@ -48,4 +52,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -12,13 +12,9 @@ import shutil
 import time
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
-from kerasdet import runs
-from kerasdet.evaluation.evaluator import Evaluator
-from kerasdet.training.checkpoints import save_model
-from kerasdet.weights import svd
+from kerasdet import command
 
 MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file; may also stand without its flag.")
 RANKS = flags.DEFINE_list("ranks", None, "Rank of each fully connected layer; 1024,256 in the paper.")
@@ -29,10 +25,15 @@ TIMED = 20  # batches
 
 
 def main(arguments):
-    path = runs.argument(arguments, MODEL, "run folder or .keras file")
+    from kerasdet import runs
+    from kerasdet.load import load
+    from kerasdet.training.checkpoints import save_model
+    from kerasdet.weights import svd
+
+    path = command.argument(arguments, MODEL, "run folder or .keras file")
     if not RANKS.value or not all(rank.strip().isdigit() for rank in RANKS.value) or not OUT.value:
         raise ValueError("give --ranks, one for each fully connected layer such as 1024,256, and the folder --out.")
-    model = runs.load(path)
+    model = load(path)
     small, kept = svd.compress(model, [int(rank) for rank in RANKS.value])
     for name, share in kept.items():
         print(f"{name}: {share:.4f} of the sum of squares is kept")
@@ -53,6 +54,11 @@ def main(arguments):
 
 def _cost(model, home):
     """AP and seconds an image, without reading it: the median of some batches after the first."""
+    import tensorflow as tf
+
+    from kerasdet import runs
+    from kerasdet.evaluation.evaluator import Evaluator
+
     evaluator = Evaluator(model, runs.dataset(runs.read_config(home), home, PART.value), BATCH.value)
     detect = tf.function(lambda images: model(images)["scores"], input_signature=evaluator.batches.element_spec[:1])
     seconds = []
@@ -65,4 +71,4 @@ def _cost(model, home):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -17,10 +17,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import runs
-from kerasdet.evaluation import coco, diagnose, report
-from kerasdet.evaluation.evaluator import Evaluator
-from kerasdet.export.load import Exported
+from kerasdet import command
 
 MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; may stand without its flag.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
@@ -37,8 +34,14 @@ ABOVE = flags.DEFINE_float("above", None, "Least score of what is drawn, by defa
 
 
 def main(arguments):
-    path = runs.argument(arguments, MODEL, "run folder or .keras file")
-    model = runs.load(path)
+    from kerasdet import runs
+    from kerasdet.evaluation import coco, diagnose, report
+    from kerasdet.evaluation.evaluator import Evaluator
+    from kerasdet.export.load import Exported
+    from kerasdet.load import load
+
+    path = command.argument(arguments, MODEL, "run folder or .keras file")
+    model = load(path)
     if DTYPE.value is not None:
         if isinstance(model, Exported):
             raise ValueError(f"{path}: an exported file has its precision; --dtype is for Keras' models.")
@@ -65,4 +68,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -1,4 +1,4 @@
-"""Exports a detector as a file that runs without kerasdet, and says what it holds and how far it lies from Keras.
+"""Exports a detector as a file that runs without kerasdet, and says what it holds and how closely it matches Keras.
 
     python -m tools.export runs/mine --to=saved_model
     python -m tools.export runs/mine --to=tflite --size=320,320
@@ -13,14 +13,13 @@ import os
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import runs
-from kerasdet.detectors.detector import Detector
-from kerasdet.export import load, report, saved_model, tflite
+from kerasdet import command
+from kerasdet.export import KINDS
 
 MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also stand first without its flag.")
 TO = flags.DEFINE_enum("to", "saved_model", ("saved_model", "tflite"), "What to write.")
 flags.DEFINE_alias("format", "to")
-KIND = flags.DEFINE_enum("kind", "float32", tflite.KINDS, "Numbers of a TFLite file.")
+KIND = flags.DEFINE_enum("kind", "float32", KINDS, "Numbers of a TFLite file.")
 SIZE = flags.DEFINE_list("size", None, "Height and width of a TFLite file's input, as 320,320; by default any.")
 RAW = flags.DEFINE_bool("raw", False, "A TFLite file with the network's outputs, without decoding and suppression.")
 OUT = flags.DEFINE_string("out", None, "File, or folder of versions; by default in the run folder.")
@@ -34,15 +33,21 @@ MAX_AP_DROP = flags.DEFINE_float(
 
 
 def main(arguments):
+    from kerasdet import runs
+    from kerasdet.export import report, saved_model
+    from kerasdet.export.load import Exported
+    from kerasdet.export.load import load as load_export
+    from kerasdet.load import load
+
     if TO.value == "saved_model":
         for flag in (KIND, SIZE, RAW, MAX_AP_DROP):
             if flag.present:
                 raise ValueError(f"--{flag.name} is for TFLite files: give --to=tflite with it.")
     if RAW.value and MAX_AP_DROP.value is not None:
         raise ValueError("--max_ap_drop scores detections, which a --raw file does not give.")
-    path = runs.argument(arguments, MODEL, "run folder, .keras file or preset")
-    model = runs.load(path)
-    if not isinstance(model, Detector):
+    path = command.argument(arguments, MODEL, "run folder, .keras file or preset")
+    model = load(path)
+    if isinstance(model, Exported):
         raise ValueError(f"{path}: this is an exported file already; give the model that it was exported from.")
     home = runs.home(path)
     if TO.value == "saved_model":
@@ -51,17 +56,20 @@ def main(arguments):
     else:
         written = _tflite(model, home)
     seen = [] if RAW.value else _examples(model, home, "validation", PICTURES.value)
-    print(report.text(written, report.differences(model, load.load(written), seen) if seen else None))
+    print(report.text(written, report.differences(model, load_export(written), seen) if seen else None))
 
 
 def _tflite(model, home):
+    from kerasdet import runs
+    from kerasdet.export import gate, tflite
+
     scored = None if MAX_AP_DROP.value is None else _dataset(home, "validation")
     examples = _examples(model, home, "train", EXAMPLES.value) if KIND.value == "int8" else []
     size = SIZE.value and tuple(int(side) for side in SIZE.value)
 
     def judge(draft):
         rules = (CONFIG.value or runs.read_config(home)).get("evaluate", {})
-        kept = tflite.check(model, draft, scored, MAX_AP_DROP.value, size, examples, **rules)
+        kept = gate.check(model, draft, scored, MAX_AP_DROP.value, size, examples, **rules)
         print("AP {:.3f} AP50 {:.3f} of Keras, AP {:.3f} AP50 {:.3f} of the file".format(*kept[0], *kept[1]))
 
     out = OUT.value or os.path.join(home, f"{'raw-' if RAW.value else ''}{KIND.value}.tflite")
@@ -70,15 +78,19 @@ def _tflite(model, home):
 
 
 def _dataset(home, part):
+    from kerasdet import runs
+
     return runs.dataset(CONFIG.value or runs.read_config(home), home, part)
 
 
 def _examples(model, home, part, count):
     """Pictures of a data set; none where no config names one."""
+    from kerasdet.export import tflite
+
     if CONFIG.value is None and not os.path.isfile(os.path.join(home, "config.json")):
         return []
     return tflite.examples(model, _dataset(home, part), count)
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -8,20 +8,22 @@ Without --file the file is downloaded once. `python -m tools.import_weights` lis
 
 from absl import flags
 
-from kerasdet import runs
-from kerasdet.weights import released
+from kerasdet import command
 
 FILE = flags.DEFINE_string("file", None, "The released file, where it already lies on this machine.")
 OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default presets/ and the model's name.")
 
 
 def main(arguments):
+    from kerasdet.detectors.detector import Detector
+    from kerasdet.weights import released
+
     if len(arguments) < 2:
         for name, entry in released.RELEASED.items():
             print(f"{name}: {entry.source}\n  {entry.published}\n  license: {entry.license}\n  {entry.url}")
         return
     name = arguments[1]
-    model = released.load(name, FILE.value)
+    model = Detector.from_preset(released.load(name, FILE.value))
     entry, out = released.RELEASED[name], OUT.value or f"presets/{name}"
     model.save_preset(out, published=entry.published, license=entry.license, source=f"{entry.source}; {entry.url}")
     print(
@@ -30,4 +32,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

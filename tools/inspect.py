@@ -15,10 +15,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import runs
-from kerasdet.data import faults, pipeline, validate
-from kerasdet.training import look
-from kerasdet.training.preflight import preflight
+from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
 OUT = flags.DEFINE_string("out", "inspection", "Folder for the pictures.")
@@ -37,6 +34,8 @@ def main(_):
 
 
 def show(path):
+    from kerasdet.training import look
+
     images, objects = look.load_batch(path)
     print("\n".join(look.describe_batch(images, objects)))
     names = [f"class {i}" for i in range(objects["classes"].max(initial=0) + 1)]
@@ -44,6 +43,9 @@ def show(path):
 
 
 def check(config):
+    from kerasdet import runs
+    from kerasdet.data import faults, validate
+
     with faults.listed() as refused:
         datasets = runs.datasets(config, OUT.value)
     wrong = False
@@ -59,10 +61,16 @@ def check(config):
 
 
 def inspect(config):
+    from kerasdet import runs
+    from kerasdet.data import pipeline
+    from kerasdet.load import build
+    from kerasdet.training import look
+    from kerasdet.training.preflight import preflight
+
     train, validation = runs.datasets(config, OUT.value)
     if "backbone_weights" in config.model:
         config.model.backbone_weights = None
-    model = runs.build(config.model, train.classes)
+    model = build(config.model, train.classes)
     transforms = config.train.get("transforms", ())
     print("\n".join(train.notes + validation.notes))
     print(preflight(model, train, validation, transforms, IMAGES.value))
@@ -75,4 +83,4 @@ def inspect(config):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

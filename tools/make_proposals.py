@@ -13,17 +13,14 @@ import time
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import data, runs
-from kerasdet.data import proposals, selective
+from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Instead of --path: file with `get_config()`.")
 PART = flags.DEFINE_string("part", "train", "With --config: which of its data sets.")
 PATH = flags.DEFINE_string("path", None, "What `data.read` takes: a folder, a file, shapes or tfds:NAME.")
 SPLIT = flags.DEFINE_string("split", None, "Which part of it.")
 OUT = flags.DEFINE_string("out", None, "The file, ending in .npz.")
-MODE = flags.DEFINE_enum(
-    "mode", "fast", sorted(selective.MODES), "Of selective search; quality takes ten times as long."
-)
+MODE = flags.DEFINE_enum("mode", "fast", ("fast", "quality"), "Of selective search; quality takes ten times as long.")
 SIDE = flags.DEFINE_integer("side", 500, "Longer side of a picture while it is searched, pixels.", lower_bound=20)
 LEAST = flags.DEFINE_integer("least", 20, "Sides of the smallest box at that size, pixels.")
 COUNT = flags.DEFINE_integer("count", 2000, "Boxes a picture at most.", lower_bound=1)
@@ -32,8 +29,11 @@ COUNTS, OVERLAPS = (100, 300, 1000, 2000), (0.5, 0.7)
 
 
 def main(_):
+    from kerasdet import data
+    from kerasdet.data import proposals, selective
+
     if (CONFIG.value is None) == (PATH.value is None) or not OUT.value:
-        raise ValueError("Give either --path or --config, and --out.")
+        raise ValueError("give either --path or --config, and --out.")
     dataset = data.read(**_source())
     begin = time.perf_counter()
     settings = {"mode": MODE.value, "side": SIDE.value, "least": LEAST.value, "count": COUNT.value}
@@ -64,4 +64,4 @@ def _source():
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -12,8 +12,7 @@ import ast
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import data, runs
-from kerasdet.data import records
+from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Instead of --path: file with `get_config()`.")
 PART = flags.DEFINE_string("part", "train", "With --config: which of its data sets.")
@@ -28,8 +27,11 @@ flags.mark_flag_as_required("out")
 
 
 def main(_):
+    from kerasdet import data, runs
+    from kerasdet.data import records
+
     if (CONFIG.value is None) == (PATH.value is None):
-        raise ValueError("Give either --path or --config.")
+        raise ValueError("give either --path or --config.")
     if CONFIG.value is None:
         dataset = data.read(PATH.value, **_options())
     else:
@@ -57,4 +59,4 @@ def _value(text):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -11,9 +11,7 @@ import os
 
 from absl import flags
 
-from kerasdet import data, draw, images, runs
-from kerasdet.data import proposals, segments
-from kerasdet.evaluation import coco
+from kerasdet import command
 
 MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; may also stand first.")
 IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob; may also stand without its flag.")
@@ -24,11 +22,16 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".heif")
 
 
 def main(arguments):
+    from kerasdet import data, draw, images, runs
+    from kerasdet.data import proposals, segments
+    from kerasdet.evaluation import coco
+    from kerasdet.load import load
+
     rest = arguments[:]
-    path = runs.argument(rest, MODEL, "run folder or .keras file")
+    path = command.argument(rest, MODEL, "run folder or .keras file")
     patterns = [IMAGES.value] if IMAGES.value else rest[1:]
     paths = _paths(patterns)
-    model = runs.load(path)
+    model = load(path)
     above = runs.threshold(path) if ABOVE.value is None else ABOVE.value
     given = {path: None for path in paths} if PROPOSALS.value is None else proposals.of_files(PROPOSALS.value, paths)
     os.makedirs(OUT.value, exist_ok=True)
@@ -64,4 +67,4 @@ def _paths(patterns):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -12,8 +12,7 @@ import pathlib
 
 from absl import flags
 
-from kerasdet import draw, images, runs
-from kerasdet.export import client
+from kerasdet import command
 
 OUT = flags.DEFINE_string("out", "served", "Folder for the pictures.")
 ABOVE = flags.DEFINE_float("above", 0.3, "Least score of what is drawn, 0...1.")
@@ -21,6 +20,9 @@ TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds to wait for an answer.")
 
 
 def main(arguments):
+    from kerasdet import draw, images
+    from kerasdet.export import client
+
     if len(arguments) < 3:
         raise ValueError("give the model's address and one picture or more.")
     _, address, *paths = arguments
@@ -34,4 +36,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

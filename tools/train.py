@@ -9,15 +9,10 @@ docs/training.md has the rest: resuming, fine-tuning, stages, several devices an
 import os
 import sys
 
-import keras
-import tensorflow as tf
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import recipes, runs, training
-from kerasdet.data import shrink
-from kerasdet.training import probe, strategy
-from kerasdet.training.preflight import preflight
+from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
 MODEL = flags.DEFINE_string("model", "retinanet", "For a folder: the detector, a folder of configs with own_data.py.")
@@ -29,17 +24,26 @@ INIT = flags.DEFINE_string("init_from", None, "Run folder, .keras or .weights.h5
 BATCH = flags.DEFINE_integer("batch_size", None, "Images a step; the config's learning rate is scaled to it.")
 MINUTES = flags.DEFINE_float("minutes", None, "Stretch the config's schedule to this time.")
 STEPS = flags.DEFINE_integer("steps", None, "Train for so many steps, whatever the minutes.")
-STRATEGY = flags.DEFINE_enum("strategy", "auto", strategy.KINDS, "Devices to train on.")
+STRATEGY = flags.DEFINE_enum("strategy", "auto", ("auto", "one", "mirrored", "workers", "tpu"), "Devices to train on.")
 TPU = flags.DEFINE_string("tpu", "", "Name or address of the TPU, for --strategy=tpu.")
 SERVICE = flags.DEFINE_string("data_service", "", "Address grpc://host:port of a tf.data service.")
 BOARD = flags.DEFINE_bool("tensorboard", False, "Write events for TensorBoard.")
 PREFLIGHT = flags.DEFINE_bool("preflight", True, "Look for what would keep AP at 0 before the first step.")
-PROBE = flags.DEFINE_bool("probe", False, "Only try to learn eight pictures by heart, and say what is to blame if not.")
+PROBE = flags.DEFINE_bool("probe", False, "Only try to overfit eight pictures, and say what is to blame if that fails.")
 DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "The same bits in every run, somewhat slower.")
 flags.DEFINE_alias("out", "run")
 
 
 def main(arguments):
+    import keras
+    import tensorflow as tf
+
+    from kerasdet import recipes, runs, training
+    from kerasdet.data import shrink
+    from kerasdet.load import build
+    from kerasdet.training import probe, strategy
+    from kerasdet.training.preflight import preflight
+
     layout = strategy.make(STRATEGY.value, TPU.value)
     config = recipes.config(CONFIG.value, *arguments[1:], model=MODEL.value, size=SIZE.value, weights=WEIGHTS.value)
     run = RUN.value or os.path.join("runs", config.name)
@@ -54,11 +58,11 @@ def main(arguments):
         tf.config.experimental.enable_op_determinism()
     settings = {**config.train.to_dict(), "evaluate": dict(config.get("evaluate", {}))}
     if PROBE.value:
-        verdict = probe.probe(lambda: runs.build(config.model, train.classes), train, **probe.settings(settings))
+        verdict = probe.probe(lambda: build(config.model, train.classes), train, **probe.settings(settings))
         print(verdict)
         sys.exit(int(verdict.blame is not None))
     with layout.scope():
-        model = runs.build(config.model, train.classes)
+        model = build(config.model, train.classes)
     print(f"{config.model.name}: {model.count_params():,} parameters; writing to {run}")
     if PREFLIGHT.value and not RESUME.value:
         report = preflight(model, train, validation, settings.get("transforms", ()))
@@ -76,4 +80,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    runs.script(main)
+    command.script(main)

@@ -9,12 +9,12 @@ from kerasdet import images as image
 from kerasdet import ops
 from kerasdet.benchmark.measure import Case, called, measure, watched
 from kerasdet.evaluation.evaluator import Evaluator
-from kerasdet.export import load, report, saved_model, tflite
+from kerasdet.export import KINDS, load, report, saved_model, tflite
 
 THREADS = (1, 2)
 
 
-def exports(model, dataset, examples, folder, kinds=tflite.KINDS, size=None, rounds=15, **rules):
+def exports(model, dataset, examples, folder, kinds=KINDS, size=None, rounds=15, **rules):
     """Writes, scores and times every form; pictures are scored first, then all forms are timed in the same rounds.
 
     Args:

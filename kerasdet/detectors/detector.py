@@ -1,39 +1,19 @@
 """The base of all detectors: one set of verbs for every paper."""
 
-import inspect
-import os
-import time
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kerasdet import images as image
-from kerasdet import tiles as tile
 from kerasdet.decoding import suppress
-from kerasdet.decoding.paste import paste
-from kerasdet.targets.assign import over_replicas
+from kerasdet.detect import Detects
+from kerasdet.detectors.complete import Complete
+from kerasdet.detectors.step import Trains
+from kerasdet.weights import copy, names, presets, tensors
+from kerasdet.weights.plain import PlainDetector
 
 
-class _Complete(type(keras.Model)):
-    """Makes a detector under its own dtype policy, keeps its arguments and builds it: ready when constructed."""
-
-    def __call__(cls, *args, **kwargs):
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(kwargs.get("dtype") or before)
-        try:
-            model = super().__call__(*args, **kwargs)
-            bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs)
-            bound.apply_defaults()
-            model.arguments = {k: v for k, v in bound.arguments.items() if k not in ("self", "kwargs")}
-            model.arguments.update(bound.arguments.get("kwargs", {}))
-            model(model.example())
-        finally:
-            keras.config.set_dtype_policy(before)
-        return model
-
-
-class Detector(keras.Model, metaclass=_Complete):
+class Detector(Detects, Trains, keras.Model, metaclass=Complete):
     """A detector: `network`, `loss_terms` and `detections` make it train, validate, detect, save and export.
 
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
@@ -51,15 +31,9 @@ class Detector(keras.Model, metaclass=_Complete):
             with boxes, losses and suppression in float32.
     """
 
-    terms = ()
-    # IoU above which the weaker of two boxes of a class is dropped; where tiles overlap, too.
-    suppression = 0.5
     class_heads = ()
     # What is predicted of each box beside its class, by the names that `suppress.per_class` knows.
     predicted = ()
-    needs_masks = False
-    needs_proposals = False
-    num_keypoints = 0
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, nms="hard", name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
@@ -67,15 +41,13 @@ class Detector(keras.Model, metaclass=_Complete):
         self.supports_jit = False
         image.check_rule(resize)
         suppress.check(nms, self.predicted)
-        names = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
-        if not names or len(set(names)) != len(names):
+        known = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
+        if not known or len(set(known)) != len(known):
             raise ValueError(f"classes must be one or more different names, or their number, got {classes!r}.")
-        self.classes = tuple(names)
+        self.classes = tuple(known)
         self.resize = tuple(resize)
         self.multiple = multiple
         self.nms = nms
-        self.trackers = {term: keras.metrics.Mean(term) for term in ("loss", *self.terms)}
-        self.clip_norm, self.accumulate, self.counted, self.seed = None, 1, self.terms, 0
 
     @property
     def num_classes(self):
@@ -86,41 +58,6 @@ class Detector(keras.Model, metaclass=_Complete):
     def class_outputs(self):
         """Names of an anchor's outputs in `class_heads`; a softmax over a background too has a name more."""
         return self.classes
-
-    def step(self, training=True):
-        """Steps trained so far, a scalar integer, the seed of what a step draws; 0 in validation."""
-        if not (training and self.compiled):
-            return tf.constant(0, tf.int64)
-        return tf.cast(getattr(self.optimizer, "inner_optimizer", self.optimizer).iterations, tf.int64)
-
-    def check(self, dataset):
-        """Checks that a data set has what the detector is trained and scored on.
-
-        Args:
-            dataset: a `data.Dataset`.
-
-        Raises:
-            ValueError: one line; it has other classes, no masks or proposals, or another number of keypoints.
-        """
-        if tuple(dataset.classes) != tuple(self.classes):
-            raise ValueError(
-                f"the model knows the classes {self.classes}, but {dataset.name} has {tuple(dataset.classes)}."
-            )
-        if self.needs_masks and not dataset.masked:
-            raise ValueError(
-                f"{type(self).__name__} learns masks, but {dataset.name} has images without: give COCO segmentations, "
-                "or build the model without masks."
-            )
-        if self.needs_proposals and any(record.proposals is None for record in dataset.records):
-            raise ValueError(
-                f"{type(self).__name__} needs proposals, and {dataset.name} has none: write a file by "
-                "`tools.make_proposals` and name it as `proposals` in the config's data."
-            )
-        if self.num_keypoints and len(dataset.keypoints) != self.num_keypoints:
-            raise ValueError(
-                f"{type(self).__name__} has {self.num_keypoints} keypoints, but {dataset.name} has "
-                f"{len(dataset.keypoints)}: {tuple(dataset.keypoints)}."
-            )
 
     def network(self, images, training=False):
         """Runs once a picture.
@@ -218,52 +155,6 @@ class Detector(keras.Model, metaclass=_Complete):
             images["proposals"] = image.to_frames(proposals, images["frames"])
         return image.detections_from_frames(self.detections(self.network(images), images), images["frames"])
 
-    def _check_proposals(self, proposals, tiles=None):
-        if self.needs_proposals and proposals is None:
-            raise ValueError(f"{type(self).__name__} needs proposals: give `proposals` for every picture.")
-        if proposals is not None and tiles is not None:
-            raise ValueError("proposals are made for whole pictures: give no tiles with them.")
-
-    def detect(self, pictures, above=0.3, tiles=None, proposals=None):
-        """Detects in files or arrays of any size.
-
-        Args:
-            pictures: a path or array [H, W, 3] uint8 RGB, or a list of them.
-            above: least score of what is returned, 0...1; for looking at, metrics take all.
-            tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.tiles`, and what they show
-                is merged; for small objects in large pictures.
-            proposals: boxes [R, 4] in the picture's pixels where objects may be, the best first, or a list of them, one
-                for each picture; for a detector that needs them, or in the place of its own.
-
-        Returns:
-            For each picture a dict of `boxes` [D, 4] in its pixels, `scores` [D], `classes` [D] and `names`, by falling
-            score; and where the detector finds them `masks` [D, H, W] bool and `keypoints` [D, P, 3], x and y in its
-            pixels and a score. Without the list for a single picture.
-
-        Raises:
-            ValueError: a file is missing or is no image; the line names it. Or proposals are missing.
-        """
-        if not isinstance(pictures, (list, tuple)):
-            return self.detect([pictures], above, tiles, None if proposals is None else [proposals])[0]
-        self._check_proposals(proposals, tiles)
-        if proposals is not None and len(proposals) != len(pictures):
-            raise ValueError(f"proposals must be one array for each of {len(pictures)} pictures, got {len(proposals)}.")
-        pixels = (image.load(p) if isinstance(p, (str, os.PathLike)) else np.asarray(p) for p in pictures)
-        boxes = [None] * len(pictures) if proposals is None else proposals
-        return [self._detect_one(one, above, tiles, own) for one, own in zip(pixels, boxes, strict=True)]
-
-    def _detect_one(self, pixels, above, tiles, proposals):
-        if pixels.ndim != 3 or pixels.shape[-1] != 3:
-            raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
-        height, width, _ = pixels.shape
-        windows = [(0, 0, width, height)] if tiles is None else tile.windows(height, width, *tiles)
-        parts = [self._found(pixels[y1:y2, x1:x2], proposals) for x1, y1, x2, y2 in windows]
-        found = parts[0] if tiles is None else tile.merged(parts, windows, self.suppression)
-        found = {k: v[found["scores"] >= above] for k, v in found.items()}
-        if "masks" in found:
-            found["masks"] = paste(found["masks"], found["boxes"], height, width)
-        return {**found, "names": [self.classes[i] for i in found["classes"]]}
-
     def _found(self, pixels, proposals):
         given = [np.float32(pixels[None])]
         if proposals is not None:
@@ -296,119 +187,13 @@ class Detector(keras.Model, metaclass=_Complete):
         proposals = {"proposals": images["windows"][:, None]} if self.needs_proposals else {}
         return {**images, **proposals, "ids": tf.zeros([1], tf.int64)}
 
-    # Training: what `compile`, `fit` and `evaluate` of Keras need.
-
-    def compile(self, optimizer, clip_norm=None, accumulate=1, terms=None, seed=0, **kwargs):
-        """As `keras.Model.compile`.
-
-        Args:
-            optimizer: a Keras optimizer.
-            clip_norm: greatest global norm of the gradients, over all replicas; Keras' own would clip each replica.
-            accumulate: parts that a replica's batch is taken in, one after another, to save memory. Each part's terms
-                are divided by the part's own counts, and the mean over the parts is the loss: equal to the loss of the
-                whole batch where terms are means over images.
-            terms: names of the loss terms that count; None for all. Weights that only the others reach stay.
-            seed: of what a step draws: the anchors and regions that learn.
-            kwargs: to Keras.
-
-        Raises:
-            ValueError: a term is unknown.
-        """
-        if not set(terms or ()) <= set(self.terms):
-            raise ValueError(f"terms must be some of {self.terms}, got {terms!r}.")
-        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
-        self.clip_norm, self.accumulate, self.counted = clip_norm, accumulate, tuple(terms or self.terms)
-        self.seed = seed
-
-    def train_step(self, data):
-        images, _ = data
-        sums, gradients = dict.fromkeys(self.terms, 0.0), None
-        for i in range(self.accumulate):
-            # A part waits for the one before, or the graph would hold the activations of both.
-            with tf.control_dependencies([g for g in gradients or () if g is not None]):
-                part = self._part(data, i)
-            terms, more = self._gradients(*part)
-            gradients = more if gradients is None else [_sum(a, b) for a, b in zip(gradients, more, strict=True)]
-            sums = {name: sums[name] + value / self.accumulate for name, value in terms.items()}
-        reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
-        gradients, variables = map(list, zip(*reached, strict=True))
-        if self.clip_norm is not None:
-            gradients = self._clip(gradients)
-        self.optimizer.apply(gradients, variables)
-        return self._track(sums, images)
-
-    def _part(self, data, i):
-        if self.accumulate == 1:
-            return data
-        size = tf.shape(data[0]["ids"])[0] // self.accumulate
-        return tf.nest.map_structure(lambda entry: entry[i * size : (i + 1) * size], data)
-
-    def _gradients(self, images, objects):
-        """The loss terms of a part of the batch, and the gradients of its share of the loss."""
-        with tf.GradientTape() as tape:
-            outputs = self.network(images, training=True)
-            terms = self.loss_terms(outputs, objects, images, training=True)
-            loss = self.optimizer.scale_loss(self._loss(terms) / self.accumulate)
-        return terms, tape.gradient(loss, self.trainable_variables)
-
-    def _loss(self, terms):
-        return tf.add_n([terms[name] for name in self.counted])
-
-    def test_step(self, data):
-        images, objects = data
-        outputs = self.network(images, training=False)
-        return self._track(self.loss_terms(outputs, objects, images, training=False), images)
-
-    def make_train_function(self, force=False):
-        """As Keras' own, but it notes the seconds spent waiting for data in `waited`, and the batch in `batch`."""
-        if self.train_function is not None and not force:
-            return
-        strategy = self.distribute_strategy
-
-        def step(data):
-            logs = strategy.run(self.train_step, args=(data,))
-            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
-
-        traced = {}
-
-        def train_function(iterator):
-            # The stream's own signature: one trace, whatever the sizes of the batches.
-            if not traced:
-                traced["step"] = tf.function(step, input_signature=[iterator.element_spec])
-            begin = time.perf_counter()
-            data = next(iterator)
-            self.waited += time.perf_counter() - begin
-            self.__dict__["batch"] = data  # Keras would wrap and track what is set as an attribute
-            return traced["step"](data)
-
-        self.waited = 0.0
-        self.train_function = train_function
-
-    def _clip(self, gradients):
-        """Clips the sum over replicas; shares it out again, since the optimizer sums over replicas."""
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        gradients = [over_replicas(tf.convert_to_tensor(g)) for g in gradients]
-        clipped, _ = tf.clip_by_global_norm(gradients, self.clip_norm * self.optimizer.scale_loss(1.0))
-        return [g / replicas for g in clipped]
-
-    def _track(self, terms, images):
-        """Means over images; a replica holds its share of a sum, hence the factor."""
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        weight = tf.reduce_sum(tf.cast(images["ids"] >= 0, tf.float32))
-        for name, value in {"loss": self._loss(terms), **terms}.items():
-            self.trackers[name].update_state(value * replicas, sample_weight=weight)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Builds the optimizer; Keras would also build the model, with the mean over replicas of each entry."""
-        if self.optimizer is not None and not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-
     # Saving and serving.
 
     def get_config(self):
-        return {**self.arguments, "classes": list(self.classes), "name": self.name, "dtype": self.dtype_policy.name}
+        own = {"classes": list(self.classes), "name": self.name, "dtype": self.dtype_policy.name}
+        # A saved model holds its weights: what the backbone started from is not loaded again.
+        start = {"backbone_weights": None} if "backbone_weights" in self.arguments else {}
+        return {**self.arguments, **own, **start}
 
     @classmethod
     def from_config(cls, config):
@@ -426,8 +211,6 @@ class Detector(keras.Model, metaclass=_Complete):
             published: dict of what was measured, such as {"AP": 0.251, "data": "COCO test-dev"}.
             license, source: of the weights.
         """
-        from kerasdet.weights import presets  # from above: a verb of every detector all the same
-
         presets.save(self, folder, published, license, source)
 
     @classmethod
@@ -435,7 +218,7 @@ class Detector(keras.Model, metaclass=_Complete):
         """Makes the detector of a preset.
 
         Args:
-            preset: a preset's folder or the name of a released model.
+            preset: a preset's folder, the name of a released model, or the `PlainDetector` that a released file holds.
             classes: names of other classes: the class head is new but for the rows of classes that stay by name; what
                 was loaded, skipped and left out is printed.
 
@@ -444,19 +227,17 @@ class Detector(keras.Model, metaclass=_Complete):
 
         Raises:
             FileNotFoundError: there is no such preset.
-            ValueError: it is damaged, or of another class.
+            ValueError: it is damaged, of another class, or a tensor does not fit; the line says which.
         """
-        from kerasdet.training import start
-        from kerasdet.weights import presets
-
-        source = presets.load(preset)
-        if not isinstance(source, cls):
-            raise ValueError(f"{preset} is a preset of {type(source).__name__}, not of {cls.__name__}.")
-        if classes is None:
-            return source
-        model = type(source).from_config({**source.get_config(), "classes": classes})
-        print(start.table(start.copy(source, model, preset), preset))
-        return model
+        plain = preset if isinstance(preset, PlainDetector) else presets.load(preset)
+        kind = keras.saving.get_registered_object(f"kerasdet>{plain.detector}")
+        if not (isinstance(kind, type) and issubclass(kind, Detector)):
+            raise ValueError(f"{plain.source}: there is no detector {plain.detector!r}.")
+        if not issubclass(kind, cls):
+            raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
+        model = kind(classes=plain.classes, **plain.arguments)
+        tensors.assign([(v, name) for name, v in names.weights(model).items()], plain.tensors, plain.source)
+        return model if classes is None else copy.for_classes(model, classes, plain.source)
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """Writes a file that runs without kerasdet, see `kerasdet.export`.
@@ -464,7 +245,7 @@ class Detector(keras.Model, metaclass=_Complete):
         Args:
             filepath: folder of the SavedModel, or name of the TFLite file.
             format: "tf_saved_model", or "litert" for TFLite.
-            kwargs: to `export.saved_model.write` or `export.tflite.write`; Keras' `verbose` is passed over.
+            kwargs: of `export.saved_model.write` or `export.tflite.write`; Keras' `verbose` is ignored.
 
         Raises:
             ValueError: the format is another.
@@ -476,8 +257,3 @@ class Detector(keras.Model, metaclass=_Complete):
             raise ValueError(f"format must be one of {tuple(formats)}, got {format!r}.")
         kwargs.pop("verbose", None)
         formats[format].write(self, filepath, **kwargs)
-
-
-def _sum(a, b):
-    """Of two gradients, of which one of a weight that the loss does not reach is None."""
-    return b if a is None else a if b is None else a + b

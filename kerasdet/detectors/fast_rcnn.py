@@ -219,9 +219,6 @@ class FastRCNN(Detector):
             coders.WEIGHTS, self.suppression, self.above, self.limit, self.nms,
         )  # fmt: skip
 
-    def get_config(self):
-        return {**super().get_config(), "backbone_weights": None}
-
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""

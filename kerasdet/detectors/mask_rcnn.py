@@ -50,8 +50,8 @@ class MaskRCNN(FasterRCNN):
         keypoints=0, keypoint_size=56, keypoint_convs=8, keypoint_width=512,
         **kwargs,
     ):  # fmt: skip
-        self.terms = FasterRCNN.terms + ("mask",) * bool(masks) + ("keypoint",) * bool(keypoints)
         super().__init__(classes, **kwargs)
+        self.terms = FasterRCNN.terms + ("mask",) * bool(masks) + ("keypoint",) * bool(keypoints)
         if mask_scores not in MASK_SCORES:
             raise ValueError(f"mask_scores must be one of {MASK_SCORES}, got {mask_scores!r}.")
         for name, size, step in (("mask_size", mask_size, 2), ("keypoint_size", keypoint_size, 4)):

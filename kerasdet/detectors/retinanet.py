@@ -132,9 +132,6 @@ class RetinaNet(Detector):
             decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit, self.nms
         )
 
-    def get_config(self):
-        return {**super().get_config(), "backbone_weights": None}
-
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""

@@ -226,9 +226,6 @@ class SSD(Detector):
             of_classes = tf.gather(decoded, rows, batch_dims=1)
         return suppress.within_classes(of_classes, scores, self.suppression, self.above, self.limit, self.nms)
 
-    def get_config(self):
-        return {**super().get_config(), "backbone_weights": None}
-
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""

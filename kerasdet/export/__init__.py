@@ -1,1 +1,4 @@
 """A detector as files that run without kerasdet: SavedModels of stock operators, TFLite files of builtin ones."""
+
+# Numbers of a TFLite file, see `tflite.write`.
+KINDS = ("float32", "float16", "dynamic", "int8")

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet import images as image
-from kerasdet.detectors.detector import Detector
+from kerasdet.detect import Detects
 from kerasdet.export import answers, metadata, saved_model
 
 
-class Exported:
+class Exported(Detects):
     """A file that answers for one picture at a time, by the names of `answers.named`.
 
     Args:
@@ -19,12 +19,6 @@ class Exported:
         ask: function from pixels [1, H, W, 3] uint8, and proposals [1, R, 4] where they are needed, to the dict of
             arrays of `answers.named`.
     """
-
-    # What a detector does without looking at its weights.
-    check = Detector.check
-    detect = Detector.detect
-    _check_proposals = Detector._check_proposals
-    _detect_one = Detector._detect_one
 
     def __init__(self, facts, ask):
         self.classes = tuple(facts["classes"])

@@ -14,10 +14,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from kerasdet import images as image
 from kerasdet import ops
-from kerasdet.evaluation.evaluator import Evaluator
-from kerasdet.export import answers, load, metadata, quantize
+from kerasdet.export import KINDS, answers, metadata, quantize
 
-KINDS = ("float32", "float16", "dynamic", "int8")
 SIGNATURE = "serving_default"
 INPUTS = ("images", "proposals")
 
@@ -72,40 +70,6 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
     finally:
         draft.unlink(missing_ok=True)
     return path
-
-
-def check(model, file, dataset, allowed, size=None, examples=(), **rules):
-    """Refuses a file that finds less than its detector.
-
-    Args:
-        model: the `Detector`.
-        file: what `write` wrote, or its draft.
-        dataset: a `kerasdet.data.dataset.Dataset` to score both on.
-        allowed: greatest loss of AP, in points (hundredths).
-        size, examples: as in `write`; to find the layers to blame.
-        rules: of the `Evaluator`.
-
-    Returns:
-        (AP, AP50) of the detector and (AP, AP50) of the file.
-
-    Raises:
-        ValueError: the file loses more; the message names the layers that quantization harms most.
-    """
-    numbers = [Evaluator(one, dataset, **rules)() for one in (model, load.load(file))]
-    scores = [(one["AP"], one["AP50"]) for one in numbers]
-    lost = 100 * (scores[0][0] - scores[1][0])
-    if lost > allowed:
-        message = f"the file is refused: AP {scores[0][0]:.3f} became {scores[1][0]:.3f}, {lost:.1f} points less"
-        raise ValueError(f"{message}, {allowed:g} are allowed. {_blame(model, size, list(examples))}")
-    return scores
-
-
-def _blame(model, size, examples):
-    if not examples:
-        return "Which layers are to blame is known for int8 alone, from its examples."
-    graph, _ = traced(model, size)
-    layers = quantize.blame(converter(graph), model, fitted(model, examples[:20], size))
-    return "Errors in steps of 8 bits: " + ", ".join(f"{name} {error:.1f}" for name, error in layers)
 
 
 def examples(model, dataset, count):
@@ -183,7 +147,7 @@ def traced(model, size=None, raw=False, proposals=300):
         specs.append(tf.TensorSpec([1, proposals, 4], tf.float32, "proposals"))
     with ops.portable(lite=True):
         function = tf.function(detect, input_signature=specs, autograph=False).get_concrete_function()
-    # A model handed over with its variables would turn to NaN in silence.
+    # A model handed over with its variables would silently turn to NaN.
     return convert_variables_to_constants_v2(function), sorted(function.structured_outputs)
 
 

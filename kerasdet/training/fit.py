@@ -19,6 +19,7 @@ from kerasdet.training.preempt import Preemption
 from kerasdet.training.schedules import Plan
 from kerasdet.training.stages import run_stages
 from kerasdet.training.validate import Validate
+from kerasdet.weights import copy
 
 # What a checkpoint knows beside the variables, at the start; "evaluated" is the step of the last evaluation.
 FRESH = {"step": 0, "evaluated": 0, "best": -1.0, "worse": 0, "metrics": {}}
@@ -110,7 +111,7 @@ def fit(
         if values is None:
             _clear(home)
             if init_from:
-                print(start.table(start.load(model, init_from), init_from), flush=True)
+                print(copy.table(start.load(model, init_from), init_from), flush=True)
         if minutes and values is None:
             prepare()
             count, seconds = timing.steps_within(

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from kerasdet.training import names
+from kerasdet.weights import names
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import keras
 
-from kerasdet.training import names
+from kerasdet.weights import names
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 

@@ -4,11 +4,12 @@ import inspect
 import pathlib
 import shutil
 
-from kerasdet import runs
 from kerasdet.data import proposals as proposed
+from kerasdet.load import load
 from kerasdet.training import start, strategy
 from kerasdet.training.checkpoints import save_model
 from kerasdet.training.propose import propose
+from kerasdet.weights import copy
 
 START = "start.keras"
 
@@ -56,7 +57,7 @@ def run_stages(fit, stages, model, train, validation, run, resume, **settings):
         for old in [*run.glob("stage*/done"), *run.glob("stage*/proposals_*.npz")]:
             old.unlink()
         if first:
-            print(start.table(start.load(model, first), first), flush=True)
+            print(copy.table(start.load(model, first), first), flush=True)
         save_model(model, run / START)
     metrics, before = {}, run / START
     for number, stage in enumerate(stages, 1):
@@ -101,7 +102,7 @@ def _proposed(folder, datasets, batch_size):
             found.append(None)
             continue
         if not path.is_file():
-            model = model or runs.load(folder)
+            model = model or load(folder)
             propose(model, dataset, path, batch_size, training=part == "train")
         found.append(proposed.attach(dataset, path))
     return found

@@ -5,8 +5,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from kerasdet.detectors.ssd import SSD, mobilenet_v1
-from kerasdet.weights import tensors as named
+from kerasdet.weights.plain import PlainDetector
 
 # COCO's categories by their ids 1...90; ids without a name have no class.
 COCO = (
@@ -23,8 +22,12 @@ COCO = (
 _GRID = 0.006453060545027256
 
 
-def ssd_mobilenet_v1(path, **options):
-    """Makes the detector of a released file; its classes are COCO's 80.
+# Of the norms of keras.applications' MobileNet.
+_EPSILON = 1e-3
+
+
+def ssd_mobilenet_v1(path):
+    """Reads a released file; its classes are COCO's 80.
 
     The release's norms are folded into its biases: here they become norms that shift only. Pictures are squeezed with
     antialias: 300 pixels of a photo are few.
@@ -32,55 +35,60 @@ def ssd_mobilenet_v1(path, **options):
     Args:
         path: a `.tflite` file, or its tensors packed as `.npz`: "layer/kernel" [H, W, in, out] or
             "layer/depthwise_kernel" [H, W, C, 1], whole numbers beside "…_scale", and "layer/bias".
-        options: further arguments of `SSD`.
 
     Returns:
-        An `SSD`.
-
-    Raises:
-        ValueError: the file holds another network; the line names the tensor.
+        A `PlainDetector`, an SSD.
     """
     tensors = _of_tflite(path) if str(path).endswith(".tflite") else _of_npz(path)
-    ids = [0] + [i for i, name in enumerate(COCO, start=1) if name]
-    for name in [name for name in tensors if name.split("/")[0].startswith("BoxPredictor")]:
-        value = tensors[name]
-        if "/ClassPredictor/" in name:
-            value = value.reshape(*value.shape[:-1], -1, len(COCO) + 1)[..., ids]
-        else:
-            value = value.reshape(*value.shape[:-1], -1, 4)[..., [1, 0, 3, 2]]  # y, x, h, w to x, y, w, h
-        tensors[name] = value.reshape(*value.shape[:-2], -1)
     alpha = tensors.get("MobilenetV1/Conv2d_0/bias", np.zeros(32)).size / 32
-    arguments = {**mobilenet_v1(alpha), "extra_norm": None, "resize": ("squeeze", 300, 300), "box_grid": _GRID}
-    model = SSD([name for name in COCO if name], **{**arguments, **options})
-    named.assign(list(_variables(model)), tensors, path)
-    return model
+    arguments = {
+        "backbone": {"name": "mobilenet_v1", "alpha": alpha},
+        "norm": "frozen",
+        "levels": (4, 5),
+        "l2_norm": None,
+        "extras": tuple((round(alpha * channels), 3, 2, "same") for channels in (512, 256, 256, 128)),
+        "extra_norm": None,
+        "activation": "relu6",
+        "head_size": 1,
+        "scales": (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
+        "ratios": ((2,), *((2, 3),) * 5),
+        "steps": None,
+        "tensorflow_boxes": 0.1,
+        "box_grid": _GRID,
+        "scores": "sigmoid",
+        "per_class": None,
+        "suppression": 0.6,
+        "limit": 100,
+        "resize": ("squeeze", 300, 300),
+    }
+    ours = dict(pair for name, value in tensors.items() for pair in _ours(name, value))
+    return PlainDetector("SSD", arguments, [name for name in COCO if name], ours, str(path))
 
 
-def _variables(model):
-    """(variable, name) of everything that the release holds; norms are set to shift only."""
-    network = model.backbone.network
-    yield from _folded(network, "conv1", "MobilenetV1/Conv2d_0")
-    for i in range(1, 14):
-        yield from _folded(network, f"conv_dw_{i}", f"MobilenetV1/Conv2d_{i}_depthwise")
-        yield from _folded(network, f"conv_pw_{i}", f"MobilenetV1/Conv2d_{i}_pointwise")
-    for i, extra in enumerate(model.extras, start=2):
-        for j, conv in enumerate(extra.convs, start=1):
-            kind = "1x1" if j == 1 else "3x3_s2"
-            name = f"Conv2d_13_pointwise_{j}_Conv2d_{i}_{kind}_{conv.filters}"
-            yield from ((conv.kernel, f"{name}/kernel"), (conv.bias, f"{name}/bias"))
-    for head, part in ((model.class_head, "ClassPredictor"), (model.box_head, "BoxEncodingPredictor")):
-        for i, conv in enumerate(head.predictors):
-            name = f"BoxPredictor_{i}/{part}"
-            yield from ((conv.kernel, f"{name}/kernel"), (conv.bias, f"{name}/bias"))
-
-
-def _folded(network, layer, name):
-    norm = network.get_layer(f"{layer}_bn")
-    norm.gamma.assign(tf.ones_like(norm.gamma))
-    norm.moving_mean.assign(tf.zeros_like(norm.moving_mean))
-    norm.moving_variance.assign(tf.fill(norm.moving_variance.shape, 1.0 - norm.epsilon))
-    yield network.get_layer(layer).weights[0], f"{name}/kernel"
-    yield norm.beta, f"{name}/bias"
+def _ours(name, value):
+    """A tensor of the release by our name, in our layout; one that is unknown as it is. Yields (name, array)."""
+    place, _, kind = name.rpartition("/")
+    if match := re.fullmatch(r"MobilenetV1/Conv2d_(\d+)(?:_([dp])\w+wise)?", place):
+        layer = "backbone/network/" + (f"conv_{match[2]}w_{match[1]}" if match[2] else "conv1")
+        if kind == "kernel":
+            yield f"{layer}/kernel", value
+        else:
+            ones = np.ones_like(value)
+            yield f"{layer}_bn/gamma", ones
+            yield f"{layer}_bn/beta", value
+            yield f"{layer}_bn/moving_mean", 0 * ones
+            yield f"{layer}_bn/moving_variance", (1 - _EPSILON) * ones
+    elif match := re.fullmatch(r"Conv2d_13_pointwise_(\d)_Conv2d_(\d)_\w+", place):
+        yield f"extras/{int(match[2]) - 2}/convs/{int(match[1]) - 1}/{kind}", value
+    elif match := re.fullmatch(r"BoxPredictor_(\d)/(Class|BoxEncoding)Predictor", place):
+        if match[2] == "Class":
+            head, length, kept = "class_head", len(COCO) + 1, [0] + [i for i, one in enumerate(COCO, 1) if one]
+        else:
+            head, length, kept = "box_head", 4, [1, 0, 3, 2]  # y, x, h, w to x, y, w, h
+        value = value.reshape(*value.shape[:-1], -1, length)[..., kept]
+        yield f"{head}/predictors/{match[1]}/{kind}", value.reshape(*value.shape[:-2], -1)
+    else:
+        yield name, value
 
 
 def _of_npz(path):

@@ -4,17 +4,15 @@
 `weights.npz`, which holds every weight by the attributes that lead to it.
 """
 
+import hashlib
 import json
 import pathlib
 import zipfile
 
 import numpy as np
 
-from kerasdet import detectors
-from kerasdet.data import files
-from kerasdet.training import names
-from kerasdet.weights import released
-from kerasdet.weights import tensors as named
+from kerasdet.weights import names, released
+from kerasdet.weights.plain import PlainDetector
 
 FACTS = ("published", "license", "source")
 
@@ -40,7 +38,7 @@ def save(model, folder, published=None, license=None, source=None):
         "published": published,
         "license": license,
         "source": source,
-        "sha256": files.sha256(folder / "weights.npz"),
+        "sha256": _sha256(folder / "weights.npz"),
     }
     (folder / "preset.json").write_text(json.dumps(content, indent=2) + "\n")
 
@@ -51,17 +49,17 @@ def is_preset(preset):
 
 
 def load(preset):
-    """Makes the detector of a preset.
+    """Reads a preset.
 
     Args:
         preset: a preset's folder, or a key of `released.RELEASED`, which is downloaded once.
 
     Returns:
-        A `Detector`.
+        A `PlainDetector`, of which `Detector.from_preset` makes the detector.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: a file is damaged or does not fit the detector; the line says which tensor.
+        ValueError: a file is damaged.
     """
     if str(preset) in released.RELEASED:
         return released.load(str(preset))
@@ -69,7 +67,7 @@ def load(preset):
     content, file = read(folder), folder / "weights.npz"
     if not file.is_file():
         raise FileNotFoundError(f"{file}: the preset has no weights.")
-    digest = files.sha256(file)
+    digest = _sha256(file)
     if digest != content["sha256"]:
         raise ValueError(f"{file}: its SHA-256 is {digest}, {folder}/preset.json says {content['sha256']}.")
     try:
@@ -77,10 +75,7 @@ def load(preset):
             tensors = {name: arrays[name] for name in arrays.files}
     except (ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file}: no file of plain arrays ({str(error).splitlines()[0]}).") from None
-    kind = detectors.DETECTORS[content["detector"]]
-    model = kind.from_config({**content["arguments"], "classes": content["classes"]})
-    named.assign([(variable, name) for name, variable in names.weights(model).items()], tensors, file)
-    return model
+    return PlainDetector(content["detector"], content["arguments"], content["classes"], tensors, str(file))
 
 
 def read(folder):
@@ -94,7 +89,7 @@ def read(folder):
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no description of a detector that kerasdet has.
+        ValueError: it is no description of a detector.
     """
     file = pathlib.Path(folder) / "preset.json"
     if not file.is_file():
@@ -109,6 +104,12 @@ def read(folder):
     missing = [key for key in needed if not isinstance(content, dict) or key not in content]
     if missing:
         raise ValueError(f"{file}: '{missing[0]}' is missing; a preset needs {', '.join(needed)}.")
-    if content["detector"] not in detectors.DETECTORS:
-        raise ValueError(f"{file}: detector must be one of {sorted(detectors.DETECTORS)}, got {content['detector']!r}.")
     return content
+
+
+def _sha256(file):
+    with open(file, "rb") as data:
+        digest = hashlib.sha256()
+        while block := data.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -12,7 +12,7 @@ class Released(NamedTuple):
     """A released model.
 
     url, sha256: of its file.
-    make: from the file's path to the detector.
+    read: from the file's path to a `PlainDetector`.
     license: of the weights.
     source: who released them.
     published: what was measured, on which data.
@@ -20,7 +20,7 @@ class Released(NamedTuple):
 
     url: str
     sha256: str
-    make: Callable
+    read: Callable
     license: str
     source: str
     published: dict
@@ -31,7 +31,7 @@ RELEASED = {
         url="https://github.com/Nazmul1607081/tensorflow-light-android-app/raw/"
         "608ce23d26da51f20132362fa01eabd3272c38a8/app/src/main/assets/detect.tflite",
         sha256="e4b118e5e4531945de2e659742c7c590f7536f8d0ed26d135abcfe83b4779d13",
-        make=object_detection.ssd_mobilenet_v1,
+        read=object_detection.ssd_mobilenet_v1,
         license="Apache-2.0, as TensorFlow's demonstration of object detection, whose model it is",
         source="TensorFlow Object Detection API: SSD on MobileNetV1 0.75, 300 x 300, quantized, trained on COCO",
         published={"AP": 0.203, "AP50": 0.361, "data": "158 pictures of COCO val2017, measured in float"},
@@ -59,18 +59,18 @@ def fetch(name):
 
 
 def load(name, file=None):
-    """Makes a released detector.
+    """Reads a released detector.
 
     Args:
         name: a key of `RELEASED`.
         file: path of its file; None takes that of `fetch`.
 
     Returns:
-        A `Detector`.
+        A `PlainDetector`, of which `Detector.from_preset` makes the detector.
 
     Raises:
         ValueError: the name is unknown, or the file is damaged.
     """
     if name not in RELEASED:
         raise ValueError(f"a released model must be one of {sorted(RELEASED)}, got {name!r}.")
-    return RELEASED[name].make(fetch(name) if file is None else file)
+    return RELEASED[name].read(fetch(name) if file is None else file)

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 
 from kerasdet.layers import FC
-from kerasdet.training import names
+from kerasdet.weights import names
 
 
 def factors(matrix, rank):

@@ -4,9 +4,6 @@ import re
 
 import numpy as np
 
-from kerasdet.detectors import SSD, FasterRCNN, MaskRCNN, RetinaNet
-from kerasdet.detectors.mask_rcnn import KEYPOINT
-from kerasdet.detectors.ssd import SSDLITE_V3
 from kerasdet.weights import tensors as named
 
 _RETINANET = {
@@ -33,16 +30,36 @@ _REGIONS_V2 = {
     "head_norm": "batch",
 }
 
+_SSDLITE = {
+    "resize": ("stretch", 320, 320),
+    "backbone": "mobilenet_v3_large_reduced",
+    "norm": "batch",
+    "levels": (4, 5),
+    "l2_norm": None,
+    "extras": ((512, 3, 2, 1), (256, 3, 2, 1), (256, 3, 2, 1), (128, 3, 2, 1)),
+    "extra_norm": "batch",
+    "activation": "relu6",
+    "separable": True,
+    "scales": (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
+    "ratios": ((2, 3),) * 6,
+    "steps": None,
+    "clip_boxes": True,
+    "above": 0.001,
+    "per_class": 300,
+    "suppression": 0.55,
+    "limit": 300,
+}
+
 # Layers on flattened regions.
 _FLAT = ("roi_heads.box_head.fc6.weight", "roi_heads.box_head.5.weight")
 
 # torchvision's names of our pairs of arguments, in training and at inference.
 _PAIRS = {"before_nms": "rpn_pre_nms_top_n", "after_nms": "rpn_post_nms_top_n"}
 
-# Constructor and arguments of each of torchvision's builders. The first COCO weights were trained with an epsilon of 0.
+# Detector and arguments of each of torchvision's builders. The first COCO weights were trained with an epsilon of 0.
 MODELS = {
     "retinanet_resnet50_fpn": (
-        RetinaNet,
+        "RetinaNet",
         {
             **_RETINANET,
             "backbone": {"name": "resnet50", "epsilon": 0.0},
@@ -52,7 +69,7 @@ MODELS = {
         },
     ),
     "retinanet_resnet50_fpn_v2": (
-        RetinaNet,
+        "RetinaNet",
         {
             **_RETINANET,
             "backbone": "resnet50",
@@ -62,44 +79,43 @@ MODELS = {
             "box_loss": "giou",
         },
     ),
-    "ssd300_vgg16": (SSD, {"scales": (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05), "clip_boxes": True}),
-    "ssdlite320_mobilenet_v3_large": (SSD, SSDLITE_V3),
-    "fasterrcnn_resnet50_fpn": (FasterRCNN, _REGIONS),
-    "fasterrcnn_resnet50_fpn_v2": (FasterRCNN, _REGIONS_V2),
-    "maskrcnn_resnet50_fpn": (MaskRCNN, _REGIONS),
-    "maskrcnn_resnet50_fpn_v2": (MaskRCNN, {**_REGIONS_V2, "mask_norm": "batch"}),
-    "keypointrcnn_resnet50_fpn": (MaskRCNN, {**_REGIONS, **KEYPOINT}),
+    "ssd300_vgg16": ("SSD", {"scales": (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05), "clip_boxes": True}),
+    "ssdlite320_mobilenet_v3_large": ("SSD", _SSDLITE),
+    "fasterrcnn_resnet50_fpn": ("FasterRCNN", _REGIONS),
+    "fasterrcnn_resnet50_fpn_v2": ("FasterRCNN", _REGIONS_V2),
+    "maskrcnn_resnet50_fpn": ("MaskRCNN", _REGIONS),
+    "maskrcnn_resnet50_fpn_v2": ("MaskRCNN", {**_REGIONS_V2, "mask_norm": "batch"}),
+    "keypointrcnn_resnet50_fpn": ("MaskRCNN", {**_REGIONS, "masks": False, "keypoints": 17}),
 }
 
 
-def build(name, classes, min_size=800, max_size=1333, **options):
-    """Makes the detector that torchvision's builder of this name makes.
+def arguments(name, min_size=800, max_size=1333, **options):
+    """What makes the detector that torchvision's builder of this name makes.
 
     Args:
         name: a key of `MODELS`.
-        classes: names of the classes or their number. torchvision's slot 0, without a class, counts in a RetinaNet; in
-            the others it is the background, which does not.
         min_size, max_size: of the resized picture's sides, pixels; an SSD has one size.
-        options: further arguments of the class, or torchvision's numbers of proposals by its own names.
+        options: further arguments of the detector, or torchvision's numbers of proposals by its own names.
 
     Returns:
-        A `Detector`.
+        Dict of the detector's `name` and arguments, which `kerasdet.load.build` takes with the classes. torchvision's
+        slot 0, without a class, counts in a RetinaNet; in the others it is the background, which does not.
     """
-    make, arguments = MODELS[name]
-    size = {} if make is SSD else {"resize": ("shorter", min_size, max_size)}
+    detector, given = MODELS[name]
+    size = {} if detector == "SSD" else {"resize": ("shorter", min_size, max_size)}
     for ours, theirs in _PAIRS.items():
         if options.keys() & {f"{theirs}_train", f"{theirs}_test"}:
             size[ours] = (options.pop(f"{theirs}_train", 2000), options.pop(f"{theirs}_test", 1000))
     if "num_keypoints" in options:
         size["keypoints"] = options.pop("num_keypoints")
-    return make(classes=classes, **{**arguments, **size, **options})
+    return {"name": detector, **given, **size, **options}
 
 
 def load(model, tensors):
     """Copies torchvision's tensors into a detector.
 
     Args:
-        model: what `build` returned.
+        model: the detector of `arguments`.
         tensors: dict of name to array, in torch's layouts; names from before torchvision 0.13 are understood.
 
     Raises:
@@ -137,12 +153,10 @@ def variables(model):
     Returns:
         List of (variable, name).
     """
-    pairs = []
-    if isinstance(model, SSD) and model.l2_norm is not None:
+    layers = {"SSD": _ssd, "RetinaNet": _retinanet}.get(type(model).__name__, _regions)
+    pairs = _dense(model) if layers is _regions else []
+    if getattr(model, "l2_norm", None) is not None:
         pairs.append((model.l2_norm.scale, "backbone.scale_weight"))
-    layers = _ssd if isinstance(model, SSD) else _retinanet if isinstance(model, RetinaNet) else _regions
-    if isinstance(model, FasterRCNN):
-        pairs += _dense(model)
     for conv, name, norm in layers(model):
         pairs.append((conv.kernel, f"{name}.weight"))
         if conv.norm is None:

@@ -12,7 +12,7 @@ from kerasdet import backbones
 from kerasdet.backbones.resnet import ResNet, load_keras
 from kerasdet.detectors import RetinaNet
 from kerasdet.layers import FPN, ConvHead, Pixels
-from kerasdet.training import names
+from kerasdet.weights import names
 
 # Weights in all and trainable ones, without classifier; torchvision's models, summed.
 SIZES = {

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet import runs
 from kerasdet.detectors import DETECTORS
 from kerasdet.export import report, saved_model
+from kerasdet.load import load
 from tests.contract import scenes
 
 PICTURES = [(96, 72), (61, 130)]
@@ -164,7 +164,7 @@ def test_tflite_says_what_keras_says(model, lite):
     file, size = lite
     assert not [kind for kind in report.operators(file) if kind.startswith(("CUSTOM", "Flex"))]
     pictures = [picture(*PICTURES[0])] if size else [picture(*one) for one in PICTURES]
-    opened, seen = runs.load(file), 0
+    opened, seen = load(file), 0
     for pixels in pictures:
         more = (0.0, None, *proposals(model, *pixels.shape[:2]))
         wanted, found = model.detect(pixels, *more), opened.detect(pixels, *more)
@@ -198,5 +198,5 @@ def test_smaller_tflite_files_run(model, tmp_path, kind):
         model.export(tmp_path / f"{name}.tflite", format="litert", kind=name, size=PICTURES[0], examples=examples)
     file = tmp_path / f"{kind}.tflite"
     assert report.size(file) < (0.7 if kind == "float16" else 0.6) * report.size(tmp_path / "float32.tflite")
-    numbers = report.differences(model, runs.load(file), pictures, above=0.05)
+    numbers = report.differences(model, load(file), pictures, above=0.05)
     assert numbers["detections"] > 0 and numbers["missing"] <= numbers["detections"] // 3, numbers

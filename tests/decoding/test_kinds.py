@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import boxes as box
-from kerasdet import runs
 from kerasdet.decoding import suppress
 from kerasdet.detectors import DETECTORS
 from kerasdet.export import saved_model
+from kerasdet.load import load
 from tests.contract import scenes
 from tests.decoding.test_suppress import draw
 
@@ -148,6 +148,6 @@ def test_exports_suppress_alike(name, nms, changed, tmp_path):
     saved_model.write(model, tmp_path / "served")
     model.export(tmp_path / "model.tflite", format="litert", size=pixels.shape[:2])
     for file in ("served", "model.tflite"):
-        found = runs.load(tmp_path / file).detect(pixels, above=0.0)
+        found = load(tmp_path / file).detect(pixels, above=0.0)
         np.testing.assert_allclose(found["scores"], wanted["scores"], atol=1e-4)
         np.testing.assert_allclose(found["boxes"], wanted["boxes"], atol=0.05)

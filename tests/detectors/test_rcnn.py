@@ -12,7 +12,7 @@ from kerasdet.layers import RPN
 from kerasdet.losses import boxes as box_losses
 from kerasdet.losses import regions as losses
 from kerasdet.targets import masks, sample
-from kerasdet.training import start
+from kerasdet.weights import copy
 from tests.contract import scenes
 
 OBJECTS = [(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)]
@@ -379,7 +379,7 @@ def test_rows_of_known_classes_are_kept():
     """Logits, boxes and masks of classes with equal names come from the source."""
     source = make(MaskRCNN, classes=["disc", "egg", "square"])
     target = make(MaskRCNN, classes=["square", "crack"])
-    start.copy(source, target)
+    copy.by_name(source, target)
     x = tf.random.normal([1, 5, 64])
     theirs, ours = source.predictor(x), target.predictor(x)
     for a, b in zip(theirs, ours, strict=True):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet import runs
 from kerasdet.detectors import SSD, ssd
+from kerasdet.load import load
 from tests.contract import scenes
 
 mediapipe = pytest.importorskip("mediapipe")
@@ -32,7 +32,7 @@ def test_says_what_the_file_says(form, kind, tmp_path):
     pixels = np.uint8(images["pixels"][0])
     file, size = tmp_path / "file.tflite", pixels.shape[:2]
     model.export(file, format="litert", kind=kind, size=size, examples=[pixels] if kind == "int8" else ())
-    wanted = runs.load(file).detect(pixels, 0.3)
+    wanted = load(file).detect(pixels, 0.3)
 
     tasks = mediapipe.tasks
     options = tasks.vision.ObjectDetectorOptions(

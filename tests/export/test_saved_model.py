@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kerasdet import runs
 from kerasdet.detectors import DETECTORS
 from kerasdet.export import saved_model
+from kerasdet.load import load
 
 RULES = {"one size": ("stretch", 96, 128), "letterbox": ("letterbox", 96, 96), "any size": ("shorter", 64, 96)}
 
@@ -154,4 +154,4 @@ def test_versions_follow(tmp_path):
 def test_a_version_that_was_cut_hides_none(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "7")
     (tmp_path / "8" / "variables").mkdir(parents=True)
-    assert runs.load(tmp_path).classes == ("square", "disc")
+    assert load(tmp_path).classes == ("square", "disc")

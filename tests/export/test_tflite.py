@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet import data, runs
+from kerasdet import data
 from kerasdet.detectors import SSD, FasterRCNN, FastRCNN
-from kerasdet.export import load, metadata, report, tflite
+from kerasdet.export import metadata, report, tflite
+from kerasdet.export.load import Exported, Lite
+from kerasdet.load import load
 from tests.contract import scenes
 
 
@@ -24,7 +26,7 @@ def test_a_file_of_one_size_maps_boxes_back(rule, tmp_path):
     size = (96, 128) if rule == "shorter" else (96, 96)
     model.export(tmp_path / "file.tflite", format="litert", size=size)
     wide = np.uint8(tf.image.resize(images["pixels"][0], [105, 140]))
-    numbers = report.differences(model, runs.load(tmp_path / "file.tflite"), [wide], above=0.2)
+    numbers = report.differences(model, load(tmp_path / "file.tflite"), [wide], above=0.2)
     assert numbers["detections"] >= 2 and numbers["missing"] == 0
     assert numbers["box"] < 1 and numbers["score"] < 0.02, numbers
 
@@ -34,7 +36,7 @@ def test_a_file_of_one_size_takes_every_picture(rule, tmp_path):
     """Also where the detector's own rule would bring it to another size; nothing is found in margins."""
     model = SSD(**{**SSD.tiny(), "resize": (rule, 96, 128)})
     model.export(tmp_path / "file.tflite", format="litert", size=(96, 128))
-    opened = runs.load(tmp_path / "file.tflite")
+    opened = load(tmp_path / "file.tflite")
     for height, width in ((140, 105), (60, 200)):
         found = opened.detect(np.full([height, width, 3], 90, np.uint8), 0.0)["boxes"]
         assert rule == "shorter" or len(found) and (found[:, 2:] > found[:, :2]).all()
@@ -63,7 +65,7 @@ def test_mixed_precision_becomes_float32(dtype, tmp_path):
         np.testing.assert_array_equal(mine, own)
     model.export(tmp_path / "file.tflite", format="litert")
     pixels = np.random.default_rng(0).integers(0, 256, [80, 64, 3], np.uint8)
-    found, wanted = runs.load(tmp_path / "file.tflite").detect(pixels, 0.0), twin.detect(pixels, 0.0)
+    found, wanted = load(tmp_path / "file.tflite").detect(pixels, 0.0), twin.detect(pixels, 0.0)
     np.testing.assert_allclose(found["scores"], wanted["scores"], atol=1e-5)
 
 
@@ -82,7 +84,7 @@ def test_differences_count_what_is_too_much():
 def test_a_file_that_proposes_takes_no_proposals(tmp_path):
     FasterRCNN(**FasterRCNN.tiny()).export(tmp_path / "file.tflite", format="litert")
     with pytest.raises(ValueError, match="proposes regions by itself"):
-        runs.load(tmp_path / "file.tflite").detect(np.zeros([64, 64, 3], np.uint8), proposals=[[0, 0, 9, 9]])
+        load(tmp_path / "file.tflite").detect(np.zeros([64, 64, 3], np.uint8), proposals=[[0, 0, 9, 9]])
 
 
 def test_raw_proposals_are_pixels_of_the_picture(tmp_path):
@@ -93,7 +95,7 @@ def test_raw_proposals_are_pixels_of_the_picture(tmp_path):
     boxes = np.float32([[[4, 6, 30, 40], [10, 3, 60, 44], [0, 0, 20, 20], [30, 20, 50, 45]]])
     images = {**model.preprocess(pixels), "ids": tf.zeros([1], tf.int64), "proposals": tf.constant(2 * boxes)}
     wanted = model.raw(model.network(images))
-    said = load.Lite(tmp_path / "raw.tflite")(pixels, boxes)
+    said = Lite(tmp_path / "raw.tflite")(pixels, boxes)
     np.testing.assert_allclose(said["logits"], wanted["logits"], rtol=1e-3, atol=1e-5)
 
 
@@ -138,7 +140,7 @@ def test_a_file_runs_once_a_picture():
         return {**empty, "detection_classes": np.full([1, 3], -1.0), "num_detections": np.zeros([1])}
 
     facts = {"classes": ["cat"], "suppression": 0.5, "needs_proposals": False, "needs_masks": False, "num_keypoints": 0}
-    opened = load.Exported(facts, ask)
+    opened = Exported(facts, ask)
     images = {"ids": tf.constant([4, 7], tf.int64), **opened.preprocess(np.zeros([2, 5, 6, 3], np.uint8))}
     found = opened.detections({}, images)
     assert asked == [(1, 5, 6, 3)] * 2 and found["counts"].numpy().tolist() == [0, 0]

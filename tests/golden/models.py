@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from kerasdet.detectors import RetinaNet
+from kerasdet.load import build
 from kerasdet.weights import torchvision
 
 FOLDER = pathlib.Path(os.environ.get("KERASDET_GOLDEN_MODELS", pathlib.Path(__file__).parent / "models"))
@@ -42,10 +42,10 @@ class Golden:
         options = {}
         if epsilon is not None:
             options = {"norm": "frozen", "backbone": {"name": "resnet50", "epsilon": epsilon}}
-        self.background = 0 if torchvision.MODELS[self.info["model"]][0] is RetinaNet else 1  # classes follow it
+        self.background = 0 if torchvision.MODELS[self.info["model"]][0] == "RetinaNet" else 1  # classes follow it
         slots = self.info["tensors"].get("cls_logits.0") or self.info["tensors"]["roi.class_logits"]
         classes = slots["shape"][-1] - self.background
-        self.model = torchvision.build(self.info["model"], classes, **self.info["kwargs"], **options)
+        self.model = build(torchvision.arguments(self.info["model"], **self.info["kwargs"], **options), classes)
         torchvision.load(self.model, tensors)
         self.images = self._batch()
         self.body = tf.function(lambda images: self.model.backbone(self.model.pixels(images)))(self.images)

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from kerasdet import detectors
 from kerasdet.detectors import FasterRCNN, MaskRCNN
 from kerasdet.weights import torchvision
 from tests.golden import models
@@ -16,7 +17,8 @@ from tests.golden import models
 def specs(wanted):
     """Specs of the models whose class is wanted."""
     names = {spec: json.loads(spec.read_text())["model"] for spec in models.specs()}
-    return [spec for spec, name in names.items() if wanted(torchvision.MODELS.get(name, (None,))[0])]
+    kinds = {name: detectors.DETECTORS[kind] for name, (kind, _) in torchvision.MODELS.items()}
+    return [spec for spec, name in names.items() if wanted(kinds.get(name))]
 
 
 def each(wanted):

@@ -14,7 +14,8 @@ from PIL import Image
 from kerasdet import data, runs
 from kerasdet.data import pipeline
 from kerasdet.detectors import SSD
-from kerasdet.export import load
+from kerasdet.export.load import Lite
+from kerasdet.load import load
 
 COUNT, SIDE = 12, 96
 SIZE = f"--size={SIDE},{SIDE}"
@@ -123,7 +124,7 @@ def test_raw_outputs_are_those_of_the_network(run):
     done = tool("export", run, "--to=tflite", SIZE, "--raw")
     assert done.returncode == 0, done.stderr[-3000:]
     file = run / "raw-float32.tflite"
-    model, lite = runs.load(run), load.Lite(file)
+    model, lite = load(run), Lite(file)
     pixels = np.asarray(Image.open(next(run.glob("*.png"))))[None]
     said = lite(pixels)
     wanted = model.raw(model.network({**model.preprocess(pixels), "ids": np.zeros([1], np.int64)}))

@@ -11,8 +11,9 @@ import sys
 import pytest
 from PIL import Image
 
-from kerasdet import data, runs
+from kerasdet import data
 from kerasdet.detectors import ssd
+from kerasdet.load import load
 
 ROOT = pathlib.Path(__file__).parents[2]
 # What makes the documented run short; nothing else is changed.
@@ -91,7 +92,7 @@ def test_the_other_recipes_run(folder, preset, model, start):
         assert "12 by class name" in counts and "other shape" not in counts and "not in the source" not in counts
     else:
         assert "the backbone starts from random numbers" in done.stdout
-    detector = runs.load(folder / model)
+    detector = load(folder / model)
     assert detector.resize == (("shorter", 96, 128) if model == "faster_rcnn" else ("squeeze", 96, 96))
     assert set(detector.classes) <= set(data.read("shapes", "val").classes)
     assert json.loads((folder / model / "log.jsonl").read_text().splitlines()[-1])["step"] == 2

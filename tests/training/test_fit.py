@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdet import data, runs, training
+from kerasdet import data, training
+from kerasdet.load import load
 from tests.training import micro
 
 SETTINGS = {
@@ -52,7 +53,7 @@ def test_run_folder_is_the_model(dataset, tmp_path):
     assert metrics["loss"] == pytest.approx(metrics["class"] + metrics["box"])
     assert [row["step"] for row in rows(tmp_path) if "val_AP" in row] == [3, 6]
     average = model.optimizer._model_variables_moving_average
-    for saved, mean in zip(runs.load(tmp_path).trainable_variables, average, strict=True):
+    for saved, mean in zip(load(tmp_path).trainable_variables, average, strict=True):
         np.testing.assert_array_equal(saved, mean)
     assert (tmp_path / "best.keras").is_file()
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["000000003.npz", "000000006.npz"]
@@ -74,7 +75,7 @@ def test_a_loss_that_is_not_finite_names_the_images_and_saves_the_batch(dataset,
         first = int(saved["images/ids"][0]) - 100
         np.testing.assert_array_equal(saved["images/pixels"][0], dataset.records[first].image)
         np.testing.assert_array_equal(saved["objects/boxes"][0, 0], dataset.records[first].boxes[0])
-    assert all(np.isfinite(v).all() for v in runs.load(tmp_path).weights)  # of step 3
+    assert all(np.isfinite(v).all() for v in load(tmp_path).weights)  # of step 3
     assert len(seen) == 4
 
 
@@ -88,7 +89,7 @@ def test_weights_that_are_not_finite_are_not_saved(dataset, tmp_path):
     with pytest.raises(FloatingPointError, match="weight .*kernel is not finite at step 6"):
         training.fit(micro.make(), dataset, None, tmp_path, steps=9, callbacks=[Each(spoil)], **SETTINGS)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000000003.npz"]
-    assert all(np.isfinite(v).all() for v in runs.load(tmp_path).weights)
+    assert all(np.isfinite(v).all() for v in load(tmp_path).weights)
 
 
 def test_a_broken_picture_is_named(dataset, tmp_path):
@@ -198,11 +199,11 @@ def test_stages_run_one_after_another_and_resume_in_the_right_one(dataset, tmp_p
     )
     model, start = micro.make(), micro.make()
     training.fit(model, dataset, None, tmp_path, stages=stages, **SETTINGS)
-    first, second, third = (runs.load(tmp_path / f"stage{i}") for i in (1, 2, 3))
+    first, second, third = (load(tmp_path / f"stage{i}") for i in (1, 2, 3))
     np.testing.assert_array_equal(first.backbone[0].kernel, start.backbone[0].kernel)
     np.testing.assert_array_equal(second.box_head.kernel, first.box_head.kernel)
     assert np.abs(second.backbone[0].kernel.numpy() - first.backbone[0].kernel.numpy()).max() > 0
-    same(runs.load(tmp_path), third)
+    same(load(tmp_path), third)
     # Killed in the third stage: the first two are not run again, and the third starts from the first once more.
     (tmp_path / "stage3" / "done").unlink()
     (tmp_path / "stage3" / "checkpoints" / "000000003.npz").unlink()

@@ -15,7 +15,8 @@ import keras
 import pytest
 from PIL import Image
 
-from kerasdet import data, runs
+from kerasdet import data
+from kerasdet import load as loading
 from kerasdet.data import validate
 from kerasdet.training import preflight as flight
 from kerasdet.training import probe
@@ -34,7 +35,7 @@ def build(name, classes, **changes):
     config.model.update({"backbone_weights": None, **changes})
     config.model.backbone = None
     config.model.backbone = {"name": "resnet18", "width": 16}
-    return runs.build(config.model, classes), config.train.get("transforms", ())
+    return loading.build(config.model, classes), config.train.get("transforms", ())
 
 
 def spoiled(folder, change):
@@ -158,7 +159,7 @@ def test_learning_rate_100_times_too_high(factor, blame):
 
     def make():
         keras.utils.set_random_seed(0)
-        return runs.build(config.model, train.classes)
+        return loading.build(config.model, train.classes)
 
     verdict = probe.probe(make, train, factor * config.train.learning_rate, config.train.batch_size)
     assert verdict.blame == blame, verdict

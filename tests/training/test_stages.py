@@ -6,10 +6,12 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import images as image
-from kerasdet import runs, training
+from kerasdet import training
 from kerasdet.data import proposals
+from kerasdet.load import load
 from kerasdet.training import start
 from kerasdet.training.propose import propose
+from kerasdet.weights import copy
 from tests.training import micro
 
 SETTINGS = {
@@ -61,7 +63,7 @@ def run(dataset, tmp_path_factory):
 
 
 def weights(model, part):
-    model = model if isinstance(model, Two) else runs.load(model)
+    model = model if isinstance(model, Two) else load(model)
     layers = getattr(model, part)
     return np.concatenate([np.ravel(v) for one in (layers if part == "backbone" else [layers]) for v in one.weights])
 
@@ -88,7 +90,7 @@ def test_four_steps(run):
 
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_proposals_are_those_of_the_stage(run, dataset, stage):
-    model = runs.load(run / stage)
+    model = load(run / stage)
     written, _ = proposals.read(run / stage / "proposals_train.npz")
     for record in dataset.records[:3]:
         images = {**model.preprocess(record.image[None]), "ids": tf.zeros([1], tf.int64)}
@@ -150,10 +152,10 @@ def test_parts_of_several_runs(run):
     model = make()
     done = start.load(model, {"box_head/*": run / "stage1", "backbone/0/*": run / "stage2"})
     assert same(model, run / "stage1", "box_head") and same(model, make(), "class_head")
-    np.testing.assert_array_equal(model.backbone[0].kernel, runs.load(run / "stage2").backbone[0].kernel)
+    np.testing.assert_array_equal(model.backbone[0].kernel, load(run / "stage2").backbone[0].kernel)
     np.testing.assert_array_equal(model.backbone[1].kernel, make().backbone[1].kernel)
-    assert done["box_head/kernel"] == start.LOADED and done["class_head/kernel"] == start.MISSING
-    assert start.table(done, {"box_head/*": "a"}).startswith("weights of a for box_head/*: ")
+    assert done["box_head/kernel"] == copy.LOADED and done["class_head/kernel"] == copy.MISSING
+    assert copy.table(done, {"box_head/*": "a"}).startswith("weights of a for box_head/*: ")
     with pytest.raises(ValueError, match="init_from: 'neck/.' matches no weight of the model"):
         start.load(model, {"neck/*": run / "stage1"})
 

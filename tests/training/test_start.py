@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerasdet.training import start
+from kerasdet.weights import copy
 from tests.training import micro
 
 
@@ -34,7 +35,7 @@ def test_rows_of_a_class_head_go_by_class_name(tmp_path):
     bias, old = target.class_head.bias.numpy(), source.class_head.bias.numpy()
     np.testing.assert_array_equal(bias[[1, 2, 5, 6]], old[[2, 0, 5, 3]])
     np.testing.assert_array_equal(target.backbone[1].kernel, source.backbone[1].kernel)
-    assert done["class_head/kernel"] == start.PARTLY and done["box_head/kernel"] == start.LOADED
+    assert done["class_head/kernel"] == copy.PARTLY and done["box_head/kernel"] == copy.LOADED
 
 
 def test_tensors_match_in_a_process_that_has_made_other_layers(tmp_path):
@@ -43,14 +44,14 @@ def test_tensors_match_in_a_process_that_has_made_other_layers(tmp_path):
     [keras.layers.Conv2D(1, 1) for _ in range(5)]
     target = random(norm="batch")
     assert [v.path for v in target.weights] != [v.path for v in source.weights]
-    assert set(start.load(target, tmp_path / "old.keras").values()) == {start.LOADED}
+    assert set(start.load(target, tmp_path / "old.keras").values()) == {copy.LOADED}
     for a, b in zip(source.weights, target.weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_the_table_lists_what_was_not_loaded():
     source, target = random(anchors=1), random(norm=None)
-    text = start.table(start.copy(source, target), "runs/old")
+    text = copy.table(copy.by_name(source, target), "runs/old")
     assert text.startswith("weights of runs/old: ")
     assert "backbone/*                       2 of 12 loaded" in text
     for line in (
@@ -77,4 +78,4 @@ def test_bad_sources_are_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights file there"):
         start.load(micro.make(), tmp_path / "b.weights.h5")
     with pytest.raises(ValueError, match="no tensor of the source fits this model"):
-        start.copy(keras.Sequential([keras.Input([1]), keras.layers.Dense(1)]), micro.make())
+        copy.by_name(keras.Sequential([keras.Input([1]), keras.layers.Dense(1)]), micro.make())

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from kerasdet import data
+from kerasdet.detectors import SSD, ssd
 from kerasdet.evaluation.evaluator import Evaluator
-from kerasdet.training import names
-from kerasdet.weights import object_detection, presets
+from kerasdet.weights import names, object_detection, presets
 
 ROOT = pathlib.Path(__file__).parents[2]
 WEIGHTS = pathlib.Path(os.environ.get("KERASDET_WEIGHTS", "/nowhere"))
@@ -60,7 +60,7 @@ def packed():
 def test_tensors_are_in_their_places(tmp_path):
     tensors = packed()
     np.savez(tmp_path / "release.npz", **tensors)
-    model = object_detection.ssd_mobilenet_v1(tmp_path / "release.npz")
+    model = SSD.from_preset(object_detection.ssd_mobilenet_v1(tmp_path / "release.npz"))
     assert len(model.classes) == 80 and model.classes[11:13] == ("stop sign", "parking meter")
     boxes = tensors["BoxPredictor_1/BoxEncodingPredictor/bias"].reshape(6, 4)
     np.testing.assert_array_equal(model.box_head.predictors[1].bias, boxes[:, [1, 0, 3, 2]].ravel())
@@ -74,8 +74,18 @@ def test_tensors_are_in_their_places(tmp_path):
 
     del tensors["MobilenetV1/Conv2d_7_pointwise/bias"]
     np.savez(tmp_path / "less.npz", **tensors)
-    with pytest.raises(ValueError, match="less.npz: no tensor 'MobilenetV1/Conv2d_7_pointwise/bias'"):
-        object_detection.ssd_mobilenet_v1(tmp_path / "less.npz")
+    with pytest.raises(ValueError, match="less.npz: no tensor 'backbone/network/conv_pw_7_bn/gamma'"):
+        SSD.from_preset(object_detection.ssd_mobilenet_v1(tmp_path / "less.npz"))
+    np.savez(tmp_path / "more.npz", **packed(), **{"Other/bias": np.zeros(1)})
+    with pytest.raises(ValueError, match="more.npz: the model has no place for the tensor 'Other/bias'"):
+        SSD.from_preset(object_detection.ssd_mobilenet_v1(tmp_path / "more.npz"))
+
+
+def test_the_form_is_that_of_the_detector(tmp_path):
+    np.savez(tmp_path / "release.npz", **packed())
+    plain = object_detection.ssd_mobilenet_v1(tmp_path / "release.npz")
+    form = {**ssd.mobilenet_v1(ALPHA), "extra_norm": None, "resize": ("squeeze", 300, 300)}
+    assert {**plain.arguments, "separable": False, "box_grid": None} == {**form, "box_grid": None}
 
 
 def command(folder, *arguments):
@@ -91,8 +101,10 @@ def test_the_command_writes_a_preset(tmp_path):
     done = command(tmp_path, "ssd_mobilenet_v1_coco", "--file=release.npz", "--out=preset")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "SSD, 80 classes, " in done.stdout and done.stdout.rstrip().endswith("written to preset")
-    expected = names.weights(object_detection.ssd_mobilenet_v1(tmp_path / "release.npz"))
-    for name, value in names.weights(presets.load(tmp_path / "preset")).items():
+    expected = object_detection.ssd_mobilenet_v1(tmp_path / "release.npz").tensors
+    found = presets.load(tmp_path / "preset").tensors
+    assert set(found) == set(expected)
+    for name, value in found.items():
         np.testing.assert_array_equal(expected[name], value, err_msg=name)
     content = presets.read(tmp_path / "preset")
     assert content["published"]["AP"] == 0.203 and "Apache-2.0" in content["license"]
@@ -109,7 +121,7 @@ def test_the_command_lists_what_there_is_and_refuses_the_rest(tmp_path):
 
 @pytest.fixture(scope="module")
 def released():
-    return object_detection.ssd_mobilenet_v1(WEIGHTS / "ssd_mobilenet_v1_300_coco.npz")
+    return SSD.from_preset(object_detection.ssd_mobilenet_v1(WEIGHTS / "ssd_mobilenet_v1_300_coco.npz"))
 
 
 @real
@@ -125,7 +137,7 @@ def test_default_boxes_are_the_released_ones(released):
 def test_the_quantized_file_holds_the_same(released):
     other = object_detection.ssd_mobilenet_v1(WEIGHTS / "ssd_mobilenet_v1_300_coco.tflite")
     for name, value in names.weights(released).items():
-        np.testing.assert_allclose(names.weights(other)[name], value, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(other.tensors[name], value, rtol=1e-6, err_msg=name)
 
 
 @real

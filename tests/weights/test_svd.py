@@ -14,8 +14,8 @@ from kerasdet import runs
 from kerasdet.detectors import RetinaNet
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import FC
-from kerasdet.training import names
-from kerasdet.weights import svd
+from kerasdet.load import load
+from kerasdet.weights import names, svd
 
 
 @keras.saving.register_keras_serializable("kerasdet_tests")
@@ -114,5 +114,5 @@ def test_tool(model, tmp_path):
     path = os.pathsep.join((os.path.dirname(__file__), os.getcwd()))
     subprocess.run([sys.executable, "-c", code, *flags], check=True, env={**os.environ, "PYTHONPATH": path})
     small, _ = svd.compress(model, (10, 5))
-    np.testing.assert_allclose(scores(runs.load(tmp_path / "small")), scores(small), atol=1e-6)
+    np.testing.assert_allclose(scores(load(tmp_path / "small")), scores(small), atol=1e-6)
     assert runs.read_config(tmp_path / "small").model.ranks == [10, 5]

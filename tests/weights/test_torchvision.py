@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from kerasdet.detectors import mask_rcnn, ssd
+from kerasdet.load import build
 from kerasdet.weights import torchvision
 
 # By torchvision's own module tree: name, and shape in torch's layout.
@@ -31,7 +33,13 @@ KNOWN = {
 
 @pytest.fixture(scope="module")
 def model():
-    return torchvision.build("ssdlite320_mobilenet_v3_large", 90)
+    return build(torchvision.arguments("ssdlite320_mobilenet_v3_large"), 90)
+
+
+def test_forms_are_those_of_the_detectors():
+    assert torchvision.MODELS["ssdlite320_mobilenet_v3_large"] == ("SSD", ssd.SSDLITE_V3)
+    detector, arguments = torchvision.MODELS["keypointrcnn_resnet50_fpn"]
+    assert detector == "MaskRCNN" and mask_rcnn.KEYPOINT.items() <= arguments.items()
 
 
 def torch_shape(variable):

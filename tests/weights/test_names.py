@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from kerasdet.detectors import DETECTORS, RetinaNet
-from kerasdet.training import names
+from kerasdet.weights import names
 
 
 @pytest.fixture(scope="module")

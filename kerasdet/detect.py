@@ -1,0 +1,104 @@
+"""What a detector and a file exported from one share: checks of data sets, and `detect` for pictures of any size."""
+
+import os
+
+import numpy as np
+
+from kerasdet import images as image
+from kerasdet import tiles as tile
+from kerasdet.decoding.paste import paste
+
+
+class Detects:
+    """Whatever finds objects in one picture; a subclass gives `_found`, and says what it knows and needs.
+
+    Attributes:
+        classes: tuple of the names of the classes.
+        suppression: IoU above which the weaker of two boxes of a class is dropped; where tiles overlap, too.
+        needs_masks, needs_proposals: whether it learns masks, and whether it looks into proposals.
+        num_keypoints: P, keypoints of an object; 0 for none.
+    """
+
+    suppression = 0.5
+    needs_masks = False
+    needs_proposals = False
+    num_keypoints = 0
+
+    def _found(self, pixels, proposals):
+        """Detects in pixels [H, W, 3]: dict of arrays by falling score, boxes in pixels; proposals [R, 4] or None."""
+        raise NotImplementedError
+
+    def check(self, dataset):
+        """Checks that a data set has what the detector is trained and scored on.
+
+        Args:
+            dataset: a `data.Dataset`.
+
+        Raises:
+            ValueError: one line; it has other classes, no masks or proposals, or another number of keypoints.
+        """
+        if tuple(dataset.classes) != tuple(self.classes):
+            raise ValueError(
+                f"the model knows the classes {self.classes}, but {dataset.name} has {tuple(dataset.classes)}."
+            )
+        if self.needs_masks and not dataset.masked:
+            raise ValueError(
+                f"{type(self).__name__} learns masks, but {dataset.name} has images without: give COCO segmentations, "
+                "or build the model without masks."
+            )
+        if self.needs_proposals and any(record.proposals is None for record in dataset.records):
+            raise ValueError(
+                f"{type(self).__name__} needs proposals, and {dataset.name} has none: write a file by "
+                "`tools.make_proposals` and name it as `proposals` in the config's data."
+            )
+        if self.num_keypoints and len(dataset.keypoints) != self.num_keypoints:
+            raise ValueError(
+                f"{type(self).__name__} has {self.num_keypoints} keypoints, but {dataset.name} has "
+                f"{len(dataset.keypoints)}: {tuple(dataset.keypoints)}."
+            )
+
+    def _check_proposals(self, proposals, tiles=None):
+        if self.needs_proposals and proposals is None:
+            raise ValueError(f"{type(self).__name__} needs proposals: give `proposals` for every picture.")
+        if proposals is not None and tiles is not None:
+            raise ValueError("proposals are made for whole pictures: give no tiles with them.")
+
+    def detect(self, pictures, above=0.3, tiles=None, proposals=None):
+        """Detects in files or arrays of any size.
+
+        Args:
+            pictures: a path or array [H, W, 3] uint8 RGB, or a list of them.
+            above: least score of what is returned, 0...1; for looking at, metrics take all.
+            tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.tiles`, and what they show
+                is merged; for small objects in large pictures.
+            proposals: boxes [R, 4] in the picture's pixels where objects may be, the best first, or a list of them, one
+                for each picture; for a detector that needs them, or in the place of its own.
+
+        Returns:
+            For each picture a dict of `boxes` [D, 4] in its pixels, `scores` [D], `classes` [D] and `names`, by falling
+            score; and where the detector finds them `masks` [D, H, W] bool and `keypoints` [D, P, 3], x and y in its
+            pixels and a score. Without the list for a single picture.
+
+        Raises:
+            ValueError: a file is missing or is no image; the line names it. Or proposals are missing.
+        """
+        if not isinstance(pictures, (list, tuple)):
+            return self.detect([pictures], above, tiles, None if proposals is None else [proposals])[0]
+        self._check_proposals(proposals, tiles)
+        if proposals is not None and len(proposals) != len(pictures):
+            raise ValueError(f"proposals must be one array for each of {len(pictures)} pictures, got {len(proposals)}.")
+        pixels = (image.load(p) if isinstance(p, (str, os.PathLike)) else np.asarray(p) for p in pictures)
+        boxes = [None] * len(pictures) if proposals is None else proposals
+        return [self._detect_one(one, above, tiles, own) for one, own in zip(pixels, boxes, strict=True)]
+
+    def _detect_one(self, pixels, above, tiles, proposals):
+        if pixels.ndim != 3 or pixels.shape[-1] != 3:
+            raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
+        height, width, _ = pixels.shape
+        windows = [(0, 0, width, height)] if tiles is None else tile.windows(height, width, *tiles)
+        parts = [self._found(pixels[y1:y2, x1:x2], proposals) for x1, y1, x2, y2 in windows]
+        found = parts[0] if tiles is None else tile.merged(parts, windows, self.suppression)
+        found = {k: v[found["scores"] >= above] for k, v in found.items()}
+        if "masks" in found:
+            found["masks"] = paste(found["masks"], found["boxes"], height, width)
+        return {**found, "names": [self.classes[i] for i in found["classes"]]}

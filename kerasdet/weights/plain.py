@@ -1,0 +1,20 @@
+"""A detector as plain data, which names no code but the class that it is of."""
+
+from typing import NamedTuple
+
+
+class PlainDetector(NamedTuple):
+    """What a preset or a released file holds; `Detector.from_preset` makes the detector.
+
+    detector: name of its class.
+    arguments: of the class, a dict without `classes`.
+    classes: names of the classes.
+    tensors: dict of the name of each weight, as in `names.weights`, to its array.
+    source: the file, for messages.
+    """
+
+    detector: str
+    arguments: dict
+    classes: list
+    tensors: dict
+    source: str
