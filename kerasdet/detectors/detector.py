@@ -43,7 +43,7 @@ class Detector(keras.Model, metaclass=_Complete):
     Args:
         classes: names of the classes, or their number.
         resize: rule of `images.preprocess`: ("shorter", 800, 1333), ("stretch", 300, 300), ("squeeze", 300, 300),
-            ("letterbox", 416, 416) or ("keep",).
+            ("letterbox", 416, 416), ("corner", 512, 512) or ("keep",).
         multiple: network images are padded to a multiple of this, pixels.
         name, dtype: of the Keras model; dtype "mixed_bfloat16" and "mixed_float16" train and run in mixed precision,
             with boxes, losses and suppression in float32.
