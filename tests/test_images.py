@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from kerasdet import images
 
 RULES = [("shorter", 40, 60), ("stretch", 50, 30), ("squeeze", 50, 30)]
-RULES += [("letterbox", 64, 96), ("letterbox", 96, 64), ("keep",)]
+RULES += [("letterbox", 64, 96), ("letterbox", 96, 64), ("corner", 64, 96), ("keep",)]
 
 
 def picture(height=24, width=40):
@@ -390,6 +390,20 @@ def test_a_letterbox_centers_the_picture_on_zeros(old, box):
     assert (resized.numpy() > 0).all(-1).sum() == (bottom - top) * (right - left)
 
 
+@pytest.mark.parametrize(("old", "new"), [((30, 40), (48, 64)), ((40, 30), (64, 48)), ((100, 201), (31, 64))])
+def test_a_corner_holds_the_picture_of_a_letterbox(old, new):
+    """At the upper left, with zeros below or beside."""
+    pixels = noise(*old, 3) // 2 + 100
+    cornered, frames, windows = images.resize(pixels, ("corner", 64, 64))
+    _, _, (left, top, right, bottom) = images.resize(pixels, ("letterbox", 64, 64))
+    assert (bottom - top, right - left) == new
+    np.testing.assert_array_equal(windows, [0, 0, new[1], new[0]])
+    np.testing.assert_array_equal(frames, np.float32([new[1] / old[1], new[0] / old[0], 0, 0]))
+    assert cornered.shape == (64, 64, 3)
+    np.testing.assert_allclose(cornered[: new[0], : new[1]], bilinear(pixels, *new), atol=0.02)
+    assert not cornered[new[0] :].numpy().any() and not cornered[:, new[1] :].numpy().any()
+
+
 def test_keeping_changes_the_dtype_only():
     resized, frames, windows = images.resize(noise(5, 7, 3), ("keep",))
     assert resized.dtype == tf.float32
@@ -406,7 +420,10 @@ def test_padding_is_zero_at_the_bottom_and_the_right():
     np.testing.assert_array_equal(images.pad(padded, 32), padded)
 
 
-@pytest.mark.parametrize("rule", [("shorter", 96, 200), ("stretch", 100, 150), ("letterbox", 120, 100), ("keep",)])
+FRAMED = [("shorter", 96, 200), ("stretch", 100, 150), ("letterbox", 120, 100), ("corner", 120, 100), ("keep",)]
+
+
+@pytest.mark.parametrize("rule", FRAMED)
 def test_frames_map_a_rectangle_to_where_it_lands(rule):
     x1, y1, x2, y2 = box = np.float32([11, 9, 29, 20])
     pixels = np.zeros((32, 45, 3), np.uint8)
@@ -506,6 +523,7 @@ def test_tflite_builtins_do_the_same_for_any_size(rule):
         ("stretch", 300, 300, 3),
         ("stretch", 300.0, 300),
         ("letterbox", -1, 416),
+        ("corner", 512),
         ("crop", 300, 300),
         (["keep"],),
     ],

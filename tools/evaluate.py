@@ -57,8 +57,11 @@ def main(arguments):
     print(f"\n{dataset.name}, {len(dataset)} images")
     for kind in evaluator.evaluations:
         print(f"  {kind:24s} {coco.line(evaluator.evaluations[kind])}")
+    if evaluator.voc:
+        print(f"  {'voc':24s} AP2007 {metrics['voc/AP2007']:.3f}  AP2010 {metrics['voc/AP2010']:.3f}")
     for name, value in metrics["per_class"].items():
-        print(f"  {name:24s} AP {value:.3f}  AP50 {metrics['per_class_AP50'][name]:.3f}")
+        pascal = f"  AP2007 {metrics['voc/per_class_AP2007'][name]:.3f}" if evaluator.voc else ""
+        print(f"  {name:24s} AP {value:.3f}  AP50 {metrics['per_class_AP50'][name]:.3f}{pascal}")
     if metrics["AP50"] < diagnose.ZERO:
         print(f"why AP is 0: {diagnose.diagnose(evaluator.truth, evaluator.results)}")
     print(f"best threshold {metrics['threshold']:.2f}, F1 there {metrics['F1']:.3f}")

@@ -6,11 +6,12 @@ python -m tools.train --config=configs/fast_rcnn/raccoon.py --config.data.folder
     --config.data.proposals=raccoon.npz --config.model.backbone_weights=FOLDER/mobilenet_v2_1.0_224_notop.h5
 """
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 
 def get_config():
-    config = ConfigDict({
+    return ConfigDict({
         "name": "fast_rcnn_raccoon",
         "model": {
             "name": "FastRCNN",
@@ -25,21 +26,9 @@ def get_config():
             "beta": 1.0,
             "resize": ("shorter", 320, 480),
         },
-        "data": {"folder": "data/raccoon", "proposals": "raccoon.npz"},
-        "train": {
-            "steps": 400,
-            "batch_size": 4,
-            "optimizer": "adamw",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.05,
-            "warmup": 50,
-            "clip_norm": 10.0,
-            "ema": 0.99,
-            "evaluate_every": 200,
-            "transforms": (("flip", 0.5), ("zoom", 0.7, 1.4), ("color",)),
-        },
+        "data": common.splits("data/raccoon", proposals="raccoon.npz", max_proposals=1000),
+        "train": common.adamw(
+            steps=400, batch_size=4, warmup=50, ema=0.99, evaluate_every=200,
+            transforms=(("flip", 0.5), ("zoom", 0.7, 1.4), ("color",)),
+        ),
     })  # fmt: skip
-    folder, proposals = config.data.get_ref("folder"), config.data.get_ref("proposals")
-    for part, split in (("train", "train"), ("validation", "val")):
-        config.data[part] = {"path": folder, "split": split, "proposals": proposals, "max_proposals": 1000}
-    return config

@@ -6,6 +6,7 @@ each from the start, then proposals and regions again on the features of the sec
 python -m tools.train --config=configs/faster_rcnn/r18_shapes.py:alternating
 """
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 RPN, REGIONS = ("rpn_class", "rpn_box"), ("class", "box")
@@ -31,18 +32,11 @@ def get_config(form="joint"):
             "beta": 1.0,
             "resize": ("stretch", 192, 192),
         },
-        "data": {"train": {"path": "shapes", "split": "train"}, "validation": {"path": "shapes", "split": "val"}},
-        "train": {
-            "steps": 800,
-            "batch_size": 8,
-            "optimizer": "adamw",
-            "learning_rate": 2e-3,
-            "weight_decay": 1e-4,
-            "warmup": 100,
-            "ema": 0.99,
-            "evaluate_every": 800,
-            "transforms": (("flip", 0.5), ("flip_vertical", 0.5)),
-        },
+        "data": common.shapes(),
+        "train": common.adamw(
+            steps=800, batch_size=8, learning_rate=2e-3, weight_decay=1e-4, warmup=100, ema=0.99, evaluate_every=800,
+            transforms=(("flip", 0.5), ("flip_vertical", 0.5)),
+        ),
     })  # fmt: skip
     if form == "alternating":
         config.train.stages = (

@@ -4,11 +4,12 @@ python -m tools.train --config=configs/mask_rcnn/mobilenetv2_fpn_mouse.py --conf
     --config.model.backbone_weights=FOLDER/mobilenet_v2_1.0_224_notop.h5
 """
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 
 def get_config():
-    config = ConfigDict({
+    return ConfigDict({
         "name": "keypoint_rcnn_mouse",
         "model": {
             "name": "MaskRCNN",
@@ -30,22 +31,10 @@ def get_config():
             "keypoint_width": 128,
             "resize": ("shorter", 320, 427),
         },
-        "data": {"folder": "data/mouse_keypoints"},
-        "train": {
-            "steps": 1200,
-            "batch_size": 4,
-            "optimizer": "adamw",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.05,
-            "warmup": 100,
-            "clip_norm": 10.0,
-            "ema": 0.995,
-            "evaluate_every": 400,
-            "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("rotate",), ("zoom", 0.8, 1.25), ("color",)),
-        },
+        "data": common.splits("data/mouse_keypoints"),
+        "train": common.adamw(
+            steps=1200, batch_size=4, warmup=100, ema=0.995, evaluate_every=400,
+            transforms=(("flip", 0.5), ("flip_vertical", 0.5), ("rotate",), ("zoom", 0.8, 1.25), ("color",)),
+        ),
         "evaluate": {"sigmas": 0.05},
     })  # fmt: skip
-    folder = config.data.get_ref("folder")
-    config.data.train = {"path": folder, "split": "train"}
-    config.data.validation = {"path": folder, "split": "val"}
-    return config

@@ -4,11 +4,12 @@ python -m tools.train --config=configs/mask_rcnn/mobilenetv2_fpn_nuclei.py --con
     --config.model.backbone_weights=FOLDER/mobilenet_v2_1.0_224_notop.h5
 """
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 
 def get_config():
-    config = ConfigDict({
+    return ConfigDict({
         "name": "mask_rcnn_nuclei",
         "model": {
             "name": "MaskRCNN",
@@ -30,23 +31,10 @@ def get_config():
             "limit": 300,
             "resize": ("shorter", 448, 640),
         },
-        "data": {"folder": "data/nuclei"},
-        "train": {
-            "steps": 1000,
-            "batch_size": 2,
-            "optimizer": "adamw",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.05,
-            "warmup": 200,
-            "clip_norm": 10.0,
-            "ema": 0.995,
-            "evaluate_every": 500,
-            "seed": 0,
-            "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("color", 0.1, 0.2, 0.2, 0.02)),
-        },
+        "data": common.splits("data/nuclei"),
+        "train": common.adamw(
+            steps=1000, batch_size=2, warmup=200, ema=0.995, evaluate_every=500, seed=0,
+            transforms=(("flip", 0.5), ("flip_vertical", 0.5), ("color", 0.1, 0.2, 0.2, 0.02)),
+        ),
         "evaluate": {"max_dets": (1, 100, 300)},
     })  # fmt: skip
-    folder = config.data.get_ref("folder")
-    config.data.train = {"path": folder, "split": "train"}
-    config.data.validation = {"path": folder, "split": "val"}
-    return config

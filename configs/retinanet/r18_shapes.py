@@ -1,5 +1,6 @@
 """RetinaNet on a quarter-width ResNet-18 and the embedded `shapes`: what `make quickstart` trains."""
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 
@@ -21,16 +22,10 @@ def get_config():
             "scale": 2.0,
             "resize": ("stretch", 192, 192),
         },
-        "data": {"train": {"path": "shapes", "split": "train"}, "validation": {"path": "shapes", "split": "val"}},
-        "train": {
-            "steps": 1500,
-            "batch_size": 8,
-            "optimizer": "adamw",
-            "learning_rate": 2e-3,
-            "weight_decay": 1e-4,
-            "warmup": 100,
-            "ema": 0.99,
-            "evaluate_every": 750,
-            "transforms": (("flip", 0.5), ("flip_vertical", 0.5)),
-        },
+        "data": common.shapes(),
+        "train": common.adamw(
+            steps=1500, batch_size=8, learning_rate=2e-3, weight_decay=1e-4, warmup=100, ema=0.99,
+            evaluate_every=750,
+            transforms=(("flip", 0.5), ("flip_vertical", 0.5)),
+        ),
     })  # fmt: skip

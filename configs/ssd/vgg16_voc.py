@@ -1,11 +1,13 @@
 """SSD on VGG16 on Pascal VOC 07+12, the release's recipe: 120k steps of 32 images.
 
 The number behind the colon is the side of what the network sees, 300 or 512. Published: AP50 77.2 and 79.8 on VOC07
-test (the release, with the expanding augmentation of section 3.6). Not run here.
+test (the release, with the expanding augmentation of section 3.6). Not run here. As in the release, difficult objects
+are learned like all others, and biases learn at twice the rate and do not decay.
 
 python -m tools.train --config=configs/ssd/vgg16_voc.py:300 --config.data.folder=VOC0712
 """
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 from kerasdet.detectors import ssd
@@ -16,22 +18,13 @@ def get_config(size=300):
     config = ConfigDict({
         "name": f"ssd{size}_voc",
         "model": {"name": "SSD", "backbone_weights": "imagenet", **form},
-        "data": {"folder": "data/voc0712"},
-        "train": {
-            "steps": 120_000,
-            "batch_size": 32,
-            "optimizer": "sgd",
-            "learning_rate": 1e-3,
-            "momentum": 0.9,
-            "weight_decay": 5e-4,
-            "warmup": 500,
-            "drops": (80_000, 100_000),
-            "clip_norm": None,
-            "evaluate_every": 10_000,
-            "transforms": (("photometric",), ("expand",), ("sample_crop",), ("flip", 0.5)),
-        },
+        "data": common.voc(),
+        "train": common.sgd(
+            steps=120_000, batch_size=32, learning_rate=1e-3, drops=(80_000, 100_000), weight_decay=5e-4,
+            rates={"*bias": 2.0}, evaluate_every=10_000,
+            transforms=(("photometric",), ("expand",), ("sample_crop",), ("flip", 0.5)),
+        ),
+        "evaluate": {"voc": True},
     })  # fmt: skip
-    folder = config.data.get_ref("folder")
-    config.data.train = {"path": folder, "split": "trainval"}
-    config.data.validation = {"path": folder, "split": "test"}
+    config.data.train.difficult = "object"
     return config

@@ -4,13 +4,14 @@ python -m tools.train --config=configs/ssdlite/mobilenetv2_bccd.py --config.data
     --config.model.backbone_weights=FOLDER/mobilenet_v2_1.0_224_notop.h5
 """
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 from kerasdet.detectors import ssd
 
 
 def get_config():
-    config = ConfigDict({
+    return ConfigDict({
         "name": "ssdlite_mobilenetv2_bccd",
         "model": {
             "name": "SSD",
@@ -21,21 +22,9 @@ def get_config():
             "ratios": ((0.75,), *((2, 3),) * 5),
             "resize": ("squeeze", 300, 300),
         },
-        "data": {"folder": "data/bccd"},
-        "train": {
-            "steps": 1200,
-            "batch_size": 8,
-            "optimizer": "adamw",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.05,
-            "warmup": 100,
-            "clip_norm": 10.0,
-            "ema": 0.99,
-            "evaluate_every": 600,
-            "transforms": (("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4), ("color", 0.1, 0.2, 0.2, 0.02)),
-        },
+        "data": common.bccd(),
+        "train": common.adamw(
+            steps=1200, batch_size=8, warmup=100, ema=0.99, evaluate_every=600,
+            transforms=(("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4), ("color", 0.1, 0.2, 0.2, 0.02)),
+        ),
     })  # fmt: skip
-    folder = config.data.get_ref("folder")
-    for part, split in (("train", "trainval"), ("validation", "val"), ("test", "test")):
-        config.data[part] = {"path": folder, "split": split}
-    return config

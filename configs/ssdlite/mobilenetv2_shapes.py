@@ -5,6 +5,7 @@ A map of stride 8 and square default boxes from a tenth of the picture on, for t
 python -m tools.train --config=configs/ssdlite/mobilenetv2_shapes.py
 """
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 from kerasdet.detectors import ssd
@@ -27,17 +28,9 @@ def get_config():
             "scores": "softmax",
             "resize": ("stretch", 192, 192),
         },
-        "data": {"train": {"path": "shapes", "split": "train"}, "validation": {"path": "shapes", "split": "val"}},
-        "train": {
-            "steps": 2000,
-            "batch_size": 16,
-            "optimizer": "adamw",
-            "learning_rate": 2e-3,
-            "weight_decay": 0.05,
-            "warmup": 200,
-            "clip_norm": 10.0,
-            "ema": 0.99,
-            "evaluate_every": 500,
-            "transforms": (("flip", 0.5),),
-        },
+        "data": common.shapes(),
+        "train": common.adamw(
+            steps=2000, batch_size=16, learning_rate=2e-3, warmup=200, ema=0.99, evaluate_every=500,
+            transforms=(("flip", 0.5),),
+        ),
     })  # fmt: skip

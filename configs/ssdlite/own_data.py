@@ -5,6 +5,7 @@ The number behind the colon is the side of what the network sees, pixels; photos
 python -m tools.train FOLDER --config=configs/ssdlite/own_data.py:300
 """
 
+from kerasdet.configs import common
 from ml_collections import ConfigDict
 
 from kerasdet.detectors import ssd
@@ -20,18 +21,9 @@ def get_config(size=300):
             "backbone_weights": "imagenet",
             "resize": ("squeeze", size, size),
         },
-        # A folder that has no splits of its own is split: this share of its photos validates.
-        "data": {"folder": "photos", "share": 0.2, "seed": 0},
-        "train": {
-            "minutes": 30.0,
-            "batch_size": 8,
-            "optimizer": "adamw",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.05,
-            "warmup": 100,
-            "clip_norm": 10.0,
-            "ema": 0.99,
-            "evaluate_every": 250,
-            "transforms": (("flip", 0.5), ("zoom", 0.7, 1.5), ("color",)),
-        },
+        "data": common.photos(),
+        "train": common.adamw(
+            minutes=30.0, batch_size=8, warmup=100, ema=0.99, evaluate_every=250,
+            transforms=(("flip", 0.5), ("zoom", 0.7, 1.5), ("color",)),
+        ),
     })  # fmt: skip

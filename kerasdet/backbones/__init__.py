@@ -42,7 +42,8 @@ def build(backbone, levels, **options):
         options: further arguments of its class.
 
     Returns:
-        A layer with `normalization`, a key of `layers.pixels.STATISTICS`.
+        A layer with `normalization`, a key of `layers.pixels.STATISTICS`, and `strides` and `channels`, tuples of one
+        number per map that it returns.
 
     Raises:
         ValueError: the name is unknown.

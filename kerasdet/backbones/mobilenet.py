@@ -6,6 +6,8 @@ all sides were even: the same at multiples of 32, a row and a column less at SSD
 
 import keras
 
+from kerasdet.backbones import pretrained
+
 # Share of the running statistics that a step keeps, as in `layers.norm.BatchNorm`.
 MOMENTUM = 0.9
 
@@ -29,7 +31,10 @@ class MobileNet(keras.layers.Layer):
         norm: "frozen" for a fixed BatchNorm, "batch" to train it. Its running statistics then follow as fast as those
             of `layers.norm`: those of Keras' V2, over a thousand steps, do not catch up in a short training.
         freeze: the layers up to this level are not trained, 0...5; 2 spares a third of the backbone's training time.
-        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top.
+        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file, see `pretrained.network`.
+
+    Attributes:
+        strides, channels: of the maps that it returns.
     """
 
     normalization = "tf"
@@ -38,12 +43,11 @@ class MobileNet(keras.layers.Layer):
         super().__init__(**kwargs)
         if norm not in ("frozen", "batch"):
             raise ValueError(f"norm of a MobileNet must be 'frozen' or 'batch', got {norm!r}.")
-        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
-        network = _padded(
-            NETWORKS[version](input_shape=(None, None, 3), alpha=alpha, include_top=False, weights=weights or None)
-        )
+        network = _padded(pretrained.network(NETWORKS[version], weights or None, alpha=alpha))
         taps = [network.get_layer(name).output for name in TAPS[version][levels[0] - 1 : levels[1]]]
         self.network = keras.Model(network.input, taps)
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
+        self.channels = tuple(tap.shape[-1] for tap in taps)
         if norm == "frozen":
             # Keras hands the outer `training` down to a nested model: only the flag of each layer really freezes it.
             for layer in self.network.layers:

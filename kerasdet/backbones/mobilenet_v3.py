@@ -35,6 +35,9 @@ class MobileNetV3(keras.layers.Layer):
         norm: kind of `layers.norm`.
         epsilon: of the norms.
         weights: None; released weights come with a detector, see `kerasdet.weights`.
+
+    Attributes:
+        strides, channels: of the maps that it returns.
     """
 
     normalization = "tf"
@@ -44,15 +47,17 @@ class MobileNetV3(keras.layers.Layer):
         if weights:
             raise ValueError(f"MobileNetV3 loads no weights of its own, got weights={weights!r}; see kerasdet.weights.")
         self.levels = levels
-        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
         conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
         self.stem = Conv(16, 3, 2, activation="hard_silu", **conv)
-        self.blocks, channels = [], 16
+        self.blocks, channels, expanded = [], 16, []
         for i, (size, inner, outputs, excite, activation, stride) in enumerate(ROWS):
             if reduced and i >= 12:
                 inner, outputs = inner if i == 12 else inner // 2, outputs // 2
             self.blocks.append(Block(size, channels, inner, outputs, excite, activation, stride, **conv))
             channels = outputs
+            expanded += [inner] if stride > 1 else []
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
+        self.channels = (*expanded, 6 * channels)[levels[0] - 1 : levels[1]]
         self.last = Conv(6 * channels, 1, activation="hard_silu", **conv)
 
     def call(self, x, training=False):

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kerasdet.backbones import pretrained
 from kerasdet.layers.conv import Conv
 
 # Table 1: blocks of the stages conv2_x ... conv5_x.
@@ -24,7 +25,10 @@ class ResNet(keras.layers.Layer):
         output_stride: 32, or 16 or 8, which trades the stride of the last stages for dilation.
         normalization: pixel statistics, see `layers.pixels`.
         freeze: the layers up to this level are not trained; 2, the stem and conv2_x, is Detectron's default.
-        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top: see `load_keras`.
+        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file: see `load_keras`.
+
+    Attributes:
+        strides, channels: of the maps that it returns.
     """
 
     def __init__(
@@ -36,9 +40,12 @@ class ResNet(keras.layers.Layer):
             raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}.")
         self.depth = depth
         self.levels = levels
-        self.strides = tuple(min(2**level, output_stride) for level in range(levels[0], levels[1] + 1))
         self.normalization = normalization
         self.stride_in = stride_in
+        self.norm = norm
+        returned = range(levels[0], levels[1] + 1)
+        self.strides = tuple(min(2**level, output_stride) for level in returned)
+        self.channels = tuple((4 if depth >= 50 else 1) * width * 2 ** (level - 2) for level in returned)
         conv = {"norm": norm, "epsilon": epsilon, "dtype": self.dtype_policy}
         form = {"stride_in": stride_in, "groups": groups, "group_width": group_width, "width": width, **conv}
         self.stem = Conv(width, 7, 2, activation="relu", **conv)
@@ -81,7 +88,7 @@ class Stage(keras.layers.Layer):
         depth, norm, epsilon, stride_in, groups, group_width, width: as in `ResNet`.
         number: 2...5, of conv2_x...conv5_x.
         stride: of the first block; 2, which makes 7x7 of 14x14, or 1.
-        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file without top.
+        weights: None, "imagenet" (Keras' download) or the path of a Keras weights file: see `load_keras`.
     """
 
     def __init__(
@@ -92,6 +99,7 @@ class Stage(keras.layers.Layer):
         self.depth = depth
         self.number = number
         self.stride_in = stride_in
+        self.norm = norm
         self.blocks = _blocks(
             depth, number, stride, norm=norm, epsilon=epsilon, stride_in=stride_in, groups=groups,
             group_width=group_width, width=width, dtype=self.dtype_policy,
@@ -179,10 +187,10 @@ def load_keras(resnet, weights):
 
     Args:
         resnet: a `ResNet` of depth 50, 101 or 152 with `backbones.KERAS_RESNET`.
-        weights: "imagenet" or the path of a Keras weights file without top.
+        weights: as in `pretrained.network`.
 
     Raises:
-        ValueError: the network has another form.
+        ValueError: the network has another form, or the file is of another network.
     """
     source = _keras_network(resnet, weights, fits=resnet.normalization == "caffe")
     resnet(tf.zeros([1, 32, 32, 3]))
@@ -197,7 +205,9 @@ def _keras_network(layer, weights, fits=True):
         raise ValueError(
             "Keras' ImageNet weights fit the backbones resnet50_keras, resnet101_keras and resnet152_keras only."
         )
-    return networks[layer.depth](include_top=False, weights=weights, input_shape=(None, None, 3))
+    if layer.norm not in ("batch", "sync", "frozen"):
+        raise ValueError(f"norm must be 'batch', 'sync' or 'frozen' for Keras' ImageNet weights, got {layer.norm!r}.")
+    return pretrained.network(networks[layer.depth], weights)
 
 
 def _copy_stage(source, number, blocks):

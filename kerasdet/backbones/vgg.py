@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kerasdet.backbones import pretrained
 from kerasdet.layers.conv import Conv
 
 # Table 1: 3x3 convolutions of the five stages.
@@ -26,6 +27,9 @@ class VGG(keras.layers.Layer):
         normalization: pixel statistics, see `layers.pixels`.
         freeze: the convolutions up to this level are not trained; 1, conv1 and conv2, in Fast R-CNN (section 4.5).
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file: see `load_keras`.
+
+    Attributes:
+        strides, channels: of the maps that it returns.
     """
 
     def __init__(
@@ -35,7 +39,6 @@ class VGG(keras.layers.Layer):
         super().__init__(**kwargs)
         self.depth = depth
         self.levels = levels
-        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
         self.normalization = normalization
         conv = {"norm": norm, "activation": "relu", "dtype": self.dtype_policy}
         self.stages = [
@@ -44,6 +47,9 @@ class VGG(keras.layers.Layer):
         ]
         self.fc6 = Conv(16 * width, 3, dilation=6, **conv) if atrous else None
         self.fc7 = Conv(16 * width, 1, **conv) if atrous else None
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
+        channels = [stage[-1].filters for stage in self.stages[:4]] + [(self.fc7 or self.stages[4][-1]).filters]
+        self.channels = tuple(channels[levels[0] : levels[1] + 1])
         if freeze is not None:
             for layer in sum(self.stages[: freeze + 1], []):
                 layer.trainable = False
@@ -85,10 +91,7 @@ class VGG(keras.layers.Layer):
         fitting = [(layer.units, layer.rank) for layer in layers] == [(4096, None)] * 2
         if not fitting or self.fc6 is not None or tuple(self.levels) != (4, 4):
             return
-        try:
-            source = NETWORKS[self.depth](include_top=True, weights=weights)
-        except ValueError:
-            raise ValueError(f"{weights}: fc6 and fc7 start from weights with their top; this file has none.") from None
+        source = _with_top(self.depth, weights)
         for layer, name, inputs in zip(
             layers, ("fc1", "fc2"), (7 * 7 * self.stages[-1][-1].filters, 4096), strict=True
         ):
@@ -107,22 +110,30 @@ def load_keras(vgg, weights):
         weights: "imagenet" or the path of a Keras weights file, with its top where the network is atrous.
 
     Raises:
-        ValueError: the network has another form.
+        ValueError: the network has another form, or the file is of another network or has no top that is needed.
     """
     if vgg.depth not in NETWORKS or vgg.stages[0][0].norm is not None or vgg.stages[0][0].filters != 64:
         raise ValueError("Keras' ImageNet weights fit VGG of depth 16 and 19 with its own width and without norm only.")
-    options = {} if vgg.fc6 is not None else {"input_shape": (None, None, 3)}
-    source = NETWORKS[vgg.depth](include_top=vgg.fc6 is not None, weights=weights, **options)
+    atrous = vgg.fc6 is not None
+    source = _with_top(vgg.depth, weights) if atrous else pretrained.network(NETWORKS[vgg.depth], weights)
     vgg(tf.zeros([1, 32, 32, 3]))
     for s, stage in enumerate(vgg.stages, start=1):
         for c, conv in enumerate(stage, start=1):
             kernel, bias = source.get_layer(f"block{s}_conv{c}").get_weights()
             conv.kernel.assign(kernel[:, :, ::-1] if s == c == 1 else kernel)
             conv.bias.assign(bias)
-    if vgg.fc6 is not None:
+    if atrous:
         for conv, name, side in ((vgg.fc6, "fc1", 7), (vgg.fc7, "fc2", 1)):
             kernel, bias = source.get_layer(name).get_weights()
             inputs = 4 if side == 1 else 1
             kernel = kernel.reshape(side, side, -1, kernel.shape[-1])
             conv.kernel.assign(kernel[::3, ::3, ::inputs, ::4])
             conv.bias.assign(bias[::4])
+
+
+def _with_top(depth, weights):
+    """Keras' network with fc6 and fc7."""
+    try:
+        return NETWORKS[depth](include_top=True, weights=weights)
+    except ValueError:
+        raise ValueError(f"{weights}: fc6 and fc7 start from weights with their top; this file has none.") from None

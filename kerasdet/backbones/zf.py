@@ -23,6 +23,9 @@ class ZF(keras.layers.Layer):
         freeze: the convolutions up to this level are not trained: 1 for conv1, 3 for conv1 and conv2. Faster R-CNN
             trains all (section 3.1.3).
         weights: None; released weights come with a detector, see `kerasdet.weights`.
+
+    Attributes:
+        strides, channels: of the maps that it returns.
     """
 
     def __init__(self, levels=(4, 4), norm=None, width=96, normalization="rcnn", freeze=0, weights=None, **kwargs):
@@ -30,10 +33,12 @@ class ZF(keras.layers.Layer):
         if weights:
             raise ValueError(f"ZF loads no weights of its own, got weights={weights!r}; see kerasdet.weights.")
         self.levels = levels
-        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
         self.normalization = normalization
         conv = {"norm": norm, "activation": "relu", "dtype": self.dtype_policy}
         self.convs = [Conv(round(c * width / 96), size, stride, **conv) for c, size, stride in CONVOLUTIONS]
+        conv1, conv2, *_, conv5 = (conv.filters for conv in self.convs)
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
+        self.channels = (conv1, conv1, conv2, conv5)[levels[0] - 1 : levels[1]]
         for conv, level in zip(self.convs, (1, 3, 4, 4, 4), strict=True):
             conv.trainable = level > freeze
 

@@ -41,8 +41,9 @@ def read(path, split=None, proposals=None, max_proposals=2000, **options):
             images; None takes all. A json file and a table have none.
         proposals: None, or the path of a file of `data.proposals` for all its pictures.
         max_proposals: at most so many of them a picture, the best.
-        **options: of the reader: `images` and `keypoints` of COCO; `classes` of VOC, YOLO, tables and shards; `format`,
-            `relative`, `images` and `columns` of tables; `data_dir` of TFDS; `verify` of shards; `seed` of the shapes.
+        **options: of the reader: `images` and `keypoints` of COCO; `classes` of VOC, YOLO, tables and shards;
+            `difficult` of VOC; `format`, `relative`, `images` and `columns` of tables; `data_dir` of TFDS; `verify` of
+            shards; `seed` of the shapes.
 
     Returns:
         `Dataset`.
@@ -57,6 +58,8 @@ def read(path, split=None, proposals=None, max_proposals=2000, **options):
 
 def _read(path, split, **options):
     reader = _reader(path)
+    if "difficult" in options and reader is not voc:
+        raise ValueError(f"{path} is read as {_NAMES[reader]}: difficult={options['difficult']!r} is for Pascal VOC.")
     if reader is shapes:
         return shapes.read(split, **options)
     if reader is catalog:

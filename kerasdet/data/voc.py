@@ -10,29 +10,36 @@ from collections import Counter
 from kerasdet.data import faults, files, objects
 from kerasdet.data.dataset import Dataset
 
+# What difficult objects are: regions to ignore, or objects like all others, as SSD's release trains them.
+DIFFICULT = ("crowd", "object")
 
-def read(folder, split=None, classes=None):
+
+def read(folder, split=None, classes=None, difficult="crowd"):
     """Reads one split of a Pascal VOC folder.
 
     The XML files lie in `Annotations/`, the images in `JPEGImages/` under the same names; either may lie in the folder
     itself, where annotation tools put them. VOC counts pixels from 1 and includes the last one, so that a box is
     (xmin - 1, ymin - 1, xmax, ymax) in continuous coordinates. One with xmax <= xmin or ymax <= ymin, or that lies
-    outside the image, is dropped, with a line in the data set's `notes`. Difficult objects are crowds, and so is what
-    is named "ignore" or the like. Image ids are positions in the split, from 0.
+    outside the image, is dropped, with a line in the data set's `notes`. What is named "ignore" or the like is a
+    crowd. Image ids are positions in the split, from 0.
 
     Args:
         folder: the folder, for PASCAL VOC itself `VOCdevkit/VOC2007`, or `VOCdevkit` if it holds one year only.
         split: the name of a list, `ImageSets/Main/SPLIT.txt` or `SPLIT.txt`; None takes every XML file.
         classes: names in the order of the class ids; by default all names in the folder's XML files, sorted, so that
             every split has the same.
+        difficult: one of `DIFFICULT`, what objects marked as difficult become. VOC's metric ignores them: read them as
+            objects to train on only.
 
     Returns:
         `Dataset`.
 
     Raises:
-        ValueError: one line that names the file and the object at fault.
+        ValueError: one line that names the file and the object at fault, or what `difficult` may be.
         FileNotFoundError: one line with the missing list, or the number of missing files and the first of them.
     """
+    if difficult not in DIFFICULT:
+        raise ValueError(f"{folder}: difficult must be one of {DIFFICULT}, got {difficult!r}.")
     folder = _year(os.fspath(folder))
     annotations = _subfolder(folder, "Annotations")
     every = sorted(name[:-4] for name in os.listdir(annotations) if name.endswith(".xml"))
@@ -53,7 +60,8 @@ def read(folder, split=None, classes=None):
     name = os.path.basename(os.path.abspath(folder))
     dataset = Dataset(name if split is None else f"{name} {split}", classes, [], notes=ignored + slips)
     for index, (source, page, path, size, said) in enumerate(zip(sources, pages, paths, sizes, stated, strict=True)):
-        places, boxes, kinds, crowds = _objects(page, source, numbers)
+        places, boxes, kinds, hard = _objects(page, source, numbers)
+        crowds = hard if difficult == "crowd" else None
         objects.add(dataset, index, path, size, boxes, kinds, places.__getitem__, crowds, stated_size=said)
     return dataset
 
@@ -116,8 +124,8 @@ def _stated_size(page):
 
 
 def _objects(page, source, numbers):
-    """The words that name each object of a page, its corners, class ids and crowds."""
-    places, boxes, kinds, crowds = [], [], [], []
+    """The words that name each object of a page, its corners, class ids and whether it is difficult."""
+    places, boxes, kinds, hard = [], [], [], []
     for index, element in enumerate(page.findall("object"), 1):
         name = (element.findtext("name") or "").strip()
         place = f"{source}: object {index} ({name})"
@@ -132,8 +140,8 @@ def _objects(page, source, numbers):
         places.append(place)
         boxes.append([x1 - first, y1 - first, x2, y2])
         kinds.append(numbers[name])
-        crowds.append((element.findtext("difficult") or "").strip() == "1")
-    return places, boxes, kinds, crowds
+        hard.append((element.findtext("difficult") or "").strip() == "1")
+    return places, boxes, kinds, hard
 
 
 def _corner(element, tag, place):

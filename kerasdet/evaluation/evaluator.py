@@ -10,6 +10,7 @@ from kerasdet import tiles as tile
 from kerasdet.data import pipeline
 from kerasdet.data import tiles as windowed
 from kerasdet.evaluation import coco
+from kerasdet.evaluation import voc as pascal
 
 
 class Evaluator:
@@ -26,12 +27,13 @@ class Evaluator:
         max_dets: numbers of detections an image at which boxes and masks are scored, see `coco.check_max_dets`.
         sigmas: [P] floats, or one for all: how far a keypoint may lie off, relative to the object's size, in COCO's
             object keypoint similarity. None takes those of COCO's 17 points.
+        voc: whether to add Pascal VOC's metrics, see `evaluation.voc.score`.
 
     Raises:
         ValueError: the data set lacks what the model needs, see `Detector.check`; `max_dets` or `sigmas` are wrong.
     """
 
-    def __init__(self, model, dataset, batch_size=4, tiles=None, max_dets=coco.MAX_DETS, sigmas=None):
+    def __init__(self, model, dataset, batch_size=4, tiles=None, max_dets=coco.MAX_DETS, sigmas=None, voc=False):
         model.check(dataset)
         if model.num_keypoints:
             coco.check_sigmas(sigmas, dataset.keypoints)
@@ -40,6 +42,7 @@ class Evaluator:
         self.tiles = tiles
         self.max_dets = coco.check_max_dets(max_dets)
         self.sigmas = sigmas
+        self.voc = voc
         seen = dataset if tiles is None else windowed.dataset(dataset, *tiles)
         self.batches = pipeline.load(seen, model.preprocess, batch_size, masks=model.needs_masks)
         self.truth = coco.ground_truth(dataset)
@@ -53,8 +56,9 @@ class Evaluator:
 
         Returns:
             Dict of the mean of every loss term, "loss", the numbers of `coco.summary` for boxes, and "threshold" and
-            "F1" of `coco.threshold`; those of masks and keypoints as "segm/AP", "keypoints/AP" and so on. `results`
-            then holds COCO's result dicts, `evaluations` the COCOeval of each kind: "bbox", "segm", "keypoints".
+            "F1" of `coco.threshold`; those of masks and keypoints as "segm/AP", "keypoints/AP" and so on; and VOC's
+            "voc/AP2007" and "voc/AP2010" with dicts of them by class, "voc/per_class_AP2007" and so on. `results` then
+            holds COCO's result dicts, `evaluations` the COCOeval of each kind: "bbox", "segm", "keypoints".
         """
         with pipeline.named(self.dataset):
             terms, kinds = self._run()
@@ -66,6 +70,8 @@ class Evaluator:
         numbers = {**coco.summary(self.evaluations["bbox"]), "threshold": threshold, "F1": f1}
         for kind in kinds[1:]:
             numbers.update({f"{kind}/{k}": v for k, v in coco.summary(self.evaluations[kind]).items()})
+        if self.voc:
+            numbers.update({f"voc/{k}": v for k, v in pascal.summary(self.truth, self.results).items()})
         losses = {"loss": sum(terms.values()), **terms} if terms else {}  # an exported file has none
         return {**losses, **numbers}
 

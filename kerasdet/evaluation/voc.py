@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# The mean over 11 recalls, and the area under the curve.
+KINDS = ("AP2007", "AP2010")
+
 
 def score(truth, results, iou=0.5, plus_one=False):
     """Gives VOC's average precision, in all and per class.
@@ -27,8 +30,23 @@ def score(truth, results, iou=0.5, plus_one=False):
         for number, category in sorted(truth.cats.items())
     }
     scored = [one for one in per_class.values() if one["positives"]]
-    means = {key: float(np.mean([one[key] for one in scored])) if scored else -1.0 for key in ("AP2007", "AP2010")}
+    means = {key: float(np.mean([one[key] for one in scored])) if scored else -1.0 for key in KINDS}
     return {**means, "per_class": per_class}
+
+
+def summary(truth, results):
+    """VOC's average precisions at an IoU of 0.5 as plain numbers and by class.
+
+    Args:
+        truth, results: as in `score`.
+
+    Returns:
+        Dict of `AP2007` and `AP2010`, floats, and `per_class_AP2007` and `per_class_AP2010`, dicts of class name to
+        float; -1 without objects.
+    """
+    scores = score(truth, results)
+    by_class = {f"per_class_{kind}": {k: v[kind] for k, v in scores["per_class"].items()} for kind in KINDS}
+    return {**{kind: scores[kind] for kind in KINDS}, **by_class}
 
 
 def eleven_points(recall, precision):

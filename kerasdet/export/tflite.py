@@ -95,8 +95,8 @@ def rule(model, size):
 
 
 def margin(model):
-    """The color beside a letterbox's picture, RGB 0...255: 0 once normalized."""
-    return np.round(model.pixels.mean).tolist()
+    """The color beside the picture of a letterbox, RGB 0...255: the one that the model paints outside its windows."""
+    return np.round(model.pixels.outside).tolist()
 
 
 def fitted(model, examples, size, count=300):

@@ -6,6 +6,7 @@ A resize rule is a plain tuple that a model saves with its other arguments:
     ("stretch", height, width)    exactly this size; the aspect ratio changes
     ("squeeze", height, width)    as "stretch", with antialias, as Pillow resizes: every pixel counts
     ("letterbox", height, width)  as large as this size holds, centered on zeros; the aspect ratio stays
+    ("corner", height, width)     as "letterbox", but in the upper left, with zeros at the bottom and the right
     ("keep",)                     no resizing
 
 All of it runs inside graphs, needs stock TensorFlow operators only and converts to TFLite's builtin ones, which know no
@@ -15,9 +16,9 @@ float64.
 import tensorflow as tf
 
 # Rules that bring every picture to one size.
-ONE_SIZE = ("stretch", "squeeze", "letterbox")
+ONE_SIZE = ("stretch", "squeeze", "letterbox", "corner")
 
-_SIZES = {"shorter": 2, "stretch": 2, "squeeze": 2, "letterbox": 2, "keep": 0}
+_SIZES = {"shorter": 2, **dict.fromkeys(ONE_SIZE, 2), "keep": 0}
 
 
 def check_rule(rule):
@@ -37,7 +38,8 @@ def check_rule(rule):
     if not isinstance(name, str) or len(sizes) != _SIZES.get(name) or not whole:
         raise ValueError(
             "resize must be ('shorter', min, max), ('stretch', height, width), ('squeeze', height, width), "
-            f"('letterbox', height, width) or ('keep',), with sizes in whole pixels above 0; got {rule!r}."
+            f"('letterbox', height, width), ('corner', height, width) or ('keep',), with sizes in whole "
+            f"pixels above 0; got {rule!r}."
         )
     return (name, *sizes)
 
@@ -47,7 +49,8 @@ def at_size(rule, size):
 
     Args:
         rule: resize rule, see the module's docstring.
-        size: what its smaller side becomes, pixels; the larger one keeps its ratio to it.
+        size: pixels. It becomes the `min` of "shorter", whose `max` stays, as in Detectron; of the other rules the
+            smaller side, and the larger one keeps its ratio to it.
 
     Returns:
         The changed rule.
@@ -58,6 +61,8 @@ def at_size(rule, size):
     name, *sizes = check_rule(rule)
     if not sizes:
         raise ValueError("resize=('keep',) has no size to change; train at several sizes with another rule.")
+    if name == "shorter":
+        return (name, size, sizes[1])
     return (name, *(round(side * size / min(sizes)) for side in sizes))
 
 
@@ -91,7 +96,7 @@ def resize(pixels, rule):
         rule: resize rule, see the module's docstring.
 
     Returns:
-        pixels: [B, H', W', 3] float32, 0...255; a letterbox with its margins.
+        pixels: [B, H', W', 3] float32, 0...255; of "letterbox" and "corner" with margins.
         frames: [B, 4] float32, scale x, scale y, offset x, offset y: new = old * scale + offset.
         windows: [B, 4] float32, the box of the image inside the margins.
         All without B for one image.
@@ -104,21 +109,21 @@ def resize(pixels, rule):
         name = "keep"
     pixels = tf.cast(pixels, tf.float32)
     old = new = tf.stack(_sides(pixels))
-    margins = tf.zeros([2], tf.int32)
+    before = after = tf.zeros([2], tf.int32)
     if name == "shorter":
         new = _shorter(old, *sizes)
     elif name in ("stretch", "squeeze"):
         new = tf.constant(sizes)
-    elif name == "letterbox":
+    elif name in ("letterbox", "corner"):
         new = _contained(old, sizes)
-        margins = sizes - new
+        before = (sizes - new) // 2 if name == "letterbox" else before
+        after = sizes - new - before
     if name == "squeeze":
         pixels = _squeezed(pixels, old, sizes)
     elif name != "keep":
         pixels = tf.image.resize(pixels, new, "bilinear", antialias=False)
-    before = margins // 2
-    if name == "letterbox":
-        pixels = _surrounded(pixels, before, margins - before)
+    if name in ("letterbox", "corner"):
+        pixels = _surrounded(pixels, before, after)
         pixels = tf.reshape(pixels, [*tf.unstack(tf.shape(pixels)[:-3]), *sizes, 3])
     corner, size = _xy(before), _xy(new)
     frames = tf.concat([size / _xy(old), corner], 0)

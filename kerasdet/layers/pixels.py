@@ -18,17 +18,21 @@ STATISTICS = {
 
 @keras.saving.register_keras_serializable("kerasdet")
 class Pixels(keras.layers.Layer):
-    """Normalizes pixels, zeroes what lies outside the windows, and casts once to the compute dtype.
+    """Normalizes pixels, paints what lies outside the windows, and casts once to the compute dtype.
 
     Args:
         statistics: a key of `STATISTICS`.
+        outside: color outside the windows, a number 0...255 or one for each of R, G and B: 127.5 for darknet's gray, 0
+            for CornerNet's black; None for the mean, which is 0 once normalized.
     """
 
-    def __init__(self, statistics, **kwargs):
+    def __init__(self, statistics, outside=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
         mean, deviation = STATISTICS[statistics]
         self.mean = tf.constant(mean, tf.float32)
         self.deviation = tf.constant(deviation, tf.float32)
+        self.outside = self.mean if outside is None else tf.constant(outside, tf.float32) * tf.ones(3)
+        self.painted = outside is not None
 
     def call(self, images):
         """Normalizes a batch.
@@ -37,7 +41,7 @@ class Pixels(keras.layers.Layer):
             images: `pixels` [B, H, W, 3] uint8 or float32, 0...255, and `windows` [B, 4].
 
         Returns:
-            [B, H, W, 3] in the compute dtype, 0 outside the windows.
+            [B, H, W, 3] in the compute dtype.
         """
         pixels, windows = images["pixels"], images["windows"]
         height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
@@ -45,8 +49,11 @@ class Pixels(keras.layers.Layer):
         rows = tf.cast(tf.range(height), tf.float32)[None] + 0.5
         columns = tf.cast(tf.range(width), tf.float32)[None] + 0.5
         inside = ((rows > y1) & (rows < y2))[:, :, None] & ((columns > x1) & (columns < x2))[:, None, :]
-        pixels = (tf.cast(pixels, tf.float32) - self.mean) / self.deviation
-        return tf.cast(pixels * tf.expand_dims(tf.cast(inside, tf.float32), -1), self.compute_dtype)
+        inside = tf.expand_dims(tf.cast(inside, tf.float32), -1)
+        pixels = (tf.cast(pixels, tf.float32) - self.mean) / self.deviation * inside
+        if self.painted:
+            pixels += (self.outside - self.mean) / self.deviation * (1.0 - inside)
+        return tf.cast(pixels, self.compute_dtype)
 
 
 def image_size(images):

@@ -2,6 +2,7 @@
 
 import colorsys
 import functools
+import inspect
 import itertools
 
 import numpy as np
@@ -281,11 +282,14 @@ def test_photometric_contrast_comes_before_or_after_saturation():
     assert ways == {True, False}
 
 
-def test_photometric_hue_turns_by_up_to_18_degrees():
-    pixels = np.float32([[[200, 0, 0]]])
-    changed = [photometric(seed, pixels, hue=18.0)[0, 0] for seed in seeds(25)]
+@pytest.mark.parametrize("degrees", [18.0, None])
+def test_photometric_hue_turns_by_up_to_so_many_degrees(degrees):
+    """By default 36, as SSD's release: 18 of OpenCV's steps of two degrees."""
+    default = inspect.signature(transforms.TRANSFORMS["photometric"]).parameters["hue"].default
+    pixels, most = np.float32([[[200, 0, 0]]]), degrees or 36
+    changed = [photometric(seed, pixels, hue=degrees or default)[0, 0] for seed in seeds(25)]
     angles = [(one[1] - one[2]) / 200 * 60 for one in changed]
-    assert -18.1 < min(angles) < -9 and 9 < max(angles) < 18.1
+    assert -most - 0.1 < min(angles) < -most / 2 and most / 2 < max(angles) < most + 0.1
 
 
 def test_photometric_shuffles_channels():

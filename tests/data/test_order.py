@@ -98,10 +98,14 @@ def test_sizes_change_every_few_batches():
 
 @pytest.mark.parametrize("rule, size, expected", [
     (("stretch", 300, 300), 320, ("stretch", 320, 320)), (("letterbox", 416, 832), 320, ("letterbox", 320, 640)),
-    (("shorter", 800, 1333), 400, ("shorter", 400, 666)),
+    (("corner", 416, 832), 320, ("corner", 320, 640)), (("shorter", 800, 1333), 640, ("shorter", 640, 1333)),
 ])  # fmt: skip
 def test_rules_at_another_size(rule, size, expected):
+    """Of "shorter" the maximum stays: a picture of 640 x 300 becomes 1333 x 624, as in Detectron2."""
     assert images.at_size(rule, size) == expected
+    if rule[0] == "shorter":
+        seen = images.preprocess(np.zeros([300, 640, 3], np.uint8), rule, size=size)
+        np.testing.assert_array_equal(seen["windows"], [0, 0, 1333, 624])
 
 
 def test_a_rule_without_a_size():

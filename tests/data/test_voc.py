@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from kerasdet.data import voc
+from kerasdet.data.read import read
 
 SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
 
@@ -54,6 +55,22 @@ def test_values(folder):
     np.testing.assert_array_equal(record.crowds, [False, True])
     np.testing.assert_array_equal(record.areas, [300, 2400])
     assert background.id == 0 and background.boxes.shape == (0, 4) and background.crowds.dtype == bool
+
+
+def test_difficult_objects_as_objects(folder):
+    """As SSD's release trains them; a name that is no class stays a crowd."""
+    _write(folder, "first", PAGES["first"] + _object("ignore", (1, 1, 9, 9), "<difficult>1</difficult>"))
+    crowds = voc.read(folder, "train").records[1].crowds
+    objects = voc.read(folder, "train", difficult="object").records[1].crowds
+    assert crowds.tolist() == [False, True] + [True] * 3 and objects.tolist() == [False, False] + [True] * 3
+    assert read(folder, "train", difficult="object").records[1].crowds.tolist() == objects.tolist()
+    with pytest.raises(ValueError, match=r"difficult must be one of \('crowd', 'object'\), got 'easy'"):
+        voc.read(folder, "train", difficult="easy")
+
+
+def test_difficult_is_of_this_reader_alone():
+    with pytest.raises(ValueError, match="shapes is read as the embedded shapes: difficult='object' is for Pascal VOC"):
+        read("shapes", "train", difficult="object")
 
 
 def test_every_split_has_the_same_classes(folder):

@@ -8,10 +8,12 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from kerasdet import data, training
 from kerasdet.data import segments
 from kerasdet.evaluation import coco, report
 from kerasdet.evaluation.evaluator import Evaluator
 from tests.evaluation.oracle import Oracle, scenes
+from tests.training import micro
 
 SIGMAS = (0.05, 0.1)
 
@@ -185,3 +187,39 @@ def test_pictures_show_masks_and_points_beside_the_truth(dataset, evaluator):
 def test_pictures_of_empty_images(dataset, evaluator):
     evaluator, _ = evaluator
     assert report.beside_truth(evaluator, dataset.records[0], above=0.0).width > 2 * dataset.records[0].width
+
+
+def test_voc_numbers_of_a_small_data_set():
+    """Of three objects of a class the first, with the highest score, is difficult and counts for nothing; of the two
+    others the picture's second answer is right, the third lies off. By hand: precision 1, 1/2 at recall 1/2, 1/2."""
+    objects = np.float32([[10, 10, 40, 40], [60, 10, 90, 40], [10, 60, 40, 90]])
+    record = data.Record(
+        id=7, image=np.zeros([100, 100, 3], np.uint8), height=100, width=100, boxes=objects,
+        classes=np.int32([0, 0, 0]), crowds=np.array([True, False, False]), areas=np.float32([900] * 3),
+    )  # fmt: skip
+    dataset = data.Dataset("three", ("egg", "crack"), [record])
+    model = Oracle(dataset.classes, masks=False, keypoints=0, resize=("keep",)).learn(dataset)
+    model.answers["boxes"][0, 2] += np.float32([20, 0, 20, 0])  # an IoU of 1/5
+    evaluator = Evaluator(model, dataset, 1, voc=True)
+    numbers = evaluator()
+    assert numbers["voc/AP2007"] == pytest.approx(6 / 11) and numbers["voc/AP2010"] == pytest.approx(1 / 2)
+    assert numbers["voc/per_class_AP2007"] == {"egg": pytest.approx(6 / 11), "crack": -1}
+    assert numbers["voc/per_class_AP2010"] == {"egg": pytest.approx(1 / 2), "crack": -1}
+    assert numbers["AP50"] == pytest.approx(51 / 101)
+    assert not any(key.startswith("voc/") for key in Evaluator(model, dataset, 1)())
+    record.crowds[0] = False  # as an object: two of three are found before the first error
+    assert Evaluator(model, dataset, 1, voc=True)()["voc/AP2007"] == pytest.approx(7 / 11)
+
+
+def test_voc_numbers_are_printed_and_written(tmp_path, capsys):
+    photos = micro.photos()
+    options = {"steps": 2, "batch_size": 4, "evaluate_every": 2, "warmup": 0, "transforms": ()}
+    metrics = training.fit(micro.make(), photos, photos, tmp_path, evaluate={"voc": True}, **options)
+    found = [f"val_{kind} {metrics[kind]:.4f}" for kind in ("voc/AP2007", "voc/AP2010")]
+    assert "  ".join(found) in capsys.readouterr().out
+    dataset = scenes()
+    evaluator = Evaluator(Oracle(dataset.classes).learn(dataset), dataset, 4, sigmas=0.05, voc=True)
+    report.write(evaluator, evaluator(), tmp_path)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["voc/AP2007"] == written["voc/AP2010"] == pytest.approx(1)
+    assert set(written["voc/per_class_AP2007"]) == set(dataset.classes)

@@ -44,6 +44,34 @@ def test_zero_outside_the_windows():
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("statistics", EXPECTED)
+@pytest.mark.parametrize("outside", [127.5, 0, (255, 0, 10.5)])
+def test_a_color_outside_the_windows(statistics, outside):
+    """As if the picture had been painted before the normalization: darknet's gray, CornerNet's (0 - mean) / std."""
+    pixels, (mean, deviation) = draw(2, 6, 8, 3), EXPECTED[statistics]
+    windows = np.float32([[0, 0, 5, 4], [2, 1, 7, 3]])
+    normal = Pixels(statistics, outside)({"pixels": pixels, "windows": windows}).numpy()
+    for got, picture, (x1, y1, x2, y2) in zip(normal, pixels, windows.astype(int), strict=True):
+        painted = np.full(picture.shape, outside, float)
+        painted[y1:y2, x1:x2] = picture[y1:y2, x1:x2]
+        np.testing.assert_allclose(got, (painted - np.array(mean)) / deviation, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_colors_in_tflite():
+    layer, pixels = Pixels("torch", 127.5), draw(1, 6, 8, 3)
+    signature = [tf.TensorSpec([1, 6, 8, 3], tf.uint8), tf.TensorSpec([1, 4])]
+    graph = tf.function(lambda pixels, windows: layer({"pixels": pixels, "windows": windows}), signature)
+    file = tf.lite.TFLiteConverter.from_concrete_functions([graph.get_concrete_function()]).convert()
+    interpreter, windows = tf.lite.Interpreter(model_content=file), np.float32([[2, 1, 7, 3]])
+    interpreter.allocate_tensors()
+    for place in interpreter.get_input_details():
+        interpreter.set_tensor(place["index"], pixels if place["dtype"] == np.uint8 else windows)
+    interpreter.invoke()
+    got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(got, layer({"pixels": pixels, "windows": windows}), atol=1e-6)
+
+
 def test_a_window_without_area_is_black():
     pixels = draw(1, 4, 4, 3)
     assert not np.any(Pixels("torch")({"pixels": pixels, "windows": np.zeros([1, 4], np.float32)}))

@@ -38,7 +38,7 @@ def hsv(sample, seed, hue=0.015, saturation=0.7, value=0.4):
     return _with(sample, tf.image.hsv_to_rgb(tf.concat([angle, purity, light], axis=-1)))
 
 
-def photometric(sample, seed, brightness=32.0, contrast=0.5, saturation=0.5, hue=18.0, probability=0.5, shuffle=0.0):
+def photometric(sample, seed, brightness=32.0, contrast=0.5, saturation=0.5, hue=36.0, probability=0.5, shuffle=0.0):
     """SSD's distortion of color (arXiv:1512.02325, section 2.2, in the order of its release).
 
     Brightness, contrast, saturation and hue in this order or, as likely, contrast last; each happens or not.
@@ -47,7 +47,7 @@ def photometric(sample, seed, brightness=32.0, contrast=0.5, saturation=0.5, hue
         sample, seed: see `transforms`.
         brightness: greatest shift, of 255.
         contrast, saturation: factors are drawn from 1 - x ... 1 + x; contrast scales from black.
-        hue: greatest turn, degrees.
+        hue: greatest turn, degrees. The release counts 18 of OpenCV's 8-bit steps of two degrees.
         probability: of each change.
         shuffle: probability that the channels trade places; 0 in the release.
     """
