@@ -67,8 +67,7 @@ class FastRCNN(Detector):
     needs_proposals = True
 
     def __init__(
-        self,
-        classes,
+        self, classes,
         # The network (section 2.1; FPN, section 3).
         backbone="resnet50", backbone_weights=None, norm="frozen", levels=(2, 5), width=256, pyramid_norm=None,
         # What is cut out of it for a region (section 2.1), and what runs on that (section 2.2).
@@ -77,8 +76,7 @@ class FastRCNN(Detector):
         # The regions that learn, and their loss (section 2.3).
         positive=0.5, negative=0.0, roi_batch=512, roi_fraction=0.25, order="random", box_loss="smooth_l1", beta=1 / 9,
         # Detections (section 3).
-        above=0.05, suppression=0.5, limit=100,
-        **kwargs,
+        above=0.05, suppression=0.5, limit=100, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
         for name, value, allowed in (

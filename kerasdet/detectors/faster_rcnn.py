@@ -68,16 +68,14 @@ class FasterRCNN(FastRCNN):
     needs_proposals = False
 
     def __init__(
-        self,
-        classes,
+        self, classes,
         # Anchors (section 3.1.1).
         sizes=((32,), (64,), (128,), (256,), (512,)), ratios=(0.5, 1.0, 2.0), torchvision_anchors=False,
         # The proposal network (figure 3), and what it learns (sections 3.1.2, 3.1.3 and 3.3).
         rpn_depth=1, rpn_width=256, rpn_outputs=1, rpn_positive=0.7, rpn_negative=0.3, rpn_batch=256, rpn_fraction=0.5,
         rpn_beta=1 / 9, crossing=True,
         # Proposals (section 3.3).
-        before_nms=(2000, 1000), after_nms=(2000, 1000), rpn_suppression=0.7, rpn_side=1e-3,
-        **kwargs,
+        before_nms=(2000, 1000), after_nms=(2000, 1000), rpn_suppression=0.7, rpn_side=1e-3, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
         strides = self.strides if self.fpn is None else (*self.strides, 2 * self.strides[-1])

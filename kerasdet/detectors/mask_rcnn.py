@@ -42,13 +42,11 @@ class MaskRCNN(FasterRCNN):
     """
 
     def __init__(
-        self,
-        classes,
+        self, classes,
         # The mask branch (section 3, figure 4).
         masks=True, mask_size=28, mask_convs=4, mask_width=256, mask_norm=None, mask_scores="sigmoid", mask_std=0.001,
         # The keypoint branch (section 5).
-        keypoints=0, keypoint_size=56, keypoint_convs=8, keypoint_width=512,
-        **kwargs,
+        keypoints=0, keypoint_size=56, keypoint_convs=8, keypoint_width=512, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
         self.terms = FasterRCNN.terms + ("mask",) * bool(masks) + ("keypoint",) * bool(keypoints)

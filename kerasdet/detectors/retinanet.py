@@ -48,8 +48,7 @@ class RetinaNet(Detector):
     class_heads = ("class_head/predictor",)
 
     def __init__(
-        self,
-        classes,
+        self, classes,
         # The network (section 4, figure 3).
         backbone="resnet50", backbone_weights=None, norm="frozen", levels=(3, 7), extra_from="c", width=256, depth=4,
         head_norm=None, prior=0.01,
@@ -58,8 +57,7 @@ class RetinaNet(Detector):
         # The loss (sections 3.2 and 4.1).
         alpha=0.25, gamma=2.0, box_loss="smooth_l1", beta=0.11, box_weight=1.0, normalizer="batch",
         # Detections (section 4.1).
-        per_level=1000, above=0.05, suppression=0.5, limit=100,
-        **kwargs,
+        per_level=1000, above=0.05, suppression=0.5, limit=100, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
         if box_loss not in losses.BOX_LOSSES:
@@ -71,15 +69,13 @@ class RetinaNet(Detector):
         self.fpn = FPN(width, levels, extra_from)
         strides = self.fpn.strides(self.backbone.strides)
         sizes = anchors.octaves(strides, scale, octaves)
-        corner = {}
         if torchvision_anchors:
             sizes = [[int(size + 1e-6) for size in level] for level in sizes]
-            corner = anchors.TORCHVISION
-        self.anchors = anchors.Anchors(anchors.shapes(sizes, ratios), strides, **corner)
-        cell = self.anchors.per_cell[0]
-        head = {"norm": head_norm, "levels": len(strides)}
-        self.class_head = ConvHead(depth, width, cell, self.num_classes, prior=prior, **head)
-        self.box_head = ConvHead(depth, width, cell, 4, **head)
+        placed = anchors.TORCHVISION if torchvision_anchors else {}
+        self.anchors = anchors.Anchors(anchors.shapes(sizes, ratios), strides, **placed)
+        head = {"anchors": octaves * len(ratios), "norm": head_norm, "levels": len(strides)}
+        self.class_head = ConvHead(depth, width, outputs=self.num_classes, prior=prior, **head)
+        self.box_head = ConvHead(depth, width, outputs=4, **head)
         self.positive, self.negative, self.torchvision_anchors = positive, negative, torchvision_anchors
         self.alpha, self.gamma = alpha, gamma
         self.box_loss, self.beta, self.box_weight, self.normalizer = box_loss, beta, box_weight, normalizer
@@ -105,13 +101,13 @@ class RetinaNet(Detector):
         grid, match = self.match(objects, images)
         share = self._share(match, images)  # [B]: one over what the image's sums are divided by
         targets = tf.one_hot(match.classes, self.num_classes)
-        entropy = tf.reduce_sum(focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
-        entropy = tf.where(match.counted, entropy, 0.0)
-        box = losses.coded(grid, outputs["deltas"], match.boxes, self.box_loss, self.beta)
-        box = tf.where(match.positive, box, 0.0)
+        class_loss = tf.reduce_sum(focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
+        class_loss = tf.reduce_sum(tf.where(match.counted, class_loss, 0.0), axis=1)
+        box_loss = losses.coded(grid, outputs["deltas"], match.boxes, self.box_loss, self.beta)
+        box_loss = tf.reduce_sum(tf.where(match.positive, box_loss, 0.0), axis=1)
         return {
-            "class": tf.reduce_sum(tf.reduce_sum(entropy, axis=1) * share),
-            "box": tf.reduce_sum(tf.reduce_sum(box, axis=1) * share) * self.box_weight,
+            "class": tf.reduce_sum(class_loss * share),
+            "box": tf.reduce_sum(box_loss * share) * self.box_weight,
         }
 
     def _share(self, match, images):

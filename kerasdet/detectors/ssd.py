@@ -107,8 +107,7 @@ class SSD(Detector):
     terms = ("class", "box")
 
     def __init__(
-        self,
-        classes,
+        self, classes,
         # The network (section 2.1, figure 2).
         backbone="vgg16_atrous", backbone_weights=None, norm=None, levels=(3, 4), l2_norm=20.0,
         extras=((512, 3, 2, 1), (256, 3, 2, 1), (256, 3, 1, 0), (256, 3, 1, 0)), extra_norm=None, activation="relu",
@@ -121,8 +120,7 @@ class SSD(Detector):
         # Detections (section 3.5).
         above=0.01, per_class=400, suppression=0.45, limit=200,
         # Pictures (section 3).
-        resize=("stretch", 300, 300), multiple=1,
-        **kwargs,
+        resize=("stretch", 300, 300), multiple=1, **kwargs,
     ):  # fmt: skip
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
         if scores not in SCORES:
