@@ -185,14 +185,11 @@ class FastRCNN(Detector):
 
     def _hardest(self, outputs, candidates):
         """Those of greatest loss that do not overlap (OHEM, section 4): a choice, so no gradient."""
-
-        def choice():
+        with self.off_tape():
             entropy, distance = self._multi_task(self.head(outputs["features"], candidates.boxes), candidates)
             loss = tf.where(candidates.valid, entropy + distance, -1.0)
             rows, _, valid = ops.nms(candidates.boxes, loss, None, 0.7, 0.0, self.roi_batch)
-            return rows, valid
-
-        return candidates.taken(*sample.off_tape(choice))
+        return candidates.taken(rows, valid)
 
     def region_terms(self, outputs, regions, training=True):
         """The loss of the second stage (Fast R-CNN, equation 1): means over the sampled regions.

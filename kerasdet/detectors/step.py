@@ -1,5 +1,6 @@
 """Training a detector: what `compile`, `fit` and `evaluate` of Keras need."""
 
+import contextlib
 import time
 
 import keras
@@ -73,10 +74,17 @@ class Trains:
     def _gradients(self, images, objects):
         """The loss terms of a part of the batch, and the gradients of its share of the loss."""
         with tf.GradientTape() as tape:
+            self.__dict__["tape"] = tape
             outputs = self.network(images, training=True)
             terms = self.loss_terms(outputs, objects, images, training=True)
             loss = self.optimizer.scale_loss(self._loss(terms) / self.accumulate)
+        del self.__dict__["tape"]
         return terms, tape.gradient(loss, self.trainable_variables)
+
+    def off_tape(self):
+        """A context whose results the gradient does not need, so that none is kept in memory until it is computed."""
+        tape = self.__dict__.get("tape")
+        return contextlib.nullcontext() if tape is None else tape.stop_recording()
 
     def _loss(self, terms):
         return tf.add_n([terms[name] for name in self.counted])

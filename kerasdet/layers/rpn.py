@@ -40,6 +40,8 @@ class RPN(keras.layers.Layer):
         super().__init__(**kwargs)
         if outputs not in (1, 2):
             raise ValueError(f"rpn_outputs must be 1 or 2, got {outputs!r}.")
+        if len(set(anchors.per_cell)) > 1:
+            raise ValueError(f"sizes must be as many on every level, which share weights; got {anchors.per_cell}.")
         conv = {"initializer": keras.initializers.RandomNormal(stddev=0.01), "dtype": self.dtype_policy}
         self.tower = [Conv(width, 3, activation="relu", **conv) for _ in range(depth)]
         self.classes = Conv(anchors.per_cell[0] * outputs, 1, **conv)

@@ -109,23 +109,6 @@ class Regions(NamedTuple):
         return self.taken(rows, values > 0)
 
 
-def off_tape(function):
-    """Calls a function without recording it for a gradient, so that none of its inner results is kept in memory.
-
-    Args:
-        function: without arguments; returns tensors of any shape, [...].
-
-    Returns:
-        What the function returned; no gradient flows through it.
-    """
-
-    @tf.custom_gradient
-    def unrecorded():
-        return function(), lambda *_, variables=(): ([], [None] * len(variables))
-
-    return unrecorded()
-
-
 def candidates(proposals, objects, images, positive, negative=0.0):
     """Matches proposals, and the objects themselves, with objects (Fast R-CNN, section 2.3).
 

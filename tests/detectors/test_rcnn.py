@@ -1,5 +1,8 @@
 """Fast, Faster, Mask and Keypoint R-CNN: published counts; sampling, mining and regions as loops in NumPy; edges."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -387,3 +390,48 @@ def test_rows_of_known_classes_are_kept():
         assert np.abs(b[:, :, 2] - a[:, :, 1:3].numpy().mean(axis=2)).max() > 1e-3
     region = tf.random.normal([2, 4, 4, 32])
     np.testing.assert_allclose(target.mask_head(region)[..., 1], source.mask_head(region)[..., 3], atol=1e-5)
+
+
+def test_small_proposals_are_dropped_by_the_original_pictures_pixels():
+    model = make(FasterRCNN, rpn_side=16.0)
+    images, _ = scenes.batch(OBJECTS, OBJECTS)
+    images["frames"] = tf.constant([[1.0, 1, 0, 0], [2, 2, 0, 0]])
+    grid = model.anchors((scenes.SIDE, scenes.SIDE))
+    outputs = {"rpn_logits": tf.zeros([2, len(grid)]), "rpn_deltas": tf.zeros([2, *grid.shape])}
+    found = model.proposals(outputs, images).numpy()
+    for proposals, least in zip(found, (16, 32), strict=True):
+        real = proposals[(proposals[:, 2:] > proposals[:, :2]).all(axis=1)]
+        assert len(real) > 5 and (real[:, 2:] - real[:, :2]).min() >= least
+    assert make(FasterRCNN).rpn.side == 1e-3 and faster_rcnn.VGG16["rpn_side"] == faster_rcnn.ZF["rpn_side"] == 16
+
+
+def test_hard_examples_need_no_overlap_with_an_object():
+    """OHEM abolishes Fast R-CNN's lower bound of background (section 4)."""
+    images, objects = scenes.batch(OBJECTS)
+    images["proposals"] = tf.constant([[[80.0, 60, 96, 96], [0, 80, 10, 96], [30, 50, 70, 90]]])
+    for order, background in (("hard", 2), ("first", 0)):
+        model = make(FastRCNN, order=order, negative=0.1, roi_batch=12)
+        regions = model.sampled(model.network(images), objects, images)
+        far = regions.valid & (boxes.area(regions.boxes) < 1000) & (regions.objects < 0)
+        assert int(tf.reduce_sum(tf.cast(far, tf.int32))) == background
+
+
+def test_choosing_hard_examples_keeps_nothing_in_memory():
+    """When the chosen regions run, what the choice computed is gone; the gradient still reaches the head."""
+    model = make(FasterRCNN, order="hard", roi_batch=8)
+    model.compile(keras.optimizers.SGD(0.1))
+    images, objects = scenes.batch(OBJECTS)
+    passes, multi_task = [], model._multi_task
+
+    def noted(head, regions):
+        gc.collect()
+        alive = [one() is not None for one in passes]
+        passes.append(weakref.ref(head["logits"]))
+        assert not any(alive)
+        return multi_task(head, regions)
+
+    model._multi_task = noted
+    _, gradients = model._gradients(images, objects)
+    assert len(passes) == 2
+    reached = {v.path: g is not None for v, g in zip(model.trainable_variables, gradients, strict=True)}
+    assert all(reached.values()), reached
