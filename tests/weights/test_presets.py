@@ -60,6 +60,18 @@ def test_other_classes_keep_their_rows_by_name(model, folder, capsys):
     assert "6 by class name" in said and "class_head/predictors/0/kernel" in said and "box_head/*" in said
 
 
+def test_whatever_is_loaded_takes_other_classes(model, folder, tmp_path, capsys):
+    model.save(tmp_path / "model.keras")
+    for path in (folder, tmp_path, tmp_path / "model.keras"):
+        other = load(path, classes=["crack"])
+        assert type(other) is SSD and other.classes == ("crack",)
+        old, new = model.class_head.predictors[0].bias.numpy(), other.class_head.predictors[0].bias.numpy()
+        np.testing.assert_array_equal(new[1::2], old[2::3])
+        assert "by class name" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="small.tflite: an exported file keeps its classes"):
+        load(tmp_path / "small.tflite", classes=["crack"])
+
+
 def test_the_preset_of_another_detector(folder):
     with pytest.raises(ValueError, match="is a preset of SSD, not of RetinaNet"):
         RetinaNet.from_preset(folder)
