@@ -49,7 +49,7 @@ def start(config, weights=None):
 
     Args:
         config: a `ConfigDict`, whose `train.init_from` may name a released model.
-        weights: a preset for the whole detector, a Keras weights file without top for its backbone, "none", or None for
+        weights: a preset for the whole detector, a Keras weights file for its backbone, "none", or None for
             what the config names. Released and ImageNet weights come from Keras' cache or, with a network, from their
             servers. Without weights the norms train, since their statistics are unknown.
     """
