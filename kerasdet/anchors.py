@@ -31,6 +31,11 @@ class Pyramid:
         self.cells = [_cell(level, ratios, rounded) for level in sizes]
         self.per_cell = len(self.cells[0])
 
+    @property
+    def strides(self):
+        """Distance of the cells of every level, a list, pixels."""
+        return [2**level for level in range(self.levels[0], self.levels[1] + 1)]
+
     def grids(self, size):
         """Cells of every level.
 
@@ -40,8 +45,7 @@ class Pyramid:
         Returns:
             List of (rows, columns).
         """
-        strides = [2**level for level in range(self.levels[0], self.levels[1] + 1)]
-        return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
+        return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
 
     def counts(self, size):
         """Anchors of every level, a list of ints or scalar tensors; `size` as in `grids`."""

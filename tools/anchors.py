@@ -10,9 +10,8 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from kerasdet import runs
-from kerasdet.training import cluster
-from kerasdet.training.preflight import advice, reach, targets
+from kerasdet import clusters, runs
+from kerasdet.training import reach
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
 RUN = flags.DEFINE_string("run", "inspection", "Run folder, for a split that is made by itself.")
@@ -28,15 +27,16 @@ def main(_):
         config.model.backbone_weights = None
     train, _ = runs.datasets(config, RUN.value)
     model = runs.build(config.model, train.classes)
-    seen = targets(model, train, config.train.get("transforms", ()), IMAGES.value, SEED.value)
-    boxes = np.concatenate([boxes for boxes, _ in seen])
+    seen = reach.targets(model, train, config.train.get("transforms", ()), IMAGES.value, SEED.value)
+    boxes, _ = reach.real_objects(seen)
     if not len(boxes):
         raise ValueError(f"{train.name} has no objects.")
-    if hasattr(model, "anchors") and hasattr(model, "positive"):
-        share = np.mean(reach(model, seen) >= model.positive)
-        print(f"the model's anchors reach {share:.3f} of {len(boxes)} objects (IoU of {model.positive} or more)")
-        print(advice(model, seen, SEED.value))
-    centers, mean = cluster.kmeans(boxes[:, 2:] - boxes[:, :2], PRIORS.value, SEED.value)
+    best = reach.overlaps(model, seen)
+    if best is not None:
+        share = np.mean(best >= model.positive_iou)
+        print(f"the model's anchors reach {share:.3f} of {len(boxes)} objects (IoU of {model.positive_iou} or more)")
+        print(reach.advice(model, seen, best) or "no other anchors of their kind reach more")
+    centers, mean = clusters.kmeans(boxes[:, 2:] - boxes[:, :2], PRIORS.value, SEED.value)
     print(f"{len(centers)} priors, width x height in network pixels, mean IoU {mean:.3f}:")
     print(", ".join(f"({width:.1f}, {height:.1f})" for width, height in centers))
 

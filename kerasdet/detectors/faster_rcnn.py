@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kerasdet import anchors
+from kerasdet import anchors, clusters
 from kerasdet.decoding import regions as decode
 from kerasdet.detectors import fast_rcnn
 from kerasdet.detectors.fast_rcnn import FastRCNN, counted, windows
@@ -84,6 +84,7 @@ class FasterRCNN(FastRCNN):
             (self.levels[0], self.levels[1] + (self.fpn is not None)), sizes, ratios,
             offset=0.0 if torchvision_anchors else 0.5, rounded=torchvision_anchors, fitted=torchvision_anchors,
         )  # fmt: skip
+        self.sizes, self.ratios = sizes, ratios
         self.rpn = RPN(rpn_depth, rpn_width, self.anchors.per_cell, rpn_outputs)
         self.rpn_positive, self.rpn_negative, self.crossing = rpn_positive, rpn_negative, crossing
         self.rpn_batch, self.rpn_fraction, self.rpn_beta = rpn_batch, rpn_fraction, rpn_beta
@@ -162,6 +163,14 @@ class FasterRCNN(FastRCNN):
             "rpn_class": tf.reduce_sum(tf.where(positive | negative, entropy, 0.0)) / count,
             "rpn_box": tf.reduce_sum(tf.where(positive, distance, 0.0)) / count,
         }
+
+    @property
+    def positive_iou(self):
+        """See `Detector`; of the proposal network."""
+        return self.rpn_positive
+
+    def fitted(self, boxes, sizes):
+        return clusters.fit_sizes(boxes, self.anchors.strides, self.sizes, self.ratios, self.rpn_positive)
 
     @classmethod
     def tiny(cls):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kerasdet import anchors, backbones, boxes, coders
+from kerasdet import anchors, backbones, boxes, clusters, coders
 from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import FPN, ConvHead, Pixels, image_size
@@ -126,6 +126,15 @@ class RetinaNet(Detector):
         decoded = boxes.clip(decoded, images["windows"])
         scores = tf.where((images["ids"] >= 0)[:, None], tf.sigmoid(logits), 0.0)
         return suppress.per_class(decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit)
+
+    @property
+    def positive_iou(self):
+        """See `Detector`."""
+        return self.positive
+
+    def fitted(self, boxes, sizes):
+        at_hand = {name: self.arguments[name] for name in ("levels", "octaves", "ratios", "scale")}
+        return clusters.fit_octaves(boxes, **at_hand, positive=self.positive)
 
     def get_config(self):
         return {**super().get_config(), "backbone_weights": None}
