@@ -15,7 +15,7 @@ FLOORS = (
     ("version", "command"),
     ("contract", "boxes"),
     ("images", "views", "ops", "tiles"),
-    ("anchors", "coders", "targets", "losses", "decoding", "detect"),
+    ("anchors", "clusters", "coders", "targets", "losses", "decoding", "detect"),
     ("layers",),
     ("backbones",),
     ("weights",),
@@ -139,7 +139,7 @@ def test_papers_stand_alone():
 def functions():
     """Public functions of the parts that have no weights: name, and docstring."""
     for module in MODULES:
-        if part(module) in {"boxes", "coders", "losses", "targets", "decoding", "anchors"}:
+        if part(module) in {"boxes", "coders", "losses", "targets", "decoding", "anchors", "clusters"}:
             for node in tree(module).body:
                 if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                     yield f"{module}.{node.name}", ast.get_docstring(node) or ""

@@ -21,25 +21,25 @@ flags.mark_flag_as_required("config")
 
 
 def main(_):
-    from kerasdet import runs
+    from kerasdet import clusters, runs
     from kerasdet.load import build
-    from kerasdet.training import cluster
-    from kerasdet.training.preflight import advice, reach, targets
+    from kerasdet.training import reach
 
     config = CONFIG.value
     if "backbone_weights" in config.model:
         config.model.backbone_weights = None
     train, _ = runs.datasets(config, RUN.value)
     model = build(config.model, train.classes)
-    seen = targets(model, train, config.train.get("transforms", ()), IMAGES.value, SEED.value)
-    boxes = np.concatenate([boxes for boxes, _ in seen])
+    seen = reach.targets(model, train, config.train.get("transforms", ()), IMAGES.value, SEED.value)
+    boxes, _ = reach.real_objects(seen)
     if not len(boxes):
         raise ValueError(f"{train.name} has no objects.")
-    if hasattr(model, "anchors") and hasattr(model, "positive"):
-        share = np.mean(reach(model, seen) >= model.positive)
-        print(f"the model's anchors reach {share:.3f} of {len(boxes)} objects (IoU of {model.positive} or more)")
-        print(advice(model, seen, SEED.value))
-    centers, mean = cluster.kmeans(boxes[:, 2:] - boxes[:, :2], PRIORS.value, SEED.value)
+    best = reach.overlaps(model, seen)
+    if best is not None:
+        share = np.mean(best >= model.positive_iou)
+        print(f"the model's anchors reach {share:.3f} of {len(boxes)} objects (IoU of {model.positive_iou} or more)")
+        print(reach.advice(model, seen, best) or "no other anchors of their kind reach more")
+    centers, mean = clusters.kmeans(boxes[:, 2:] - boxes[:, :2], PRIORS.value, SEED.value)
     print(f"{len(centers)} priors, width x height in network pixels, mean IoU {mean:.3f}:")
     print(", ".join(f"({width:.1f}, {height:.1f})" for width, height in centers))
 

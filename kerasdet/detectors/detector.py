@@ -19,7 +19,9 @@ class Detector(Detects, Trains, keras.Model, metaclass=Complete):
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
     its terms in `terms` and in `class_heads` the layers, by the attributes that lead to them, whose last axis holds the
     outputs of every class, anchor by anchor. One that learns from masks, keypoints or proposals says so by
-    `needs_masks`, `num_keypoints` (P) and `needs_proposals`.
+    `needs_masks`, `num_keypoints` (P) and `needs_proposals`. One with anchors has them as `anchors`, see
+    `kerasdet.anchors`, says by `positive_iou` which overlap makes an anchor learn an object, and gives `match` and
+    `fitted`.
 
     Args:
         classes: names of the classes, or their number.
@@ -34,6 +36,9 @@ class Detector(Detects, Trains, keras.Model, metaclass=Complete):
     class_heads = ()
     # What is predicted of each box beside its class, by the names that `suppress.per_class` knows.
     predicted = ()
+    # Its anchors, and the IoU from which one of them learns an object; None where a detector has none.
+    anchors = None
+    positive_iou = None
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, nms="hard", name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
@@ -106,6 +111,18 @@ class Detector(Detects, Trains, keras.Model, metaclass=Complete):
         Returns:
             The anchors, [A, 4] or [B, A, 4] float32, network pixels, and a `targets.assign.Match`; None where a
             detector has no anchors.
+        """
+        return None
+
+    def fitted(self, boxes, sizes):
+        """Arguments of anchors that reach more objects, by `positive_iou`.
+
+        Args:
+            boxes: [N, 4], the objects, network pixels.
+            sizes: [N, 2] whole numbers, height and width of the network's image that each lies in.
+
+        Returns:
+            Dict ready for a config's `model`; None where the anchors at hand are as good, or a detector has none.
         """
         return None
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from kerasdet import anchors
+from kerasdet import anchors, clusters
 from kerasdet.detectors import fast_rcnn
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.layers import RPN
@@ -86,6 +86,7 @@ class FasterRCNN(FastRCNN):
             "first" if self.order == "first" else "random", rpn_beta, crossing, torchvision_anchors, before_nms,
             after_nms, rpn_suppression, rpn_side,
         )  # fmt: skip
+        self.sizes, self.ratios = sizes, ratios
 
     def features(self, images, training=False):
         """The maps that regions are proposed on, a list of [B, H, W, C]; a pyramid's last is for proposals alone."""
@@ -113,6 +114,14 @@ class FasterRCNN(FastRCNN):
     def rpn_terms(self, outputs, objects, images, training=True):
         """The loss of the proposal network (equation 1), see `layers.RPN.loss_terms`."""
         return self.rpn.loss_terms(outputs, objects, images, self.step(training), self.seed)
+
+    @property
+    def positive_iou(self):
+        """See `Detector`; of the proposal network."""
+        return self.rpn.positive
+
+    def fitted(self, boxes, sizes):
+        return clusters.fit_sizes(boxes, self.anchors.strides, self.sizes, self.ratios, self.rpn.positive)
 
     @classmethod
     def tiny(cls):

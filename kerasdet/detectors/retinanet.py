@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kerasdet import anchors, backbones, boxes, coders
+from kerasdet import anchors, backbones, boxes, clusters, coders
 from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import FPN, ConvHead, Pixels, image_size
@@ -127,6 +127,15 @@ class RetinaNet(Detector):
         return suppress.per_class(
             decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit, self.nms
         )
+
+    @property
+    def positive_iou(self):
+        """See `Detector`."""
+        return self.positive
+
+    def fitted(self, boxes, sizes):
+        at_hand = {name: self.arguments[name] for name in ("levels", "octaves", "ratios", "scale")}
+        return clusters.fit_octaves(boxes, **at_hand, positive=self.positive)
 
     @classmethod
     def tiny(cls):

@@ -1,9 +1,10 @@
 """SSD: default boxes on maps of several sizes, hard negatives, no second stage; and its light kin for phones."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from kerasdet import anchors, backbones, boxes, coders
+from kerasdet import anchors, backbones, boxes, clusters, coders
 from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import Extra, L2Norm, MapHeads, Pixels, image_size
@@ -223,6 +224,19 @@ class SSD(Detector):
             scores, rows = candidates.top_of_classes(scores, self.per_class)
             of_classes = tf.gather(decoded, rows, batch_dims=1)
         return suppress.within_classes(of_classes, scores, self.suppression, self.above, self.limit, self.nms)
+
+    @property
+    def positive_iou(self):
+        """See `Detector`."""
+        return self.positive
+
+    def fitted(self, boxes, sizes):
+        at_hand = {name: self.arguments[name] for name in ("scales", "ratios", "tensorflow_boxes")}
+        cells = [self.anchors.grids(size) for size in sizes.tolist()]
+        cells = np.reshape(cells, [len(sizes), len(self.anchors.per_cell), 2])
+        parts = boxes / np.tile(sizes[:, ::-1], 2)  # default boxes are parts of the picture
+        clip = self.arguments["clip_boxes"]
+        return clusters.fit_scales(parts, cells, **at_hand, positive=self.positive, clip=clip)
 
     @classmethod
     def tiny(cls):

@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 
-from kerasdet import boxes, draw
+from kerasdet import draw
 from kerasdet.decoding.paste import paste
-from kerasdet.targets import assign
+from kerasdet.training import reach
 
 _GREEN, _RED = (0, 170, 60), (230, 30, 30)
 
@@ -18,32 +18,30 @@ def draw_batch(images, objects, names, folder, model=None, skeleton=()):
         images, objects: the dicts of `contract`, of tensors or arrays.
         names: [K] class names.
         folder: where the pictures go, as ID_PLACE.png; made if needed.
-        model: a `Detector` whose anchors are drawn: green those that an object takes; objects that none reaches are
-            red.
+        model: a `Detector`, whose anchors, if any, are drawn: green those that learn an object, by its own `match`; red
+            the objects that none reaches.
         skeleton: as in `draw.boxes`.
 
     Returns:
         List of paths.
     """
     os.makedirs(folder, exist_ok=True)
-    anchored = hasattr(model, "anchors") and hasattr(model, "positive")
-    if anchored:
-        anchors = np.asarray(model.anchors(images["pixels"].shape[1:3]))
-        match = np.asarray(assign.by_iou(anchors, objects, model.positive, model.negative).positive)
+    found = None if model is None else model.match(objects, images)
+    learning = None if found is None else reach.learning(*found)
     paths = []
     for i, pixels in enumerate(np.nan_to_num(np.asarray(images["pixels"], np.float32))):
         own, kinds = np.asarray(objects["boxes"][i]), np.asarray(objects["classes"][i])
         sound = np.isfinite(own).all(1) & (kinds >= 0)
-        picture = draw.outline(pixels, anchors[match[i]], _GREEN, width=1) if anchored else pixels
+        picture = pixels if found is None else draw.outline(pixels, learning[i], _GREEN, width=1)
         more = {"keypoints": np.asarray(objects["keypoints"][i])[sound]} if "keypoints" in objects else {}
         if "masks" in objects:
             grids, frames = (np.asarray(objects[key][i])[sound] for key in ("masks", "mask_frames"))
             more["masks"] = paste(grids, frames, *pixels.shape[:2])
         picture = draw.boxes(picture, own[sound], kinds[sound], names, skeleton=skeleton, **more)
-        if anchored:
+        if found is not None:
             wanted = own[sound & ~np.asarray(objects["crowds"][i])]
-            best = np.max(boxes.iou(wanted, anchors), axis=1, initial=0)
-            picture = draw.outline(picture, wanted[best < model.positive], _RED, width=3)
+            missed = reach.best_overlaps(wanted, learning[i]) < model.positive_iou
+            picture = draw.outline(picture, wanted[missed], _RED, width=3)
         paths.append(os.path.join(folder, f"{int(images['ids'][i]):06d}_{i}.png"))
         picture.save(paths[-1])
     return paths

@@ -9,7 +9,7 @@ import numpy as np
 from kerasdet.data import pipeline, suspect
 from kerasdet.evaluation.diagnose import diagnose
 from kerasdet.evaluation.evaluator import Evaluator
-from kerasdet.training import cluster, preflight, solvers
+from kerasdet.training import reach, solvers
 from kerasdet.training.schedules import Plan
 
 PASSED = 0.9
@@ -161,9 +161,11 @@ def _data_or_anchors(watch, few, faults):
     if faults:
         return "data", faults[0]
     model = watch.evaluator.model
-    if hasattr(model, "anchors") and hasattr(model, "positive"):
-        seen = preflight.targets(model, few)
-        reach = float(np.mean(preflight.reach(model, seen) >= model.positive))
-        if reach < cluster.ENOUGH:
-            return "anchors", f"they reach {reach:.0%} of the objects: {preflight.advice(model, seen)}"
+    seen = reach.targets(model, few)
+    best = reach.overlaps(model, seen)
+    if best is not None:
+        fair, least = reach.fair_start(model, best)
+        cure = reach.advice(model, seen, best) if np.mean(fair) < reach.ENOUGH else None
+        if cure is not None:
+            return "anchors", f"{np.mean(fair):.0%} of the objects have one of IoU {least} or more: {cure}"
     return "data", diagnose(watch.evaluator.truth, watch.evaluator.results)
