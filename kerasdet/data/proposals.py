@@ -116,7 +116,7 @@ def agree(path, picture, known, now):
     """
     if known not in (None, now):
         raise ValueError(
-            f"{path}: its proposals were made for another picture of the name of {picture}; give each data set a file."
+            f"{path} was made for another picture of the name of {picture}; give each data set a file."
         )
 
 

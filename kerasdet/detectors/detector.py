@@ -38,7 +38,8 @@ class Detector(keras.Model, metaclass=_Complete):
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
     its terms in `terms` and in `class_heads` the layers, by the attributes that lead to them, whose last axis holds the
     outputs of every class, anchor by anchor. One that learns from masks, keypoints or proposals says so by
-    `needs_masks`, `num_keypoints` (P) and `needs_proposals`.
+    `needs_masks`, `num_keypoints` (P) and `needs_proposals`. One with weights that are fitted without gradients names
+    in `solvers` what `solve` knows.
 
     Args:
         classes: names of the classes, or their number.
@@ -56,6 +57,7 @@ class Detector(keras.Model, metaclass=_Complete):
     needs_masks = False
     needs_proposals = False
     num_keypoints = 0
+    solvers = ()
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
@@ -165,6 +167,19 @@ class Detector(keras.Model, metaclass=_Complete):
             detector has no anchors.
         """
         return None
+
+    def solve(self, solver, train, folder, batch_size=4):
+        """Fits weights without steps, such as SVMs or ridge regression on cached features: a stage with a `solver`.
+
+        What is fitted are weights of the model, such as a Dense layer's: saving and exporting need to know nothing.
+
+        Args:
+            solver: one of `solvers`; further options of it follow as arguments by name.
+            train: a `data.Dataset`, with the stage's proposals if any.
+            folder: `pathlib.Path` for files of `training.cache`; a resumed run finds them there.
+            batch_size: pictures at once.
+        """
+        raise NotImplementedError
 
     def detections(self, outputs, images):
         """Decodes and suppresses.

@@ -9,7 +9,7 @@ from kerasdet import images as image
 from kerasdet import runs, training
 from kerasdet.data import proposals
 from kerasdet.training import start
-from kerasdet.training.propose import propose
+from kerasdet.training.cache import propose
 from tests.training import micro
 
 SETTINGS = {
