@@ -14,7 +14,7 @@ ROOT = pathlib.Path(kerasdet.__file__).parent
 FLOORS = (
     ("version",),
     ("contract", "boxes"),
-    ("images", "views", "ops", "tiles"),
+    ("images", "views", "ops"),
     ("anchors", "coders", "targets", "losses", "decoding"),
     ("layers",),
     ("backbones",),
@@ -25,7 +25,7 @@ FLOORS = (
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 # Data stands beside the models: who may use it, and what it may use.
-DATA_USES = {"contract", "boxes", "images", "views", "tiles", "data", "version"}
+DATA_USES = {"contract", "boxes", "images", "views", "data", "version"}
 USES_DATA = {"data", *FLOORS[-1], *FLOORS[-2]}
 
 # Verbs of the base that call upward, and so import when they are called.

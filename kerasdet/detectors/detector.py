@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet import images as image
-from kerasdet import tiles as tile
+from kerasdet import views as view
 from kerasdet.decoding.paste import paste
 from kerasdet.targets.assign import over_replicas
 
@@ -193,17 +193,18 @@ class Detector(keras.Model, metaclass=_Complete):
         """
         raise NotImplementedError
 
-    def preprocess(self, pixels, size=None):
+    def preprocess(self, pixels, size=None, scale=1.0):
         """From pixels of a picture to what the network sees; training, `detect` and exports all call this.
 
         Args:
             pixels: [B, H, W, 3] or [H, W, 3], uint8 or float32, RGB 0...255.
             size: another smaller side for the resize rule, pixels; training at several sizes takes it.
+            scale: factor of what the resize rule gives, as views take it.
 
         Returns:
             `pixels`, `windows` and `frames` of the images dict, batched as the input is.
         """
-        return image.preprocess(pixels, self.resize, self.multiple, size)
+        return image.preprocess(pixels, self.resize, self.multiple, size, scale)
 
     def call(self, images):
         """Detects.
@@ -219,10 +220,10 @@ class Detector(keras.Model, metaclass=_Complete):
             return self.detections(self.network(images), images)
         return self._in_pixels(images)
 
-    def _in_pixels(self, pixels, proposals=None):
+    def _in_pixels(self, pixels, proposals=None, scale=1.0):
         """As `call` for bare pixels, with proposals [B, R, 4] in their own pixels where the detector takes some."""
         self._check_proposals(proposals)
-        images = {**self.preprocess(pixels), "ids": tf.zeros(tf.shape(pixels)[:1], tf.int64)}
+        images = {**self.preprocess(pixels, scale=scale), "ids": tf.zeros(tf.shape(pixels)[:1], tf.int64)}
         if proposals is not None:
             images["proposals"] = image.to_frames(proposals, images["frames"])
         return image.detections_from_frames(self.detections(self.network(images), images), images["frames"])
@@ -233,16 +234,18 @@ class Detector(keras.Model, metaclass=_Complete):
         if proposals is not None and tiles is not None:
             raise ValueError("proposals are made for whole pictures: give no tiles with them.")
 
-    def detect(self, pictures, above=0.3, tiles=None, proposals=None):
+    def detect(self, pictures, above=0.3, tiles=None, proposals=None, views=()):
         """Detects in files or arrays of any size.
 
         Args:
             pictures: a path or array [H, W, 3] uint8 RGB, or a list of them.
             above: least score of what is returned, 0...1; for looking at, metrics take all.
-            tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.tiles`, and what they show
+            tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.views`, and what they show
                 is merged; for small objects in large pictures.
             proposals: boxes [R, 4] in the picture's pixels where objects may be, the best first, or a list of them, one
                 for each picture; for a detector that needs them, or in the place of its own.
+            views: what else is seen of each picture or window, and merged: "flip" for its mirror image, ("scale", 1.5)
+                for another size; see `views.kinds`.
 
         Returns:
             For each picture a dict of `boxes` [D, 4] in its pixels, `scores` [D], `classes` [D] and `names`, by falling
@@ -253,41 +256,47 @@ class Detector(keras.Model, metaclass=_Complete):
             ValueError: a file is missing or is no image; the line names it. Or proposals are missing.
         """
         if not isinstance(pictures, (list, tuple)):
-            return self.detect([pictures], above, tiles, None if proposals is None else [proposals])[0]
+            return self.detect([pictures], above, tiles, None if proposals is None else [proposals], views)[0]
         self._check_proposals(proposals, tiles)
         if proposals is not None and len(proposals) != len(pictures):
             raise ValueError(f"proposals must be one array for each of {len(pictures)} pictures, got {len(proposals)}.")
         pixels = (image.load(p) if isinstance(p, (str, os.PathLike)) else np.asarray(p) for p in pictures)
         boxes = [None] * len(pictures) if proposals is None else proposals
-        return [self._detect_one(one, above, tiles, own) for one, own in zip(pixels, boxes, strict=True)]
+        return [self._detect_one(one, above, tiles, own, views) for one, own in zip(pixels, boxes, strict=True)]
 
-    def _detect_one(self, pixels, above, tiles, proposals):
+    def _detect_one(self, pixels, above, tiles, proposals, views):
         if pixels.ndim != 3 or pixels.shape[-1] != 3:
             raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
         height, width, _ = pixels.shape
-        windows = [(0, 0, width, height)] if tiles is None else tile.windows(height, width, *tiles)
-        parts = [self._found(pixels[y1:y2, x1:x2], proposals) for x1, y1, x2, y2 in windows]
-        found = parts[0] if tiles is None else tile.merged(parts, windows, self.suppression)
+        windows = [(0, 0, width, height)] if tiles is None else view.windows(height, width, *tiles)
+        looks = [view.View(tuple(w), **kind) for w in windows for kind in view.kinds(views, self.num_keypoints)]
+        parts = [
+            self._found(look.cut(pixels), None if proposals is None else look.seen(proposals), look.scale)
+            for look in looks
+        ]
+        found = parts[0] if tiles is None and len(looks) == 1 else view.merged(parts, looks, self.suppression)
         found = {k: v[found["scores"] >= above] for k, v in found.items()}
         if "masks" in found:
             found["masks"] = paste(found["masks"], found["boxes"], height, width)
         return {**found, "names": [self.classes[i] for i in found["classes"]]}
 
-    def _found(self, pixels, proposals):
+    def _found(self, pixels, proposals, scale):
         given = [np.float32(pixels[None])]
         if proposals is not None:
             given.append(np.float32(proposals).reshape(1, -1, 4))
-        found = {k: v[0].numpy() for k, v in self._detect_graph(len(given))(*given).items()}
+        found = {k: v[0].numpy() for k, v in self._detect_graph(len(given), scale)(*given).items()}
         count = found.pop("counts")
         return {k: v[:count] for k, v in found.items()}
 
-    def _detect_graph(self, inputs):
-        """The graph of `detect`, of pixels and, as a second input, proposals."""
+    def _detect_graph(self, inputs, scale):
+        """The graph of `detect` at a scale, of pixels and, as a second input, proposals."""
         graphs = self.__dict__.setdefault("graphs", {})
-        if inputs not in graphs:
+        if (inputs, scale) not in graphs:
             specs = [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, None, 4], tf.float32)]
-            graphs[inputs] = tf.function(lambda *given: self._in_pixels(*given), input_signature=specs[:inputs])
-        return graphs[inputs]
+            graphs[inputs, scale] = tf.function(
+                lambda *given: self._in_pixels(*given, scale=scale), input_signature=specs[:inputs]
+            )
+        return graphs[inputs, scale]
 
     def with_dtype(self, dtype):
         """A twin with the same weights that computes in another precision.

@@ -34,7 +34,7 @@ def over(model, dataset, function, batch_size=4):
     proposals.by_name(dataset)
     batches = pipeline.load(dataset, model.preprocess, batch_size)
 
-    def one_batch(images, _):
+    def one_batch(images, objects):
         # NumPy's files know no bfloat16.
         return {
             key: tf.cast(values, tf.float32) if values.dtype == tf.bfloat16 else values

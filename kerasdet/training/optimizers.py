@@ -25,7 +25,8 @@ class _Parts:
 class Sgd(_Parts, keras.optimizers.SGD):
     """Stochastic gradient descent by parts.
 
-    Weight decay is the gradient of an L2 penalty, as in Caffe and PyTorch: it takes part in the momentum.
+    Weight decay is the gradient of an L2 penalty, as in Caffe and PyTorch: it takes part in the momentum. The momentum
+    sums steps times their rates, as Caffe's does; PyTorch's is the same at a constant rate.
     """
 
     def update_step(self, gradient, variable, learning_rate):
