@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from kerasdet import images as image
-from kerasdet import tiles as tile
+from kerasdet import views as view
 from kerasdet.decoding.paste import paste
 
 
@@ -24,8 +24,11 @@ class Detects:
     needs_proposals = False
     num_keypoints = 0
 
-    def _found(self, pixels, proposals):
-        """Detects in pixels [H, W, 3]: dict of arrays by falling score, boxes in pixels; proposals [R, 4] or None."""
+    def _found(self, pixels, proposals, scale=1.0):
+        """Detects in pixels [H, W, 3]: dict of arrays by falling score, boxes in pixels; proposals [R, 4] or None.
+
+        The network sees the picture by `scale` times as large as its resize rule says.
+        """
         raise NotImplementedError
 
     def check(self, dataset):
@@ -63,16 +66,18 @@ class Detects:
         if proposals is not None and tiles is not None:
             raise ValueError("proposals are made for whole pictures: give no tiles with them.")
 
-    def detect(self, pictures, above=0.3, tiles=None, proposals=None):
+    def detect(self, pictures, above=0.3, tiles=None, proposals=None, views=()):
         """Detects in files or arrays of any size.
 
         Args:
             pictures: a path or array [H, W, 3] uint8 RGB, or a list of them.
             above: least score of what is returned, 0...1; for looking at, metrics take all.
-            tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.tiles`, and what they show
+            tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.views`, and what they show
                 is merged; for small objects in large pictures.
             proposals: boxes [R, 4] in the picture's pixels where objects may be, the best first, or a list of them, one
                 for each picture; for a detector that needs them, or in the place of its own.
+            views: what else is seen of each picture or window, and merged: "flip" for its mirror image, ("scale", 1.5)
+                for another size; see `views.kinds`.
 
         Returns:
             For each picture a dict of `boxes` [D, 4] in its pixels, `scores` [D], `classes` [D] and `names`, by falling
@@ -83,21 +88,25 @@ class Detects:
             ValueError: a file is missing or is no image; the line names it. Or proposals are missing.
         """
         if not isinstance(pictures, (list, tuple)):
-            return self.detect([pictures], above, tiles, None if proposals is None else [proposals])[0]
+            return self.detect([pictures], above, tiles, None if proposals is None else [proposals], views)[0]
         self._check_proposals(proposals, tiles)
         if proposals is not None and len(proposals) != len(pictures):
             raise ValueError(f"proposals must be one array for each of {len(pictures)} pictures, got {len(proposals)}.")
         pixels = (image.load(p) if isinstance(p, (str, os.PathLike)) else np.asarray(p) for p in pictures)
         boxes = [None] * len(pictures) if proposals is None else proposals
-        return [self._detect_one(one, above, tiles, own) for one, own in zip(pixels, boxes, strict=True)]
+        return [self._detect_one(one, above, tiles, own, views) for one, own in zip(pixels, boxes, strict=True)]
 
-    def _detect_one(self, pixels, above, tiles, proposals):
+    def _detect_one(self, pixels, above, tiles, proposals, views):
         if pixels.ndim != 3 or pixels.shape[-1] != 3:
             raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
         height, width, _ = pixels.shape
-        windows = [(0, 0, width, height)] if tiles is None else tile.windows(height, width, *tiles)
-        parts = [self._found(pixels[y1:y2, x1:x2], proposals) for x1, y1, x2, y2 in windows]
-        found = parts[0] if tiles is None else tile.merged(parts, windows, self.suppression)
+        windows = [(0, 0, width, height)] if tiles is None else view.windows(height, width, *tiles)
+        looks = [view.View(tuple(w), **kind) for w in windows for kind in view.kinds(views, self.num_keypoints)]
+        parts = [
+            self._found(look.cut(pixels), None if proposals is None else look.seen(proposals), look.scale)
+            for look in looks
+        ]
+        found = parts[0] if tiles is None and len(looks) == 1 else view.merged(parts, looks, self.suppression)
         found = {k: v[found["scores"] >= above] for k, v in found.items()}
         if "masks" in found:
             found["masks"] = paste(found["masks"], found["boxes"], height, width)

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(kerasdet.__file__).parent
 FLOORS = (
     ("version", "command"),
     ("contract", "boxes"),
-    ("images", "views", "ops", "tiles"),
+    ("images", "views", "ops"),
     ("anchors", "clusters", "coders", "targets", "losses", "decoding", "detect"),
     ("layers",),
     ("backbones",),
@@ -26,13 +26,13 @@ FLOORS = (
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 # Data stands beside the models: who may use it, and what it may use.
-DATA_USES = {"contract", "boxes", "images", "views", "tiles", "data", "version"}
+DATA_USES = {"contract", "boxes", "images", "views", "data", "version"}
 USES_DATA = {"data", *FLOORS[-1], *FLOORS[-2]}
 
 # Keras' own verb calls upward, and so imports when it is called.
 UPHILL = {
-    ("kerasdet.detectors.detector", "kerasdet.export.saved_model"),
-    ("kerasdet.detectors.detector", "kerasdet.export.tflite"),
+    ("kerasdet.detectors.saving", "kerasdet.export.saved_model"),
+    ("kerasdet.detectors.saving", "kerasdet.export.tflite"),
 }
 
 # Functions of plain numbers or of tensors of any shape.

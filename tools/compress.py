@@ -60,9 +60,9 @@ def _cost(model, home):
     from kerasdet.evaluation.evaluator import Evaluator
 
     evaluator = Evaluator(model, runs.dataset(runs.read_config(home), home, PART.value), BATCH.value)
-    detect = tf.function(lambda images: model(images)["scores"], input_signature=evaluator.batches.element_spec[:1])
+    detect = tf.function(lambda images: model(images)["scores"], input_signature=evaluator.streams[0].element_spec[:1])
     seconds = []
-    for images, _ in evaluator.batches.take(1 + TIMED):
+    for images, _ in evaluator.streams[0].take(1 + TIMED):
         begin = time.perf_counter()
         detect(images).numpy()
         seconds.append((time.perf_counter() - begin) / BATCH.value)

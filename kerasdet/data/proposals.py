@@ -115,9 +115,7 @@ def agree(path, picture, known, now):
         ValueError: it was made for another one.
     """
     if known not in (None, now):
-        raise ValueError(
-            f"{path}: its proposals were made for another picture of the name of {picture}; give each data set a file."
-        )
+        raise ValueError(f"{path} was made for another picture of the name of {picture}; give each data set a file.")
 
 
 def of_files(path, files):

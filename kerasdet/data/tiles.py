@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from kerasdet import tiles
+from kerasdet import views
 from kerasdet.data import segments
 from kerasdet.data.dataset import Record
 
@@ -38,7 +38,7 @@ def places(dataset, size, overlap):
 
     Args:
         dataset: a `Dataset`.
-        size, overlap: see `tiles.windows`.
+        size, overlap: see `views.windows`.
 
     Returns:
         List of (number of the record, (x1, y1, x2, y2)).
@@ -46,7 +46,7 @@ def places(dataset, size, overlap):
     return [
         (number, tuple(map(int, window)))
         for number, record in enumerate(dataset.records)
-        for window in tiles.windows(record.height, record.width, size, overlap)
+        for window in views.windows(record.height, record.width, size, overlap)
     ]
 
 
@@ -58,7 +58,7 @@ def dataset(whole, size, overlap):
 
     Args:
         whole: a `Dataset`.
-        size, overlap: see `tiles.windows`.
+        size, overlap: see `views.windows`.
 
     Returns:
         A `Dataset`; its images are numbered in the order of `places`.

@@ -8,12 +8,11 @@ from kerasdet import images as image
 from kerasdet.decoding import suppress
 from kerasdet.detect import Detects
 from kerasdet.detectors.complete import Complete
+from kerasdet.detectors.saving import Saves
 from kerasdet.detectors.step import Trains
-from kerasdet.weights import copy, names, presets, tensors
-from kerasdet.weights.plain import PlainDetector
 
 
-class Detector(Detects, Trains, keras.Model, metaclass=Complete):
+class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
     """A detector: `network`, `loss_terms` and `detections` make it train, validate, detect, save and export.
 
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
@@ -21,7 +20,7 @@ class Detector(Detects, Trains, keras.Model, metaclass=Complete):
     outputs of every class, anchor by anchor. One that learns from masks, keypoints or proposals says so by
     `needs_masks`, `num_keypoints` (P) and `needs_proposals`. One with anchors has them as `anchors`, see
     `kerasdet.anchors`, says by `positive_iou` which overlap makes an anchor learn an object, and gives `match` and
-    `fitted`.
+    `fitted`. One with weights that are fitted without gradients names in `solvers` what `solve` knows.
 
     Args:
         classes: names of the classes, or their number.
@@ -39,6 +38,7 @@ class Detector(Detects, Trains, keras.Model, metaclass=Complete):
     # Its anchors, and the IoU from which one of them learns an object; None where a detector has none.
     anchors = None
     positive_iou = None
+    solvers = ()
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, nms="hard", name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
@@ -126,6 +126,19 @@ class Detector(Detects, Trains, keras.Model, metaclass=Complete):
         """
         return None
 
+    def solve(self, solver, train, folder, batch_size=4):
+        """Fits weights without steps, such as SVMs or ridge regression on cached features: a stage with a `solver`.
+
+        What is fitted are weights of the model, such as a Dense layer's: saving and exporting need to know nothing.
+
+        Args:
+            solver: one of `solvers`; further options of it follow as arguments by name.
+            train: a `data.Dataset`, with the stage's proposals if any.
+            folder: `pathlib.Path` for files of `training.cache`; a resumed run finds them there.
+            batch_size: pictures at once.
+        """
+        raise NotImplementedError
+
     def detections(self, outputs, images):
         """Decodes and suppresses.
 
@@ -138,17 +151,18 @@ class Detector(Detects, Trains, keras.Model, metaclass=Complete):
         """
         raise NotImplementedError
 
-    def preprocess(self, pixels, size=None):
+    def preprocess(self, pixels, size=None, scale=1.0):
         """From pixels of a picture to what the network sees; training, `detect` and exports all call this.
 
         Args:
             pixels: [B, H, W, 3] or [H, W, 3], uint8 or float32, RGB 0...255.
             size: another smaller side for the resize rule, pixels; training at several sizes takes it.
+            scale: factor of what the resize rule gives, as views take it.
 
         Returns:
             `pixels`, `windows` and `frames` of the images dict, batched as the input is.
         """
-        return image.preprocess(pixels, self.resize, self.multiple, size)
+        return image.preprocess(pixels, self.resize, self.multiple, size, scale)
 
     def call(self, images):
         """Detects.
@@ -164,113 +178,34 @@ class Detector(Detects, Trains, keras.Model, metaclass=Complete):
             return self.detections(self.network(images), images)
         return self._in_pixels(images)
 
-    def _in_pixels(self, pixels, proposals=None):
+    def _in_pixels(self, pixels, proposals=None, scale=1.0):
         """As `call` for bare pixels, with proposals [B, R, 4] in their own pixels where the detector takes some."""
         self._check_proposals(proposals)
-        images = {**self.preprocess(pixels), "ids": tf.zeros(tf.shape(pixels)[:1], tf.int64)}
+        images = {**self.preprocess(pixels, scale=scale), "ids": tf.zeros(tf.shape(pixels)[:1], tf.int64)}
         if proposals is not None:
             images["proposals"] = image.to_frames(proposals, images["frames"])
         return image.detections_from_frames(self.detections(self.network(images), images), images["frames"])
 
-    def _found(self, pixels, proposals):
+    def _found(self, pixels, proposals, scale=1.0):
         given = [np.float32(pixels[None])]
         if proposals is not None:
             given.append(np.float32(proposals).reshape(1, -1, 4))
-        found = {k: v[0].numpy() for k, v in self._detect_graph(len(given))(*given).items()}
+        found = {k: v[0].numpy() for k, v in self._detect_graph(len(given), scale)(*given).items()}
         count = found.pop("counts")
         return {k: v[:count] for k, v in found.items()}
 
-    def _detect_graph(self, inputs):
-        """The graph of `detect`, of pixels and, as a second input, proposals."""
+    def _detect_graph(self, inputs, scale):
+        """The graph of `detect` at a scale, of pixels and, as a second input, proposals."""
         graphs = self.__dict__.setdefault("graphs", {})
-        if inputs not in graphs:
+        if (inputs, scale) not in graphs:
             specs = [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, None, 4], tf.float32)]
-            graphs[inputs] = tf.function(lambda *given: self._in_pixels(*given), input_signature=specs[:inputs])
-        return graphs[inputs]
-
-    def with_dtype(self, dtype):
-        """A twin with the same weights that computes in another precision.
-
-        Args:
-            dtype: as the constructor takes it: "float32", "mixed_bfloat16", "mixed_float16".
-        """
-        twin = type(self).from_config({**self.get_config(), "dtype": dtype})
-        twin.set_weights(self.get_weights())
-        return twin
+            graphs[inputs, scale] = tf.function(
+                lambda *given: self._in_pixels(*given, scale=scale), input_signature=specs[:inputs]
+            )
+        return graphs[inputs, scale]
 
     def example(self):
         """A batch of one small black picture, as `call` takes it."""
         images = self.preprocess(tf.zeros([1, 64, 64, 3], tf.uint8))
         proposals = {"proposals": images["windows"][:, None]} if self.needs_proposals else {}
         return {**images, **proposals, "ids": tf.zeros([1], tf.int64)}
-
-    # Saving and serving.
-
-    def get_config(self):
-        own = {"classes": list(self.classes), "name": self.name, "dtype": self.dtype_policy.name}
-        # A saved model holds its weights: what the backbone started from is not loaded again.
-        start = {"backbone_weights": None} if "backbone_weights" in self.arguments else {}
-        return {**self.arguments, **own, **start}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-    def get_compile_config(self):
-        """A saved model holds no optimizer; a run is resumed from its checkpoint."""
-        return None
-
-    def save_preset(self, folder, published=None, license=None, source=None):
-        """Writes a preset, see `kerasdet.weights.presets`.
-
-        Args:
-            folder: made where it does not exist.
-            published: dict of what was measured, such as {"AP": 0.251, "data": "COCO test-dev"}.
-            license, source: of the weights.
-        """
-        presets.save(self, folder, published, license, source)
-
-    @classmethod
-    def from_preset(cls, preset, classes=None):
-        """Makes the detector of a preset.
-
-        Args:
-            preset: a preset's folder, the name of a released model, or the `PlainDetector` that a released file holds.
-            classes: names of other classes: the class head is new but for the rows of classes that stay by name; what
-                was loaded, skipped and left out is printed.
-
-        Returns:
-            A `Detector` of this class.
-
-        Raises:
-            FileNotFoundError: there is no such preset.
-            ValueError: it is damaged, of another class, or a tensor does not fit; the line says which.
-        """
-        plain = preset if isinstance(preset, PlainDetector) else presets.load(preset)
-        kind = keras.saving.get_registered_object(f"kerasdet>{plain.detector}")
-        if not (isinstance(kind, type) and issubclass(kind, Detector)):
-            raise ValueError(f"{plain.source}: there is no detector {plain.detector!r}.")
-        if not issubclass(kind, cls):
-            raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
-        model = kind(classes=plain.classes, **plain.arguments)
-        tensors.assign([(v, name) for name, v in names.weights(model).items()], plain.tensors, plain.source)
-        return model if classes is None else copy.for_classes(model, classes, plain.source)
-
-    def export(self, filepath, format="tf_saved_model", **kwargs):
-        """Writes a file that runs without kerasdet, see `kerasdet.export`.
-
-        Args:
-            filepath: folder of the SavedModel, or name of the TFLite file.
-            format: "tf_saved_model", or "litert" for TFLite.
-            kwargs: of `export.saved_model.write` or `export.tflite.write`; Keras' `verbose` is ignored.
-
-        Raises:
-            ValueError: the format is another.
-        """
-        from kerasdet.export import saved_model, tflite
-
-        formats = {"tf_saved_model": saved_model, "litert": tflite}
-        if format not in formats:
-            raise ValueError(f"format must be one of {tuple(formats)}, got {format!r}.")
-        kwargs.pop("verbose", None)
-        formats[format].write(self, filepath, **kwargs)

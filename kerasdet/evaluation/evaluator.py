@@ -1,12 +1,14 @@
 """Runs a detector over a data set and scores it, holding one batch of images at a time."""
 
+import functools
 import itertools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasdet import images as image
-from kerasdet import tiles as tile
+from kerasdet import views as view
 from kerasdet.data import pipeline
 from kerasdet.data import tiles as windowed
 from kerasdet.evaluation import coco
@@ -28,12 +30,16 @@ class Evaluator:
         sigmas: [P] floats, or one for all: how far a keypoint may lie off, relative to the object's size, in COCO's
             object keypoint similarity. None takes those of COCO's 17 points.
         voc: whether to add Pascal VOC's metrics, see `evaluation.voc.score`.
+        views: what else the detector sees of each picture or window, as in `Detector.detect`; loss terms are those of
+            the plain view, and merged detections are scored.
 
     Raises:
         ValueError: the data set lacks what the model needs, see `Detector.check`; `max_dets` or `sigmas` are wrong.
     """
 
-    def __init__(self, model, dataset, batch_size=4, tiles=None, max_dets=coco.MAX_DETS, sigmas=None, voc=False):
+    def __init__(
+        self, model, dataset, batch_size=4, tiles=None, max_dets=coco.MAX_DETS, sigmas=None, voc=False, views=()
+    ):
         model.check(dataset)
         if model.num_keypoints:
             coco.check_sigmas(sigmas, dataset.keypoints)
@@ -44,12 +50,13 @@ class Evaluator:
         self.sigmas = sigmas
         self.voc = voc
         seen = dataset if tiles is None else windowed.dataset(dataset, *tiles)
-        self.batches = pipeline.load(seen, model.preprocess, batch_size, masks=model.needs_masks)
+        self.looks = view.kinds(views, model.num_keypoints)
+        self.streams = [self._stream(seen, batch_size, **kind) for kind in self.looks]
         self.truth = coco.ground_truth(dataset)
         self.records = {record.id: record for record in dataset.records}
         self.results = []
         self.evaluations = {}
-        self._step = tf.function(self._one_batch, input_signature=self.batches.element_spec)
+        self._steps = [self._graph(stream, number == 0) for number, stream in enumerate(self.streams)]
 
     def __call__(self):
         """Runs once over the data.
@@ -83,19 +90,20 @@ class Evaluator:
         """Fills `results`; returns the mean of every loss term, and what is scored."""
         self.results = []
         windows, sums, count = [], {}, 0
-        progress = keras.utils.Progbar(len(self.batches), unit_name="batch")
-        for images, objects in self.batches:
-            terms, found = self._step(images, objects)
-            real = int(tf.reduce_sum(tf.cast(images["ids"] >= 0, tf.int32)))
+        progress = keras.utils.Progbar(len(self.streams[0]), unit_name="batch")
+        for batches in zip(*self.streams, strict=True):
+            answers = [step(*batch) for step, batch in zip(self._steps, batches, strict=True)]
+            terms, found = answers[0]
+            ids = batches[0][0]["ids"].numpy()
+            real = int((ids >= 0).sum())
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * real
             count += real
-            found = {name: values.numpy() for name, values in found.items()}
-            counts = found.pop("counts")
-            pictures = [{k: v[i, : counts[i]] for k, v in found.items()} for i in range(real)]
+            # Of each picture, or window, what each view showed.
+            pictures = list(zip(*(_pictures(one, real) for _, one in answers), strict=True))
             if self.tiles is None:
-                for image_id, picture in zip(images["ids"].numpy(), pictures, strict=False):
-                    self._add(image_id, picture)
+                for image_id, parts in zip(ids, pictures, strict=False):
+                    self._add(self.records[int(image_id)], parts)
             else:
                 windows += pictures
             progress.add(1)
@@ -112,20 +120,48 @@ class Evaluator:
         """Fills `results` from the detections of all windows."""
         pairs = zip(windowed.places(self.dataset, *self.tiles), windows, strict=True)
         for number, group in itertools.groupby(pairs, lambda pair: pair[0][0]):
-            places, found = zip(*group, strict=True)
-            found = tile.merged(found, [box for _, box in places], self.model.suppression)
-            self._add(self.dataset.records[number].id, found)
+            places, parts = zip(*group, strict=True)
+            self._add(self.dataset.records[number], itertools.chain(*parts), [box for _, box in places])
 
-    def _add(self, image_id, found):
-        """Adds what was found in one picture to `results`; masks as run lengths, so that no pasted one is held."""
-        found = {**found}
+    def _add(self, record, parts, windows=None):
+        """Adds what the views of one picture showed to `results`; masks as run lengths, so that no pasted one is held.
+
+        Args:
+            record: the picture's.
+            parts: dicts of arrays, of each window and in it of each kind of view.
+            windows: boxes in the picture; None for the whole picture.
+        """
+        whole = (0, 0, record.width, record.height)
+        views = [view.View(box, **kind) for box in windows or [whole] for kind in self.looks]
+        if windows is None and len(views) == 1:
+            (found,) = parts
+        else:
+            found = view.merged(parts, views, self.model.suppression)
         if "masks" in found:
-            record = self.records[int(image_id)]
             found["segments"] = coco.pasted(found.pop("masks"), found["boxes"], record.height, record.width)
         batch = {key: [values] for key, values in found.items()}
-        self.results += coco.results([image_id], {**batch, "counts": [len(found["scores"])]}, self.dataset)
+        self.results += coco.results([record.id], {**batch, "counts": [len(found["scores"])]}, self.dataset)
 
-    def _one_batch(self, images, objects):
-        outputs = self.model.network(images, training=False)
-        terms = self.model.loss_terms(outputs, objects, images, training=False)
-        return terms, image.detections_from_frames(self.model.detections(outputs, images), images["frames"])
+    def _stream(self, dataset, batch_size, scale, flip, pairs):
+        """The batches of a data set as a kind of view shows them."""
+        preprocess = functools.partial(self.model.preprocess, scale=scale)
+        preprocess(np.zeros([8, 8, 3], np.uint8))  # an exported file takes one scale alone, and says so here in a line
+        mirrored = (("flip", 1.0),) if flip else ()
+        return pipeline.load(dataset, preprocess, batch_size, masks=self.model.needs_masks, transforms=mirrored)
+
+    def _graph(self, stream, plain):
+        """From a batch to its loss terms, of the plain view alone, and its detections in the view's pixels."""
+
+        def one_batch(images, objects):
+            outputs = self.model.network(images, training=False)
+            terms = self.model.loss_terms(outputs, objects, images, training=False) if plain else {}
+            return terms, image.detections_from_frames(self.model.detections(outputs, images), images["frames"])
+
+        return tf.function(one_batch, input_signature=stream.element_spec)
+
+
+def _pictures(found, count):
+    """The detections of the first pictures of a batch, a dict of arrays for each."""
+    found = {name: values.numpy() for name, values in found.items()}
+    counts = found.pop("counts")
+    return [{name: values[i, : counts[i]] for name, values in found.items()} for i in range(count)]

@@ -26,8 +26,9 @@ class Exported(Detects):
         self.needs_masks, self.num_keypoints = facts["needs_masks"], facts["num_keypoints"]
         self.ask = ask
 
-    def preprocess(self, pixels, size=None):
+    def preprocess(self, pixels, size=None, scale=1.0):
         """The picture as it is, see `Detector`: the file itself resizes."""
+        self._check_scale(scale)
         return image.preprocess(pixels, ("keep",))
 
     def network(self, images, training=False):
@@ -61,7 +62,12 @@ class Exported(Detects):
                 batch[key][i, : counts[i]] = one[key]
         return batch
 
-    def _found(self, pixels, proposals):
+    def _check_scale(self, scale):
+        if scale != 1.0:
+            raise ValueError("an exported file resizes by itself: give no scales as views.")
+
+    def _found(self, pixels, proposals, scale=1.0):
+        self._check_scale(scale)
         given = [np.uint8(np.round(pixels))[None]]
         if proposals is not None and not self.needs_proposals:
             raise ValueError("the file proposes regions by itself and takes no others: give no proposals.")

@@ -66,7 +66,7 @@ def at_size(rule, size):
     return (name, *(round(side * size / min(sizes)) for side in sizes))
 
 
-def preprocess(pixels, rule, multiple=1, size=None):
+def preprocess(pixels, rule, multiple=1, size=None, scale=1.0):
     """Resizes and pads images of one size: what a detector sees of them.
 
     Args:
@@ -74,6 +74,7 @@ def preprocess(pixels, rule, multiple=1, size=None):
         rule: resize rule, see the module's docstring.
         multiple: int; height and width of the result are multiples of it.
         size: None, or that of `at_size`.
+        scale: see `resize`.
 
     Returns:
         dict of float32 tensors: `pixels` [B, H', W', 3], `windows` [B, 4], `frames` [B, 4] as in `contract`; without B
@@ -82,11 +83,11 @@ def preprocess(pixels, rule, multiple=1, size=None):
     Raises:
         ValueError: see `check_rule`.
     """
-    pixels, frames, windows = resize(pixels, rule if size is None else at_size(rule, size))
+    pixels, frames, windows = resize(pixels, rule if size is None else at_size(rule, size), scale)
     return {"pixels": pad(pixels, multiple), "windows": windows, "frames": frames}
 
 
-def resize(pixels, rule):
+def resize(pixels, rule, scale=1.0):
     """Resizes images bilinearly by the ratio of new to old size per axis, without antialias but for "squeeze".
 
     No side vanishes.
@@ -94,6 +95,7 @@ def resize(pixels, rule):
     Args:
         pixels: [B, H, W, 3] or [H, W, 3], uint8 or float, 0...255.
         rule: resize rule, see the module's docstring.
+        scale: factor of the sizes that the rule names, or of the image's own for ("keep",).
 
     Returns:
         pixels: [B, H', W', 3] float32, 0...255; of "letterbox" and "corner" with margins.
@@ -105,11 +107,14 @@ def resize(pixels, rule):
         ValueError: see `check_rule`.
     """
     name, *sizes = check_rule(rule)
-    if list(pixels.shape[-3:-1]) == sizes and name != "shorter":
-        name = "keep"
+    sizes = [max(round(side * scale), 1) for side in sizes]
     pixels = tf.cast(pixels, tf.float32)
     old = new = tf.stack(_sides(pixels))
     before = after = tf.zeros([2], tf.int32)
+    if name == "keep" and scale != 1.0:
+        name, new = "scale", tf.maximum(tf.cast(tf.round(tf.cast(old, tf.float32) * scale), tf.int32), 1)
+    elif list(pixels.shape[-3:-1]) == sizes and name != "shorter":
+        name = "keep"
     if name == "shorter":
         new = _shorter(old, *sizes)
     elif name in ("stretch", "squeeze"):

@@ -36,18 +36,25 @@ class Guard(keras.callbacks.Callback):
             )
 
 
+def not_finite(model):
+    """The first weight of a model that is not finite, or None."""
+    for weight in model.weights:
+        if not bool(tf.reduce_all(tf.math.is_finite(tf.cast(weight, tf.float32)))):
+            return weight
+    return None
+
+
 def check_weights(model, step):
     """Checks that a model can be saved.
 
     Raises:
         FloatingPointError: a weight is not finite; the line names it and the step.
     """
-    for weight in model.weights:
-        if not bool(tf.reduce_all(tf.math.is_finite(tf.cast(weight, tf.float32)))):
-            raise FloatingPointError(
-                f"the weight {weight.path} is not finite at step {step}: lower the learning rate or clip_norm; "
-                "the run's last checkpoint and model stay as they are."
-            )
+    if (weight := not_finite(model)) is not None:
+        raise FloatingPointError(
+            f"the weight {weight.path} is not finite at step {step}: lower the learning rate or clip_norm; "
+            "the run's last checkpoint and model stay as they are."
+        )
 
 
 def whole(strategy, batch):

@@ -9,7 +9,7 @@ import numpy as np
 from kerasdet.data import pipeline, suspect
 from kerasdet.evaluation.diagnose import diagnose
 from kerasdet.evaluation.evaluator import Evaluator
-from kerasdet.training import reach, solvers
+from kerasdet.training import optimizers, reach
 from kerasdet.training.schedules import Plan
 
 PASSED = 0.9
@@ -83,7 +83,7 @@ def probe(
     def attempt(factor, stop):
         plan = Plan(rate * factor, steps, steps // 10, 0.001, (), steps)
         model = make()
-        model.compile(solvers.build(optimizer, plan.schedule(), momentum), clip_norm=clip_norm)
+        model.compile(optimizers.build(optimizer, plan.schedule(), momentum), clip_norm=clip_norm)
         watch = _Watch(Evaluator(model, few, batch_size, **(evaluate or {})), f"learning rate {rate * factor:.3g}")
         stream = pipeline.load(few, model.preprocess, batch_size, training=True, masks=model.needs_masks, seed=seed)
         model.fit(stream, epochs=stop // _LOOK, steps_per_epoch=_LOOK, callbacks=[watch], verbose=0)

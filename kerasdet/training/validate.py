@@ -7,6 +7,22 @@ from kerasdet.training import guard
 from kerasdet.training.checkpoints import averaged, save_model
 
 
+def tell(metrics, log):
+    """Prints the numbers of an evaluation and writes them as a row.
+
+    Args:
+        metrics: of an `Evaluator`.
+        log: a `Log`.
+
+    Returns:
+        The row: dict of "val_" and a metric's name to a float.
+    """
+    numbers = {f"val_{k}": float(v) for k, v in metrics.items() if not isinstance(v, dict)}
+    print(f"\nstep {log.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in numbers.items()), flush=True)
+    log.write(**numbers)
+    return numbers
+
+
 class Validate(keras.callbacks.Callback):
     """After every round: evaluates with the averaged weights, saves the model, the best one too, and a checkpoint.
 
@@ -64,10 +80,7 @@ class Validate(keras.callbacks.Callback):
 
     def _evaluate(self, logs):
         metrics = self.evaluator()
-        numbers = {f"val_{k}": float(v) for k, v in metrics.items() if not isinstance(v, dict)}
-        logs.update(numbers)
-        print(f"\nstep {self.facts['step']}: " + "  ".join(f"{k} {v:.4f}" for k, v in numbers.items()), flush=True)
-        self.log.write(**numbers)
+        logs.update(tell(metrics, self.log))
         if metrics["AP50"] < diagnose.ZERO:
             print(f"why AP is 0: {diagnose.diagnose(self.evaluator.truth, self.evaluator.results)}", flush=True)
         if self.board is not None:

@@ -144,6 +144,15 @@ def test_only_the_named_terms_count(dataset, tmp_path):
         training.fit(model, dataset, None, tmp_path, steps=3, terms=("mask",), **SETTINGS)
 
 
+def test_biases_decay_if_asked(dataset, tmp_path):
+    for biases in (False, True):
+        model = micro.make()
+        settings = {**SETTINGS, "learning_rate": 0.0, "weight_decay": 0.1, "decay_biases": biases}
+        training.fit(model, dataset, None, tmp_path, steps=1, **settings)
+        decays = dict(zip([v.name for v in model.trainable_variables], model.optimizer.decays, strict=True))
+        assert decays == {"kernel": 0.1, "bias": 0.1 if biases else 0.0}
+
+
 def test_the_rate_follows_the_batch(dataset, tmp_path, capsys):
     """In proportion for SGD, by the square root for Adam."""
     settings = {**SETTINGS, "learning_rate": 0.02, "warmup": 10, "learning_rate_for": 1, "steps": 1}

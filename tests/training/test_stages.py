@@ -9,8 +9,7 @@ from kerasdet import images as image
 from kerasdet import training
 from kerasdet.data import proposals
 from kerasdet.load import load
-from kerasdet.training import start
-from kerasdet.training.propose import propose
+from kerasdet.training import cache, start
 from kerasdet.weights import copy
 from tests.training import micro
 
@@ -63,7 +62,7 @@ def run(dataset, tmp_path_factory):
 
 
 def weights(model, part):
-    model = model if isinstance(model, Two) else load(model)
+    model = model if isinstance(model, micro.Micro) else load(model)
     layers = getattr(model, part)
     return np.concatenate([np.ravel(v) for one in (layers if part == "backbone" else [layers]) for v in one.weights])
 
@@ -166,4 +165,108 @@ def test_wrong_stages(dataset, tmp_path):
         with pytest.raises(ValueError, match=f"stage {number}: proposals must be of one of .*, got '{name}'"):
             training.fit(make(), dataset, None, tmp_path, stages=stages, **SETTINGS)
     with pytest.raises(ValueError, match="Micro proposes no regions"):
-        propose(micro.make(), dataset, tmp_path / "none.npz")
+        cache.propose(micro.make(), dataset, tmp_path / "none.npz")
+
+
+@keras.saving.register_keras_serializable("kerasdet tests")
+class Regressed(micro.Micro):
+    """Its box is a linear function of pooled features, which ridge regression fits (R-CNN, appendix C)."""
+
+    solvers = ("ridge",)
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.box_layer = keras.layers.Dense(4)
+
+    def pooled(self, images):
+        x = self.pixels(images)
+        for layer in self.backbone:
+            x = layer(x)
+        return tf.reshape(x, [-1, 32])
+
+    def network(self, images, training=False):
+        return {**super().network(images, training), "boxes": self.box_layer(self.pooled(images))}
+
+    def solve(self, solver, train, folder, batch_size=4, strength=1.0):
+        """kernel = (X'X + strength I)^-1 X'Y of centered features X and boxes Y; the means make the bias."""
+        print("solving")
+        cached = cache.features(
+            self, train, folder / "pooled.npz", lambda images: {"x": self.pooled(images)}, batch_size
+        )
+        x, y = map(np.float64, zip(*((arrays["x"], record.boxes[0] / 32) for record, arrays in cached), strict=True))
+        centered = x - x.mean(0)
+        kernel = np.linalg.solve(centered.T @ centered + strength * np.eye(32), centered.T @ (y - y.mean(0)))
+        self.box_layer.kernel.assign(kernel)
+        self.box_layer.bias.assign(y.mean(0) - x.mean(0) @ kernel)
+
+
+@pytest.fixture(scope="module")
+def solved(dataset, tmp_path_factory):
+    home = tmp_path_factory.mktemp("solved")
+    keras.utils.set_random_seed(0)
+    stages = ({"terms": ("class",)}, {"solver": "ridge", "strength": 0.5})
+    metrics = training.fit(Regressed(), dataset, micro.photos(5, seed=1), home, stages=stages, **SETTINGS)
+    return home, stages, metrics
+
+
+def test_a_stage_fits_weights_by_a_solver(solved, dataset):
+    """At the minimum of |XW + b - Y|^2 + strength |W|^2 its gradient is zero; other weights stay the same."""
+    home, _, metrics = solved
+    first, model = load(home / "stage1"), load(home)
+    kernel, bias = (np.float64(v) for v in model.box_layer.weights)
+    images = {**model.preprocess(np.stack([r.image for r in dataset.records])), "ids": tf.range(12, dtype=tf.int64)}
+    x, y = np.float64(model.pooled(images)), np.stack([record.boxes[0] / 32 for record in dataset.records])
+    errors = x @ kernel + bias - y
+    scale = np.abs(x.T @ y).max()
+    np.testing.assert_allclose(x.T @ errors + 0.5 * kernel, 0, atol=1e-4 * scale)
+    np.testing.assert_allclose(errors.sum(0), 0, atol=1e-4)
+    assert np.square(errors).mean() < 0.5 * np.square(y - y.mean(0)).mean()
+    np.testing.assert_array_equal(weights(first, "backbone"), weights(model, "backbone"))
+    np.testing.assert_array_equal(weights(first, "class_head"), weights(model, "class_head"))
+    assert {"loss", "AP", "box"} <= set(metrics) and '"val_AP"' in (home / "stage2" / "log.jsonl").read_text()
+    assert not (home / "best.keras").exists()
+
+
+def test_a_solver_that_is_done_is_skipped_and_a_cut_one_finds_its_features(solved, dataset, capsys):
+    home, stages, _ = solved
+    file, before = home / "stage2" / "cache" / "pooled.npz", load(home).get_weights()
+    written = file.stat().st_mtime_ns
+
+    def again():
+        training.fit(Regressed(), dataset, None, home, stages=stages, resume=True, **SETTINGS)
+        return capsys.readouterr().out
+
+    assert "stage 2 of 2 is done" in (out := again()) and "solving" not in out
+    (home / "stage2" / "done").unlink()
+    assert "stage 1 of 2 is done" in (out := again()) and "solving" in out
+    assert file.stat().st_mtime_ns == written
+    for a, b in zip(before, load(home).get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_an_export_holds_what_a_solver_fitted(solved, dataset, tmp_path):
+    model = load(solved[0])
+    model.export(tmp_path / "saved")
+    pixels = dataset.records[0].image
+    expected, found = (one.detect(pixels, above=0.0) for one in (model, load(tmp_path / "saved")))
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1e-3)
+    np.testing.assert_allclose(expected["boxes"][0], dataset.records[0].boxes[0], atol=8)
+
+
+def test_wrong_solvers_are_refused_before_the_first_stage(dataset, tmp_path):
+    for make, stage, line in (
+        (Regressed, {"solver": "svm"}, r"stage 2: Regressed has no solver 'svm'; its solvers are \('ridge',\)"),
+        (micro.make, {"solver": "ridge"}, "stage 2: Micro has no solver 'ridge'; it has none"),
+        (Regressed, {"solver": "ridge", "steps": 3}, "stage 2: Regressed's solver 'ridge': .*argument 'steps'"),
+        (Regressed, {"solver": "ridge", "proposals": "stage2"}, "stage 2: proposals must be of one of .*'stage1'"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            training.fit(make(), dataset, None, tmp_path, stages=({"steps": 3}, stage), **SETTINGS)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_solver_whose_weights_are_not_finite_saves_nothing(dataset, tmp_path):
+    stages = ({"solver": "ridge", "strength": np.nan},)
+    with pytest.raises(FloatingPointError, match="the solver 'ridge' left the weight .*kernel not finite"):
+        training.fit(Regressed(), dataset, None, tmp_path, stages=stages, **SETTINGS)
+    assert not (tmp_path / "stage1" / "model.keras").exists()

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from kerasdet.training import solvers
+from kerasdet.training import optimizers
 from kerasdet.training.freeze import frozen
+from kerasdet.weights import names
 
 
 class Two(keras.Model):
@@ -29,25 +30,49 @@ class Two(keras.Model):
 
 def step(model, name, steps=1, **settings):
     """Steps of rate 0.1 with gradients of ones."""
-    optimizer = solvers.build(name, 0.1)
-    solvers.set_parts(optimizer, model, name, **settings)
+    optimizer = optimizers.build(name, 0.1)
+    optimizers.set_parts(optimizer, model, name, **settings)
     for _ in range(steps):
         optimizer.apply([np.ones(v.shape, np.float32) for v in model.trainable_variables], model.trainable_variables)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.02])
-def test_rates_of_parts_as_in_sgd(decay):
-    """w -= share * 0.1 * v with v = 0.9 v + g, after a decay by share * 0.1 * w."""
+def test_sgd_is_that_of_pytorch():
+    """g + decay * w into v = 0.9 v + g, then w -= share * rate * v: 200 steps of random gradients, three rates."""
+    model, rng = Two(), np.random.default_rng(0)
+    optimizer = optimizers.build("sgd", 0.02)
+    rates = {"backbone/kernel": 0.1, "backbone/*": 0.2, "*bias": 2.0}
+    optimizers.set_parts(optimizer, model, "sgd", 0.05, rates)
+    shares = {"backbone/kernel": 0.1, "backbone/bias": 0.2, "head/bias": 2.0}
+    own = {key: v for key, v in names.weights(model).items() if v.trainable}
+    weights = {key: np.float64(v) for key, v in own.items()}
+    velocities = dict.fromkeys(own, 0.0)
+    for _ in range(200):
+        gradients = {key: rng.normal(size=v.shape) * 0.05 for key, v in own.items()}
+        optimizer.apply([np.float32(gradients[key]) for key in own], list(own.values()))
+        for key, gradient in gradients.items():
+            decay = 0.05 if key.endswith("kernel") else 0.0
+            velocities[key] = 0.9 * velocities[key] + gradient + decay * weights[key]
+            weights[key] = weights[key] - 0.02 * shares.get(key, 1.0) * velocities[key]
+    for key, variable in own.items():
+        np.testing.assert_allclose(variable, weights[key], rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "adam"])
+@pytest.mark.parametrize("biases", [False, True])
+def test_what_decays(name, biases):
+    """Without gradients only what decays moves: kernels, biases if asked, never a norm's gamma and beta."""
     model = Two()
-    step(model, "sgd", steps=3, weight_decay=decay, rates={"backbone/*": 0.1})
-    for layer, share in ((model.backbone, 0.1), (model.head, 1.0)):
-        weight, bias, velocity = 1.0, 0.0, 0.0
-        for _ in range(3):
-            weight -= share * 0.1 * decay / (1 - 0.9) * weight
-            velocity = 0.9 * velocity + 1.0
-            weight, bias = weight - share * 0.1 * velocity, bias - share * 0.1 * velocity
-        np.testing.assert_allclose(layer.kernel, weight, rtol=1e-5)
-        np.testing.assert_allclose(layer.bias, bias, rtol=1e-5)
+    own = {key: v for key, v in names.weights(model).items() if v.trainable}
+    for variable in own.values():
+        variable.assign(np.ones(variable.shape))
+    optimizer = optimizers.build(name, 0.1)
+    optimizers.set_parts(optimizer, model, name, 0.5, decay_biases=biases)
+    optimizer.apply([np.zeros(v.shape, np.float32) for v in own.values()], list(own.values()))
+    kernels = {"backbone/kernel", "head/kernel"}
+    decaying = set() if name == "adam" else kernels | ({"backbone/bias", "head/bias"} if biases else set())
+    assert set(own) == {"backbone/bias", "head/bias", "norm/gamma", "norm/beta", *kernels}
+    for key, variable in own.items():
+        np.testing.assert_allclose(variable, 1 - 0.1 * 0.5 if key in decaying else 1.0, rtol=1e-6, err_msg=key)
 
 
 def test_rates_of_parts_as_in_adamw():
@@ -85,21 +110,6 @@ def test_frozen_by_single_weights():
         pass
 
 
-def test_sgd_decay_shrinks_like_an_l2_penalty():
-    """At a constant rate, w -= rate * v, v = 0.9 v + decay * w, shrinks as ours once the momentum has built up."""
-    model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1, kernel_initializer="ones")])
-    rate, decay = 0.01, 0.01
-    optimizer = solvers.build("sgd", rate)
-    solvers.set_parts(optimizer, model, "sgd", decay)
-    weight, velocity = 1.0, 0.0
-    for _ in range(500):
-        velocity = 0.9 * velocity + decay * weight
-        weight -= rate * velocity
-        optimizer.apply([np.zeros(v.shape, np.float32) for v in model.weights], model.trainable_variables)
-    assert float(model.weights[0][0, 0]) == pytest.approx(weight, rel=0.01)
-    assert weight < 0.7
-
-
 def test_unknown_name_is_one_line():
     with pytest.raises(ValueError, match="optimizer must be one of .* got 'lion'"):
-        solvers.build("lion", 0.1)
+        optimizers.build("lion", 0.1)
