@@ -76,7 +76,7 @@ class RetinaNet(Detector):
         head = {"anchors": octaves * len(ratios), "norm": head_norm, "levels": len(strides)}
         self.class_head = ConvHead(depth, width, outputs=self.num_classes, prior=prior, **head)
         self.box_head = ConvHead(depth, width, outputs=4, **head)
-        self.positive, self.negative, self.torchvision_anchors = positive, negative, torchvision_anchors
+        self.positive_iou, self.negative, self.torchvision_anchors = positive, negative, torchvision_anchors
         self.alpha, self.gamma = alpha, gamma
         self.box_loss, self.beta, self.box_weight, self.normalizer = box_loss, beta, box_weight, normalizer
         self.per_level, self.above, self.suppression, self.limit = per_level, above, suppression, limit
@@ -95,7 +95,7 @@ class RetinaNet(Detector):
     def match(self, objects, images):
         grid = self.anchors(image_size(images))
         windows = None if self.torchvision_anchors else images["windows"]
-        return grid, assign.by_iou(grid, objects, self.positive, self.negative, windows=windows)
+        return grid, assign.by_iou(grid, objects, self.positive_iou, self.negative, windows=windows)
 
     def loss_terms(self, outputs, objects, images, training=True):
         grid, match = self.match(objects, images)
@@ -128,26 +128,13 @@ class RetinaNet(Detector):
             decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit, self.nms
         )
 
-    @property
-    def positive_iou(self):
-        """See `Detector`."""
-        return self.positive
-
     def fitted(self, boxes, sizes):
         at_hand = {name: self.arguments[name] for name in ("levels", "octaves", "ratios", "scale")}
-        return clusters.fit_octaves(boxes, **at_hand, positive=self.positive)
+        return clusters.fit_octaves(boxes, **at_hand, positive=self.positive_iou)
 
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
-        return {
-            "classes": ["square", "disc"],
-            "backbone": {"name": "resnet18", "width": 16},
-            "norm": "batch",
-            "levels": (3, 6),
-            "width": 32,
-            "depth": 1,
-            "octaves": 2,
-            "ratios": (1.0,),
-            "resize": ("keep",),
-        }
+        network = {"backbone": {"name": "resnet18", "width": 16}, "norm": "batch", "levels": (3, 6)}
+        heads = {"width": 32, "depth": 1, "octaves": 2, "ratios": (1.0,)}
+        return {"classes": ["square", "disc"], **network, **heads, "resize": ("keep",)}

@@ -144,7 +144,7 @@ class SSD(Detector):
         self.class_head = MapHeads(outputs=self.num_classes + 1, **head)
         self.box_head = MapHeads(outputs=4, **head)
         self.scores, self.negatives = scores, negatives
-        self.positive = positive
+        self.positive_iou = positive
         self.box_weight, self.above, self.per_class = box_weight, above, per_class
         self.suppression, self.limit = suppression, limit
 
@@ -186,7 +186,7 @@ class SSD(Detector):
     def match(self, objects, images):
         height, width = image_size(images)
         grid = self.anchors((height, width))
-        match = assign.one_to_one(grid, objects, self.positive, images["windows"])
+        match = assign.one_to_one(grid, objects, self.positive_iou, images["windows"])
         # The release learns from boxes that reach over the picture's border; those that lie in padding teach nothing.
         seen = boxes.clip(grid, tf.cast(tf.stack([0, 0, width, height]), tf.float32))
         return grid, match.without(~assign.inside(seen, images["windows"]))
@@ -225,33 +225,20 @@ class SSD(Detector):
             of_classes = tf.gather(decoded, rows, batch_dims=1)
         return suppress.within_classes(of_classes, scores, self.suppression, self.above, self.limit, self.nms)
 
-    @property
-    def positive_iou(self):
-        """See `Detector`."""
-        return self.positive
-
     def fitted(self, boxes, sizes):
         at_hand = {name: self.arguments[name] for name in ("scales", "ratios", "tensorflow_boxes")}
         cells = [self.anchors.grids(size) for size in sizes.tolist()]
         cells = np.reshape(cells, [len(sizes), len(self.anchors.per_cell), 2])
         parts = boxes / np.tile(sizes[:, ::-1], 2)  # default boxes are parts of the picture
         clip = self.arguments["clip_boxes"]
-        return clusters.fit_scales(parts, cells, **at_hand, positive=self.positive, clip=clip)
+        return clusters.fit_scales(parts, cells, **at_hand, positive=self.positive_iou, clip=clip)
 
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
-        return {
-            "classes": ["square", "disc"],
-            "backbone": {"name": "resnet18", "width": 16},
-            "norm": "batch",
-            "extras": ((64, 3, 2, 1),),
-            "scales": (0.2, 0.4, 0.7, 1.0),
-            "ratios": ((2,),) * 3,
-            "steps": None,
-            "resize": ("keep",),
-            "multiple": 32,
-        }
+        network = {"backbone": {"name": "resnet18", "width": 16}, "norm": "batch", "extras": ((64, 3, 2, 1),)}
+        default_boxes = {"scales": (0.2, 0.4, 0.7, 1.0), "ratios": ((2,),) * 3, "steps": None}
+        return {"classes": ["square", "disc"], **network, **default_boxes, "resize": ("keep",), "multiple": 32}
 
 
 def hardest(losses, allowed, counts):

@@ -23,7 +23,7 @@ def model():
 def right_answers(model, images, objects, certainty=8.0):
     """Outputs that say what the targets are."""
     grid = model.anchors(images["pixels"].shape[1:3])
-    match = assign.by_iou(grid, objects, model.positive, model.negative)
+    match = assign.by_iou(grid, objects, model.positive_iou, model.negative)
     logits = tf.one_hot(match.classes, model.num_classes, on_value=certainty, off_value=-certainty)
     return {"logits": logits, "deltas": coders.encode(grid, match.boxes)}
 

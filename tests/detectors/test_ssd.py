@@ -65,7 +65,7 @@ def test_maps_are_as_large_as_the_boxes_expect(model):
 def right_answers(model, images, objects, certainty=12.0):
     """Outputs that say what the targets are."""
     grid = model.anchors(images["pixels"].shape[1:3])
-    match = assign.one_to_one(grid, objects, model.positive)
+    match = assign.one_to_one(grid, objects, model.positive_iou)
     logits = tf.one_hot(match.classes + 1, model.num_classes + 1, on_value=certainty, off_value=-certainty)
     return {"logits": logits, "deltas": coders.encode(grid, match.boxes, coders.WEIGHTS)}
 
