@@ -38,7 +38,7 @@ class Detector(keras.Model, metaclass=_Complete):
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
     its terms in `terms` and in `class_heads` the layers, by the attributes that lead to them, whose last axis holds the
     outputs of every class, anchor by anchor. One that learns from masks, keypoints or proposals says so by
-    `needs_masks`, `num_keypoints` (P) and `needs_proposals`.
+    `needs_masks`, `num_keypoints` (P) and `needs_proposals`; one whose network takes one size of image, by `fixed`.
 
     Args:
         classes: names of the classes, or their number.
@@ -56,12 +56,15 @@ class Detector(keras.Model, metaclass=_Complete):
     needs_masks = False
     needs_proposals = False
     num_keypoints = 0
+    fixed = False
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
         super().__init__(name=name, dtype=dtype, autocast=False)
         self.supports_jit = False
         image.check_rule(resize)
+        if self.fixed and resize[0] not in image.ONE_SIZE:
+            raise ValueError(f"{type(self).__name__} takes one size of image: resize must be one of {image.ONE_SIZE}.")
         names = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
         if not names or len(set(names)) != len(names):
             raise ValueError(f"classes must be one or more different names, or their number, got {classes!r}.")
@@ -187,7 +190,12 @@ class Detector(keras.Model, metaclass=_Complete):
 
         Returns:
             `pixels`, `windows` and `frames` of the images dict, batched as the input is.
+
+        Raises:
+            ValueError: another size, where the network takes one alone.
         """
+        if self.fixed and size is not None:
+            raise ValueError(f"{type(self).__name__} takes one size of image: it cannot be trained at several.")
         return image.preprocess(pixels, self.resize, self.multiple, size)
 
     def call(self, images):
@@ -271,7 +279,7 @@ class Detector(keras.Model, metaclass=_Complete):
         graphs = self.__dict__.setdefault("graphs", {})
         if inputs not in graphs:
             specs = [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, None, 4], tf.float32)]
-            graphs[inputs] = tf.function(lambda *given: self._in_pixels(*given), input_signature=specs[:inputs])
+            graphs[inputs] = tf.function(self._in_pixels, input_signature=specs[:inputs], autograph=False)
         return graphs[inputs]
 
     def with_dtype(self, dtype):
@@ -368,7 +376,8 @@ class Detector(keras.Model, metaclass=_Complete):
         def train_function(iterator):
             # The stream's own signature: one trace, whatever the sizes of the batches.
             if not traced:
-                traced["step"] = tf.function(step, input_signature=[iterator.element_spec])
+                # Nothing here is control flow by tensors, whose conversion takes a third of the tracing.
+                traced["step"] = tf.function(step, input_signature=[iterator.element_spec], autograph=False)
             begin = time.perf_counter()
             data = next(iterator)
             self.waited += time.perf_counter() - begin

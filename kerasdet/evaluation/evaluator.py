@@ -46,7 +46,7 @@ class Evaluator:
         self.records = {record.id: record for record in dataset.records}
         self.results = []
         self.evaluations = {}
-        self._step = tf.function(self._one_batch, input_signature=self.batches.element_spec)
+        self._step = tf.function(self._one_batch, input_signature=self.batches.element_spec, autograph=False)
 
     def __call__(self):
         """Runs once over the data.

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -15,6 +13,7 @@ from kerasdet import data, runs
 from kerasdet.data import pipeline
 from kerasdet.detectors import SSD
 from kerasdet.export import load
+from tests import companion
 
 COUNT, SIDE = 12, 96
 SIZE = f"--size={SIDE},{SIDE}"
@@ -44,9 +43,7 @@ def run(tmp_path_factory):
 
 
 def tool(name, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "kerasdet", name, *map(str, arguments)], capture_output=True, text=True
-    )
+    return companion.command(name, *arguments)
 
 
 @pytest.fixture(scope="module")
