@@ -21,7 +21,7 @@ quickstart: native
 
 test: native
 	.venv/bin/python -m ruff check .
-	.venv/bin/python -m pytest --numprocesses=auto --dist=loadfile --durations=10
+	.venv/bin/python -m pytest --numprocesses=auto --dist=loadgroup --durations=10
 
 slow: native
 	.venv/bin/python -m pytest -m slow -v

@@ -20,7 +20,8 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
     outputs of every class, anchor by anchor. One that learns from masks, keypoints or proposals says so by
     `needs_masks`, `num_keypoints` (P) and `needs_proposals`. One with anchors has them as `anchors`, see
     `kerasdet.anchors`, says by `positive_iou` which overlap makes an anchor learn an object, and gives `match` and
-    `fitted`. One with weights that are fitted without gradients names in `solvers` what `solve` knows.
+    `fitted`. One with weights that are fitted without gradients names in `solvers` what `solve` knows. One whose
+    network takes one size of image says so by `fixed`.
 
     Args:
         classes: names of the classes, or their number.
@@ -39,6 +40,7 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
     anchors = None
     positive_iou = None
     solvers = ()
+    fixed = False
 
     def __init__(self, classes, resize=("shorter", 800, 1333), multiple=32, nms="hard", name=None, dtype=None):
         # Keras would cast boxes to half precision and compile suppression with XLA.
@@ -46,6 +48,8 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
         self.supports_jit = False
         image.check_rule(resize)
         suppress.check(nms, self.predicted)
+        if self.fixed and resize[0] not in image.ONE_SIZE:
+            raise ValueError(f"{type(self).__name__} takes one size of image: resize must be one of {image.ONE_SIZE}.")
         known = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
         if not known or len(set(known)) != len(known):
             raise ValueError(f"classes must be one or more different names, or their number, got {classes!r}.")
@@ -161,7 +165,12 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
 
         Returns:
             `pixels`, `windows` and `frames` of the images dict, batched as the input is.
+
+        Raises:
+            ValueError: another size, where the network takes one alone.
         """
+        if self.fixed and (size is not None or scale != 1.0):
+            raise ValueError(f"{type(self).__name__} takes one size of image: it cannot see others.")
         return image.preprocess(pixels, self.resize, self.multiple, size, scale)
 
     def call(self, images):
@@ -200,7 +209,7 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
         if (inputs, scale) not in graphs:
             specs = [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, None, 4], tf.float32)]
             graphs[inputs, scale] = tf.function(
-                lambda *given: self._in_pixels(*given, scale=scale), input_signature=specs[:inputs]
+                lambda *inputs: self._in_pixels(*inputs, scale=scale), input_signature=specs[:inputs], autograph=False
             )
         return graphs[inputs, scale]
 

@@ -157,7 +157,7 @@ class Evaluator:
             terms = self.model.loss_terms(outputs, objects, images, training=False) if plain else {}
             return terms, image.detections_from_frames(self.model.detections(outputs, images), images["frames"])
 
-        return tf.function(one_batch, input_signature=stream.element_spec)
+        return tf.function(one_batch, input_signature=stream.element_spec, autograph=False)
 
 
 def _pictures(found, count):

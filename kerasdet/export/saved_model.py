@@ -125,7 +125,7 @@ def _mapped(function, *elements):
     specs = [tf.TensorSpec(element.shape[1:], element.dtype) for element in elements]
     traced = tf.function(function, autograph=False).get_concrete_function(*specs)
     outputs = tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), traced.structured_outputs)
-    return tf.map_fn(lambda given: function(*given), elements, fn_output_signature=outputs)
+    return tf.map_fn(lambda given: traced(*given), elements, fn_output_signature=outputs)
 
 
 def _examples(model):

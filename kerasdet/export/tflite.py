@@ -39,7 +39,7 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: the kind is unknown, or "int8" has no examples, or a loop; or the size is none.
+        ValueError: the kind is unknown, or "int8" has no examples, or a loop; or the size is none or not the network's.
     """
     examples = list(examples)
     if kind not in KINDS:
@@ -48,6 +48,8 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         raise ValueError("kind='int8' takes the ranges of activations from examples: give typical pictures.")
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"size must be height and width in pixels, got {tuple(size)}.")
+    if size is not None and model.fixed and tuple(size) != tuple(model.resize[1:]):
+        raise ValueError(f"{type(model).__name__} takes images of {model.resize[1:]} alone, got size {tuple(size)}.")
     graph, outputs = traced(model, size, raw, proposals)
     loops = [one.name for one in graph.graph.get_operations() if one.type == "LoopCond"]
     if kind == "int8" and loops:

@@ -6,31 +6,41 @@ import tensorflow as tf
 SIDE = 96
 
 
-def batch(*pictures, ids=None, proposals=False):
+def size(model):
+    """(height, width) of what a detector sees of a picture of `SIDE` pixels a side."""
+    return tuple(model.preprocess(tf.zeros([SIDE, SIDE, 3]))["pixels"].shape[:2])
+
+
+def batch(*pictures, ids=None, proposals=False, size=(SIDE, SIDE)):
     """Noise pictures with given objects, as (images, objects); masks fill the boxes, two keypoints lie on the diagonal.
 
     Args:
-        pictures: for each image a list of (x1, y1, x2, y2, class) or (..., class, True) for a crowd.
+        pictures: for each image a list of (x1, y1, x2, y2, class) or (..., class, True) for a crowd; as if the image
+            had `SIDE` pixels a side.
         ids: image ids; 0, 1 ... by default.
         proposals: whether images carry those of `grid`.
+        size: (height, width) of the images.
     """
+    height, width = size
+    scale = np.tile([width, height], 2) / SIDE
     count, most = len(pictures), max([len(p) for p in pictures] + [1])
     boxes = np.zeros([count, most, 4], np.float32)
     classes = np.full([count, most], -1, np.int32)
     crowds = np.zeros([count, most], bool)
-    pixels = np.random.default_rng(0).integers(60, 90, [count, SIDE, SIDE, 3]).astype(np.float32)
+    pixels = np.random.default_rng(0).integers(60, 90, [count, height, width, 3]).astype(np.float32)
     for i, objects in enumerate(pictures):
         for j, (x1, y1, x2, y2, kind, *crowd) in enumerate(objects):
-            boxes[i, j], classes[i, j], crowds[i, j] = (x1, y1, x2, y2), kind, bool(crowd)
-            pixels[i, int(y1) : int(y2), int(x1) : int(x2)] = (230, 40, 60) if kind else (40, 90, 230)
+            boxes[i, j], classes[i, j], crowds[i, j] = (x1, y1, x2, y2) * scale, kind, bool(crowd)
+            x1, y1, x2, y2 = np.int32(boxes[i, j])
+            pixels[i, y1:y2, x1:x2] = (230, 40, 60) if kind else (40, 90, 230)
     images = {
         "pixels": tf.constant(pixels),
-        "windows": tf.constant([[0, 0, SIDE, SIDE]] * count, tf.float32),
+        "windows": tf.constant([[0, 0, width, height]] * count, tf.float32),
         "frames": tf.constant([[1, 1, 0, 0]] * count, tf.float32),
         "ids": tf.constant(range(count) if ids is None else ids, tf.int64),
     }
     if proposals:
-        images["proposals"] = tf.tile(tf.constant(grid(SIDE, SIDE))[None], [count, 1, 1])
+        images["proposals"] = tf.tile(tf.constant(grid(height, width))[None], [count, 1, 1])
     objects = {"boxes": boxes, "classes": classes, "crowds": crowds, "mask_frames": boxes}
     objects["masks"] = np.ones([count, most, 16, 16], np.uint8)
     corners = boxes.reshape(count, most, 2, 2)

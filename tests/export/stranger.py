@@ -1,11 +1,10 @@
-"""Runs an exported SavedModel as somebody does who has TensorFlow alone: a script, which never sees kerasdet.
+"""Runs exported SavedModels as somebody does who has TensorFlow alone: a companion, which never sees kerasdet.
 
-python -m tests.export.stranger SAVED_MODEL REQUESTS
-
-REQUESTS is a folder: each `.npy` goes as a batch to `serving_default` or, where it is float32, to `float_images`; the
-other files, in order of name, go to `image_bytes` and `tf_example` as one batch. Proposals of a request NAME or of the
-files, for a model that needs them, lie in `proposals/NAME.npy` or `proposals/files.npy`. What comes back, or the
-error, is written into the folder as `answers.npz`, by signature, request and output.
+It is asked for the answers of a `saved_model` to `requests`, a folder: each `.npy` goes as a batch to `serving_default`
+or, where it is float32, to `float_images`; the other files, in order of name, go to `image_bytes` and `tf_example` as
+one batch. Proposals of a request NAME or of the files, for a model that needs them, lie in `proposals/NAME.npy` or
+`proposals/files.npy`. What comes back, or the error, is written into the folder as `answers.npz`, by signature, request
+and output.
 """
 
 import pathlib
@@ -14,23 +13,25 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from tests import companion
+
 
 def example(data):
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
     return tf.train.Example(features=tf.train.Features(feature={"image/encoded": feature})).SerializeToString()
 
 
-def main():
-    folder = pathlib.Path(sys.argv[2])
-    signatures = tf.saved_model.load(sys.argv[1]).signatures
+def answer(saved_model, requests):
+    folder = pathlib.Path(requests)
+    signatures = tf.saved_model.load(saved_model).signatures
     arrays = {file.stem: np.load(file) for file in sorted(folder.glob("*.npy"))}
-    requests = [("serving_default" if a.dtype == np.uint8 else "float_images", n, a) for n, a in arrays.items()]
+    given = [("serving_default" if a.dtype == np.uint8 else "float_images", n, a) for n, a in arrays.items()]
     images = [file for file in sorted(folder.iterdir()) if file.is_file() and file.suffix not in (".npy", ".npz")]
     files = [file.read_bytes() for file in images]
     if files:
-        requests += [("image_bytes", "files", files), ("tf_example", "files", [example(data) for data in files])]
+        given += [("image_bytes", "files", files), ("tf_example", "files", [example(data) for data in files])]
     answers = {}
-    for signature, name, tensor in requests:
+    for signature, name, tensor in given:
         (*_, kinds), boxes = signatures[signature].structured_input_signature, folder / "proposals" / f"{name}.npy"
         inputs = {key: tf.constant(np.load(boxes) if key == "proposals" else tensor) for key in kinds}
         try:
@@ -44,4 +45,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    companion.serve(answer)

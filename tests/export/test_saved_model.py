@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -42,12 +40,6 @@ def picture(height, width):
     return np.uint8(128 + np.stack([blobs, -blobs, blobs / 2], axis=-1))
 
 
-def stranger(folder, requests):
-    """The answers of a process that has TensorFlow alone."""
-    subprocess.run([sys.executable, "-m", "tests.export.stranger", str(folder), str(requests)], check=True)
-    return np.load(requests / "answers.npz")
-
-
 def same(answers, prefix, index, found, height, width):
     """Whether an answer says what Keras' detections say."""
     count = int(answers[f"{prefix}.num_detections"][index])
@@ -62,7 +54,7 @@ def same(answers, prefix, index, found, height, width):
     return count
 
 
-def test_says_what_keras_says(model, folder, tmp_path):
+def test_says_what_keras_says(model, folder, stranger, tmp_path):
     """Portrait, landscape and odd sizes; files of several sizes in one batch, one turned by its EXIF tag."""
     sizes = [(90, 61), (55, 131)]
     for height, width in sizes:
@@ -73,7 +65,8 @@ def test_says_what_keras_says(model, folder, tmp_path):
     Image.fromarray(picture(80, 120)).save(tmp_path / "a_turned.jpg", exif=exif)
     Image.fromarray(picture(64, 48)).save(tmp_path / "b.png")
     Image.fromarray(np.uint8([[[9, 8, 7]]])).save(tmp_path / "c_one_pixel.png")
-    answers = stranger(folder, tmp_path)
+    stranger.ask(saved_model=str(folder), requests=str(tmp_path))
+    answers = np.load(tmp_path / "answers.npz")
     seen = 0
     for height, width in sizes:
         for i, pixels in enumerate(np.load(tmp_path / f"{height}.npy")):

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -16,6 +14,7 @@ from kerasdet.data import pipeline
 from kerasdet.detectors import SSD
 from kerasdet.export.load import Lite
 from kerasdet.load import load
+from tests import companion
 
 COUNT, SIDE = 12, 96
 SIZE = f"--size={SIDE},{SIDE}"
@@ -45,9 +44,7 @@ def run(tmp_path_factory):
 
 
 def tool(name, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "kerasdet", name, *map(str, arguments)], capture_output=True, text=True
-    )
+    return companion.command(name, *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from PIL import Image
 from kerasdet import data
 from kerasdet.detectors import ssd
 from kerasdet.load import load
+from tests import companion
 
 ROOT = pathlib.Path(__file__).parents[2]
 # What makes the documented run short; nothing else is changed.
@@ -37,6 +38,11 @@ def run(folder, *arguments):
         [sys.executable, "-m", "kerasdet", *arguments], cwd=folder, capture_output=True, text=True,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "2", "KERASDET_CACHE": str(folder / "cache")},
     )  # fmt: skip
+
+
+def quick(folder, *arguments):
+    """The same without the seconds of importing TensorFlow."""
+    return companion.command(*arguments, folder=folder, KERASDET_CACHE=str(folder / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,7 @@ def preset(folder):
 @pytest.mark.parametrize("model, start", [("ssdlite", "none"), ("ssd_mobilenet", "preset"), ("faster_rcnn", "none")])
 def test_the_other_recipes_run(folder, preset, model, start):
     short = ("--size=96", "--batch_size=2", "--steps=2", f"--out={folder}/{model}")
-    done = run(folder, "train", "photos", f"--model={model}", f"--weights={start}", *short)
+    done = quick(folder, "train", "photos", f"--model={model}", f"--weights={start}", *short)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     if start == "preset":
         assert "the detector starts from preset" in done.stdout
@@ -105,7 +111,7 @@ def test_a_spoiled_folder_is_named(folder, tmp_path):
     one.write_bytes(b"")
     page = two.with_suffix(".xml")
     page.write_text(re.sub(r"<xmax>\d+</xmax>", "<xmax>much</xmax>", page.read_text(), count=1))
-    done = run(tmp_path, "check", "photos", f"--out={tmp_path}/look")
+    done = quick(tmp_path, "check", "photos", f"--out={tmp_path}/look")
     assert done.returncode == 1
     assert one.name in done.stdout and page.name in done.stdout and "much" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

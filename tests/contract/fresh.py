@@ -1,0 +1,27 @@
+"""Loads `.keras` files in a process that only imported kerasdet, and detects: a companion.
+
+A request names a folder with `model.keras`, `given.npz` of `pixels` and, if the detector needs them, `proposals`, and
+`expected.npz`, the detections of the process that saved the model; and the module of the detector's class.
+"""
+
+import importlib
+import pathlib
+
+import keras
+import numpy as np
+
+from tests import companion
+
+
+def answer(folder, module):
+    importlib.import_module(module)
+    folder = pathlib.Path(folder)
+    given, expected = (dict(np.load(folder / f"{name}.npz")) for name in ("given", "expected"))
+    found = keras.saving.load_model(folder / "model.keras").detect(given.pop("pixels"), above=0.0, **given)
+    assert len(expected["scores"])
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+if __name__ == "__main__":
+    companion.serve(answer)
