@@ -28,7 +28,7 @@ CALLS = [(name, ()) for name in CONFIGS] + [(name, (form,)) for name, forms in F
 
 
 @pytest.mark.parametrize("name, form", CALLS, ids=lambda value: ":".join(value) if isinstance(value, tuple) else value)
-def test_a_config_says_what_can_be_said(name, form):
+def test_config_arguments_exist(name, form):
     config = importlib.import_module(f"kerasdet.configs.{name.replace('/', '.')}").get_config(*form).to_dict()
     model = dict(config["model"])
     kind = DETECTORS[model.pop("name")]
@@ -49,11 +49,11 @@ def test_a_config_says_what_can_be_said(name, form):
         inspect.signature(parts.parts).bind(**config["data"])
 
 
-def test_all_are_found():
+def test_all_configs_are_found():
     assert {"retinanet/own_data", "ssdlite/own_data", "ssd_mobilenet/own_data", "ssd/vgg16_voc"} <= set(CONFIGS)
 
 
-def test_all_are_in_the_wheel():
+def test_all_configs_are_in_the_wheel():
     """Folders of configs and parts of the package are listed one by one."""
     root = ROOT.resolve().parent
     if not (root / "setup.cfg").is_file():

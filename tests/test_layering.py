@@ -89,7 +89,7 @@ def test_every_module_has_a_floor(module):
 
 
 @pytest.mark.parametrize("module, used", [arrow for arrow in ARROWS if None not in map(part, arrow)])
-def test_no_arrow_uphill(module, used):
+def test_no_import_runs_backward(module, used):
     room, other = part(module), part(used)
     if room == "data":
         assert other in DATA_USES
@@ -99,7 +99,7 @@ def test_no_arrow_uphill(module, used):
         assert FLOOR[other] <= FLOOR[room]
 
 
-def test_no_circle():
+def test_no_import_cycle():
     after = {module: [used for other, used in ARROWS if other == module] for module in MODULES}
     done = set()
 

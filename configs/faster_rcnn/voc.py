@@ -1,6 +1,6 @@
 """Faster R-CNN on Pascal VOC, trained jointly as the release does: 70k steps of two images, on VGG16, ZF or ResNet-C4.
 
-The word behind the colon is the backbone; ZF starts from random numbers, for which the paper's schedule is too short.
+The word after the colon is the backbone. ZF starts from random weights, for which the paper's schedule is too short.
 Here on 07+12 where the release takes 07. Published: AP50 73.2 on VOC07 test with VGG16, by four alternating steps (the
 paper's table 3), 76.4 with ResNet-101 (ResNet's table 7). Not run here.
 

@@ -26,7 +26,7 @@ def get_config(size=384):
             "box_weight": 2.0,
             "resize": ("shorter", size, size * 4 // 3),
         },
-        # A folder that has no splits of its own is split: this share of its photos validates.
+        # A folder without splits is split: this share of its photos is for validation.
         "data": {"folder": "photos", "share": 0.2, "seed": 0},
         "train": {
             "minutes": 60.0,

@@ -21,7 +21,7 @@ def get_config(size=300):
             "extra_norm": None,
             "resize": ("squeeze", size, size),
         },
-        # A folder that has no splits of its own is split: this share of its photos validates.
+        # A folder without splits is split: this share of its photos is for validation.
         "data": {"folder": "photos", "share": 0.2, "seed": 0},
         "train": {
             "minutes": 30.0,

@@ -15,7 +15,7 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit):
         num_classes: K.
         iou: boxes of one class that overlap a better one by more are dropped.
         above: candidates need a score above this.
-        limit: detections an image.
+        limit: detections per image.
 
     Returns:
         The detections dict.

@@ -1,1 +1,1 @@
-"""A detector as files that run without kerasdet: SavedModels of stock operators, TFLite files of builtin ones."""
+"""Exports detectors to files that run without kerasdet: SavedModels of stock operators, TFLite files of builtins."""

@@ -15,7 +15,7 @@ class ConvHead(keras.layers.Layer):
     Args:
         depth: convolutions of the tower.
         width: their channels.
-        anchors: predictions a cell.
+        anchors: predictions per cell.
         outputs: numbers a prediction.
         norm: None or "group": batch statistics of levels that share weights differ.
         prior: initial probability of every output (section 4.1), or None for a bias of 0.
