@@ -1,8 +1,8 @@
 """Builds the native operators for the TensorFlow of this environment: `python -m custom_ops.build`.
 
-Needs g++ or clang++; CUDA kernels are added where nvcc is found. The library is made for this processor and this
-TensorFlow; a stamp beside it says for which, and `kerasdet.ops.library` compares before it loads. Without a compiler
-nothing is built, and kerasdet runs on the operators' TensorFlow twins.
+Needs g++ or clang++; CUDA kernels are added if nvcc is found. The library is built for this processor and this
+TensorFlow. A stamp beside it records both, and `kerasdet.ops.library` compares it before loading. Without a compiler
+nothing is built, and kerasdet uses the operators' TensorFlow twins.
 """
 
 import concurrent.futures
@@ -23,7 +23,7 @@ from . import nvcc
 
 SOURCES = pathlib.Path(__file__).resolve().parent
 
-# No fused multiply-add where the source has none: native and twin round alike.
+# No fused multiply-add unless the source has one, so that native operators and twins round alike.
 FLAGS = [
     "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-w", "-DNDEBUG",
 ]  # fmt: skip
@@ -35,7 +35,7 @@ def find_compiler():
 
 
 def flags(compiler):
-    """`FLAGS` that this compiler can build TensorFlow's headers with on this processor."""
+    """`FLAGS`, adapted so that this compiler can build TensorFlow's headers on this processor."""
     probe = [compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
     macros = subprocess.run(probe, capture_output=True, text=True).stdout
     # The Eigen that TensorFlow 2.21 ships does not compile with AVX512-FP16 (Sapphire Rapids and later).
@@ -43,7 +43,7 @@ def flags(compiler):
 
 
 def source_hash(cuda):
-    """Of all that the library is made from."""
+    """Hash of everything that the library is built from."""
     digest = hashlib.sha256(repr((FLAGS, nvcc.FLAGS, nvcc.ARCHITECTURES, cuda)).encode())
     for path in sorted(SOURCES.rglob("*")):
         if path.suffix in {".h", ".cc", ".cu"}:
@@ -64,7 +64,7 @@ def compilations(compiler, cuda_compiler, folder):
 
 
 def run(command):
-    """Runs a command; what it prints is shown only if it fails."""
+    """Runs a command; its output is shown only if it fails."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
@@ -90,7 +90,7 @@ def build(compiler, cuda_compiler):
 
 
 def main():
-    """Builds unless what lies there is right."""
+    """Builds the library unless it is up to date."""
     compiler, found = find_compiler(), nvcc.find()
     if compiler is None:
         print("No C++ compiler found (g++ or clang++): kerasdet will run on the operators' slower TensorFlow twins.")

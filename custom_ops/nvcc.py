@@ -1,4 +1,4 @@
-"""How the CUDA kernels are compiled and linked. Needs no TensorFlow."""
+"""Compiles and links the CUDA kernels. Needs no TensorFlow."""
 
 import os
 import pathlib
@@ -6,7 +6,7 @@ import shutil
 
 SOURCES = pathlib.Path(__file__).resolve().parent / "cuda"
 
-# No fused multiply-add: CPU and GPU round alike.
+# No fused multiply-add, so that CPU and GPU round alike.
 FLAGS = ["-O3", "-std=c++17", "-fmad=false"]
 
 # Ampere and Hopper; newer GPUs compile the PTX when they first run it.
@@ -33,6 +33,6 @@ def compilations(nvcc, folder, visibility="hidden"):
 
 
 def link(nvcc, objects, library, flags=()):
-    """The command that links object files and CUDA's runtime into a shared library; the runtime's names stay inside."""
+    """The command that links object files and CUDA's runtime into a shared library that hides the runtime's names."""
     hide = ["-Xlinker", "--exclude-libs,ALL"]
     return [nvcc, "-shared", "-cudart", "static", *map(str, objects), "-o", str(library), *hide, *flags]

@@ -1,4 +1,4 @@
-"""kerasdet: object detectors from R-CNN to CenterNet, each paper one readable Keras model."""
+"""kerasdet: object detectors from R-CNN to CenterNet in Keras, one readable file per paper."""
 
 import importlib
 import os

@@ -1,10 +1,10 @@
 """Boxes: other formats, clipping, areas and overlaps.
 
-A box is x1, y1, x2, y2 in pixels, continuous: its width is x2 - x1. All functions take float32 or float64 and
-return the same. A side below 0 counts as 0, so a reversed box has no area, and no overlap is ever NaN.
+A box is x1, y1, x2, y2 in continuous pixel coordinates: its width is x2 - x1. All functions take float32 or float64 and
+return the same dtype. A negative side counts as 0, so a reversed box has no area, and no overlap is ever NaN.
 
-`iou`, `giou`, `diou` and `ciou` compare every box of one set with every box of another; their `matched_` twins compare
-two sets box by box.
+`iou`, `giou`, `diou` and `ciou` compare every box of one set with every box of another. The functions named `matched_`
+compare two sets box by box.
 """
 
 import math
@@ -50,11 +50,11 @@ def from_yxyx(boxes):
 
 
 def clip(boxes, windows):
-    """Moves the corners that lie outside a window onto its border.
+    """Moves corners outside a window to the window's border.
 
     Args:
         boxes: [..., N, 4] boxes.
-        windows: [..., 4] boxes, one for each set of N; x2 and y2 belong to the window.
+        windows: [..., 4] boxes, one per set of N; x2 and y2 belong to the window.
 
     Returns:
         [..., N, 4] boxes.
@@ -70,7 +70,7 @@ def area(boxes):
 
 
 def is_large(boxes, min_size):
-    """Returns the mask [...] of the [..., 4] boxes with both sides at least `min_size` pixels."""
+    """Returns a mask [...] of the [..., 4] boxes whose sides are both at least `min_size` pixels."""
     low, high = tf.split(boxes, 2, axis=-1)
     return tf.reduce_all(high - low >= min_size, axis=-1)
 
@@ -83,7 +83,7 @@ def intersection(a, b):
 def ioa(a, b):
     """Returns the shares [..., N, M] in 0...1 of each box a [..., N, 4] that each box b [..., M, 4] covers.
 
-    COCO compares detections with crowd regions by it.
+    COCO uses it to compare detections with crowd regions.
     """
     return tf.math.divide_no_nan(intersection(a, b), tf.expand_dims(area(a), -1))
 
@@ -117,7 +117,7 @@ def matched_iou(a, b, epsilon=0.0):
         epsilon: added to the union, in square pixels.
 
     Returns:
-        [...] in 0...1; 0 where the union is 0.
+        [...] in 0...1; 0 if the union is 0.
     """
     shared, union = _overlap(a, b)
     return tf.math.divide_no_nan(shared, union + epsilon)
@@ -141,7 +141,7 @@ def matched_giou(a, b, epsilon=0.0):
 
 
 def matched_diou(a, b, epsilon=0.0):
-    """Distance IoU, box by box (Zheng et al., AAAI 2020, equation 7): IoU - (distance of centers / diagonal of hull)^2.
+    """Distance IoU, box by box (Zheng et al., AAAI 2020, equation 7): IoU - (center distance / diagonal of hull)^2.
 
     Args:
         a: [..., 4] boxes.
@@ -157,8 +157,8 @@ def matched_diou(a, b, epsilon=0.0):
 def matched_ciou(a, b, epsilon=0.0):
     """Complete IoU, box by box (Zheng et al., AAAI 2020, equations 8 to 11): DIoU - alpha * v.
 
-    v = 4 / pi^2 * (atan(w / h) - atan(w' / h'))^2 compares the aspect ratios; its weight alpha = v / (1 - IoU + v) is a
-    constant for the gradient.
+    v = 4 / pi^2 * (atan(w / h) - atan(w' / h'))^2 compares the aspect ratios. Its weight alpha = v / (1 - IoU + v) is
+    treated as a constant in the gradient.
 
     Args:
         a: [..., 4] boxes.
@@ -197,7 +197,7 @@ def _overlap(a, b):
 
 
 def _hull_sides(a, b):
-    """The sides of the smallest boxes that hold both."""
+    """The sides of the smallest boxes that enclose both."""
     ax1, ay1, ax2, ay2 = tf.unstack(a, axis=-1)
     bx1, by1, bx2, by2 = tf.unstack(b, axis=-1)
     width = tf.maximum(tf.maximum(ax2, bx2) - tf.minimum(ax1, bx1), 0)

@@ -1,11 +1,11 @@
-"""The coder of the R-CNN family and of SSD: boxes as deltas from their anchors.
+"""The box coder of the R-CNN family and of SSD: boxes as deltas from their anchors.
 
 For a box with center x, y and size w, h and its anchor xa, ya, wa, ha (Girshick et al., CVPR 2014, appendix C):
 
     dx = weight_x * (x - xa) / wa          dw = weight_w * log(w / wa)
     dy = weight_y * (y - ya) / ha          dh = weight_h * log(h / ha)
 
-The weights bring the targets to about unit deviation; Fast R-CNN and SSD have `WEIGHTS`, RPN and RetinaNet none.
+The weights bring the targets to about unit deviation; Fast R-CNN and SSD use `WEIGHTS`, RPN and RetinaNet none.
 """
 
 import math
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from kerasdet.boxes import from_cxcywh, to_cxcywh
 
+# As in Detectron, a decoded box is at most as much larger than its anchor as 1000 pixels are than 16.
 LOG_MAX = math.log(1000 / 16)
 
 # Of Fast R-CNN and SSD: one over the deviations 0.1 and 0.2 of the targets, which are SSD's variances.
@@ -31,7 +32,7 @@ def encode(anchors, boxes, weights=(1.0, 1.0, 1.0, 1.0)):
         weights: the four weights of x, y, w, h.
 
     Returns:
-        [..., A, 4] deltas. Sides below 1e-6 pixels count as 1e-6, so that padding, too, has finite deltas.
+        [..., A, 4] deltas. Sides below 1e-6 pixels count as 1e-6, so that padding has finite deltas too.
     """
     anchor_center, anchor_size = _center_and_size(anchors)
     center, size = _center_and_size(boxes)
@@ -50,7 +51,7 @@ def decode(anchors, deltas, weights=(1.0, 1.0, 1.0, 1.0), clip=LOG_MAX):
         clip: largest log(w / wa) and log(h / ha), so that the exponential stays finite; None for no limit.
 
     Returns:
-        [..., A, 4] boxes in pixels, of the anchors' dtype, not clipped to the image.
+        [..., A, 4] boxes in pixels, in the anchors' dtype, not clipped to the image.
     """
     anchor_center, anchor_size = tf.split(to_cxcywh(anchors), 2, axis=-1)
     shift, scale = tf.split(tf.cast(deltas, anchors.dtype) / weights, 2, axis=-1)

@@ -1,4 +1,4 @@
-"""The three dicts that flow through kerasdet: images, objects and detections, and their checkers.
+"""The three dicts that flow through kerasdet (images, objects and detections), and a check of them.
 
 Letters: B images, M objects (padded), D detections (padded), P keypoints, S side of a mask grid.
 
@@ -6,7 +6,7 @@ images
     pixels      [B, H, W, 3] uint8 or float32   RGB 0...255, padded
     windows     [B, 4] float32   the real pixels inside the padding, as a box
     frames      [B, 4] float32   scale x, scale y, offset x, offset y: network = original * scale + offset
-    ids         [B] int64        the data set's image id; -1 marks an image that only fills the last batch
+    ids         [B] int64        the data set's image id; -1 marks an image that only fills up the last batch
     proposals   [B, R, 4] float32, optional; zero area where padded
 objects
     boxes       [B, M, 4] float32   x1, y1, x2, y2, pixels of the network's image; zeros where padded
@@ -43,11 +43,11 @@ def check(images, objects=None):
     """Checks the keys, ranks and dtypes of a batch.
 
     Args:
-        images: dict of tensors, see the module's docstring.
+        images: dict of tensors, see the module docstring.
         objects: dict of tensors, or None.
 
     Raises:
-        ValueError: one line that names the missing key or the wrong rank or dtype.
+        ValueError: a key is missing or unknown, or has the wrong rank or dtype.
     """
     for name, batch, required in (("images", images, _IMAGES), ("objects", objects, _OBJECTS)):
         if batch is None:

@@ -1,4 +1,4 @@
-"""Draws boxes, labels, masks and keypoints on pictures, and sets pictures side by side."""
+"""Draws boxes, labels, masks and keypoints on pictures, and puts pictures side by side."""
 
 import collections
 import colorsys
@@ -11,40 +11,41 @@ from kerasdet import images
 from kerasdet.data import segments
 
 _PAPER, _INK = (255, 255, 255), (34, 40, 49)
-# How much of a mask's color covers what is under it.
-_COVER = 0.4
-# Share of the picture that labels may cover; where there are so many that they would cover more, there are none.
+# Opacity of a mask's color.
+_OPACITY = 0.4
+# Share of the picture that labels may cover; if all labels together would cover more, none are drawn.
 _LABELED = 0.25
 
 
 def color(index):
-    """Gives a class its color: always the same, and far from its neighbors'.
+    """Returns the color of a class: always the same, and clearly different from its neighbors'.
 
     Args:
-        index: the class, 0...K-1.
+        index: the class id, 0...K-1.
 
     Returns:
         Red, green, blue, 0...255.
     """
-    hue = (0.57 + 0.618034 * index) % 1
+    hue = (0.57 + 0.618034 * index) % 1  # steps of the golden ratio spread any number of hues evenly
     saturation, value = ((0.85, 0.95), (0.65, 1.0), (0.95, 0.72))[index // 7 % 3]
     return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
 
 
 def boxes(image, boxes, classes, names, scores=None, keypoints=None, masks=None, skeleton=()):
-    """Draws objects or detections: boxes in the color of their class, with labels that cover as little as they can.
+    """Draws objects or detections: boxes in the color of their class, with labels that cover as little as possible.
 
-    A picture full of objects gets no labels, which would hide them.
+    A picture full of objects gets no labels because they would hide the objects.
 
     Args:
-        image: a PIL image or an [H, W, 3] array, RGB 0...255; it stays as it is.
+        image: a PIL image or an [H, W, 3] array, RGB 0...255; it is not modified.
         boxes: [N, 4] floats, x1 y1 x2 y2, pixels of the image.
-        classes: [N] integers, 0...K-1; rows of -1 are padding.
+        classes: [N] integers, 0...K-1; -1 marks padding.
         names: [K] class names.
         scores: None, or [N] floats in 0...1.
-        keypoints: None, or [N, P, 3] floats: x, y, and a visibility or score above 0 where the point is to be drawn.
-        masks: None, or N arrays [H, W] of 0/1; they tint what they cover, with a line along their edge.
-        skeleton: pairs of numbers 0...P-1: keypoints that a line joins, where both are drawn.
+        keypoints: None, or [N, P, 3] floats: x, y, and a visibility or score; only points with a value above 0 are
+            drawn.
+        masks: None, or N arrays [H, W] of 0/1; the area of a mask is tinted and its edge drawn in full color.
+        skeleton: pairs of keypoints 0...P-1 that are connected by a line if both are drawn.
 
     Returns:
         A PIL image of the same size.
@@ -73,11 +74,11 @@ def boxes(image, boxes, classes, names, scores=None, keypoints=None, masks=None,
 
 
 def found(image, found, skeleton=()):
-    """Draws what `Detector.detect` found in one picture.
+    """Draws the result of `Detector.detect` for one picture.
 
     Args:
         image: a path, a PIL image or an [H, W, 3] array, RGB 0...255.
-        found: dict of `boxes`, `scores`, `classes` and `names`, with or without `masks` and `keypoints`.
+        found: dict of `boxes`, `scores`, `classes` and `names`, and optionally `masks` and `keypoints`.
         skeleton: as in `boxes`.
 
     Returns:
@@ -112,10 +113,10 @@ def outline(image, boxes, color, width=None):
     """Draws plain boxes in one color, such as anchors or proposals.
 
     Args:
-        image: a PIL image or an [H, W, 3] array, RGB 0...255; it stays as it is.
+        image: a PIL image or an [H, W, 3] array, RGB 0...255; it is not modified.
         boxes: [N, 4] floats, x1 y1 x2 y2, pixels of the image.
         color: red, green, blue, 0...255, or a name that Pillow knows.
-        width: of the line, pixels; None takes one that suits the picture.
+        width: line width, pixels; None chooses one that suits the picture.
 
     Returns:
         A PIL image of the same size.
@@ -128,25 +129,25 @@ def outline(image, boxes, color, width=None):
 
 
 def copies(paths, folder):
-    """Where the annotated copies of pictures go: under their own names, numbered where two are alike.
+    """File names for annotated copies of pictures: the pictures' own names, numbered if several are the same.
 
     Args:
-        paths: of the pictures.
-        folder: of the copies.
+        paths: paths of the pictures.
+        folder: folder for the copies.
 
     Returns:
         List of paths that end in .png.
     """
-    seen, found = collections.Counter(), []
+    count, names = collections.Counter(), []
     for path in paths:
         stem = os.path.splitext(os.path.basename(path))[0]
-        seen[stem] += 1
-        found.append(os.path.join(folder, f"{stem}.png" if seen[stem] == 1 else f"{stem}-{seen[stem]}.png"))
-    return found
+        count[stem] += 1
+        names.append(os.path.join(folder, f"{stem}.png" if count[stem] == 1 else f"{stem}-{count[stem]}.png"))
+    return names
 
 
 def beside(left, right, titles):
-    """Sets two pictures side by side.
+    """Puts two pictures side by side.
 
     Args:
         left, right: PIL images or [H, W, 3] arrays, RGB 0...255.
@@ -159,12 +160,12 @@ def beside(left, right, titles):
 
 
 def sheet(images, columns, titles=None):
-    """Sets pictures in rows, each centered in a cell of the largest one's size.
+    """Arranges pictures in rows, each centered in a cell as large as the largest picture.
 
     Args:
         images: PIL images or [H, W, 3] arrays, RGB 0...255.
-        columns: pictures in a row.
-        titles: None, or one caption an image.
+        columns: pictures per row.
+        titles: None, or one caption per image.
 
     Returns:
         A PIL image.
@@ -187,13 +188,13 @@ def sheet(images, columns, titles=None):
 
 
 def picture(image):
-    """Copies a picture.
+    """Converts a picture to a PIL image that may be drawn on.
 
     Args:
         image: a PIL image or an [H, W, 3] array, RGB 0...255.
 
     Returns:
-        A PIL image in RGB.
+        A PIL image in RGB, a copy.
     """
     if isinstance(image, Image.Image):
         return image.convert("RGB").copy()
@@ -201,12 +202,12 @@ def picture(image):
 
 
 def line_width(image):
-    """Gives the width of line that suits a PIL image, in whole pixels."""
+    """Returns a line width that suits a PIL image, in whole pixels."""
     return max(1, round((image.width * image.height) ** 0.5 / 250))
 
 
 def _frame(pen, box, color, width):
-    """Draws a line around a box, not over what it holds, save at the picture's border."""
+    """Draws a line around a box; it covers the inside of the box only at the picture's border."""
     x1, y1, x2, y2 = (round(value) for value in box)
     right, bottom = pen.im.size
     outer = (max(x1 - width, 0), max(y1 - width, 0), min(x2 + width, right) - 1, min(y2 + width, bottom) - 1)
@@ -215,7 +216,7 @@ def _frame(pen, box, color, width):
 
 
 def _tinted(canvas, masks, width):
-    """The picture under the colors of masks, pairs of [H, W] of 0/1 and a color; their edges in the full color."""
+    """Tints the picture by masks, pairs of an array [H, W] of 0/1 and a color; their edges get the full color."""
     pixels = np.array(canvas)
     for mask, color in masks:
         rows, columns = (np.flatnonzero(np.any(mask, axis)) for axis in (1, 0))
@@ -223,11 +224,11 @@ def _tinted(canvas, masks, width):
             continue
         window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         inside = np.asarray(mask[window], bool)
-        middle = Image.fromarray(np.pad(inside, width)).convert("L").filter(ImageFilter.MinFilter(2 * width + 1))
-        middle = np.asarray(middle, bool)[width:-width, width:-width]
-        tint = (1 - _COVER) * pixels[window][middle] + _COVER * np.array(color)
+        eroded = Image.fromarray(np.pad(inside, width)).convert("L").filter(ImageFilter.MinFilter(2 * width + 1))
+        eroded = np.asarray(eroded, bool)[width:-width, width:-width]
+        tint = (1 - _OPACITY) * pixels[window][eroded] + _OPACITY * np.array(color)
         pixels[window][inside] = color
-        pixels[window][middle] = np.rint(tint)
+        pixels[window][eroded] = np.rint(tint)
     return Image.fromarray(pixels)
 
 
@@ -242,19 +243,20 @@ def _points(pen, keypoints, skeleton, color, width):
 
 
 def _label(pen, box, text, color, font, width, shown):
-    """Writes a label on a chip, where it covers least of the boxes and chips that are shown; returns the chip's box."""
-    left, wide, high = font.getbbox(text)[0], *_chip(text, font, width)
+    """Writes a label on a chip where it covers least of the boxes and chips `shown`; returns the chip's box."""
+    left, chip_width, chip_height = font.getbbox(text)[0], *_chip(text, font, width)
     x1, y1, x2, y2 = box
-    places = [
-        (x1 - width, y1 - width - high),
-        (x2 + width - wide, y1 - width - high),
+    corners = [
+        (x1 - width, y1 - width - chip_height),
+        (x2 + width - chip_width, y1 - width - chip_height),
         (x1 - width, y2 + width),
-        (x2 + width - wide, y2 + width),
+        (x2 + width - chip_width, y2 + width),
         (x1, y1),
-        (x2 - wide, y2 - high),
+        (x2 - chip_width, y2 - chip_height),
     ]
-    limit = np.maximum(np.array(pen.im.size) - (wide, high), 0)
-    chips = [np.concatenate([spot, spot + (wide, high)]) for spot in np.rint(np.clip(places, 0, limit))]
+    size = np.array([chip_width, chip_height])
+    limit = np.maximum(np.array(pen.im.size) - size, 0)
+    chips = [np.concatenate([corner, corner + size]) for corner in np.rint(np.clip(corners, 0, limit))]
     chip = min(chips, key=lambda chip: np.sum(_covered(chip, shown)))
     pen.rounded_rectangle((*chip[:2], *(chip[2:] - 1)), radius=width, fill=color)
     middle = (chip[0] + 2 * width - left, (chip[1] + chip[3]) / 2)
@@ -275,5 +277,5 @@ def _covered(chip, boxes):
 
 
 def _readable(color):
-    """Dark ink on bright colors, white on dark ones, by luminance (ITU-R BT.601)."""
+    """Dark text on bright colors, white text on dark ones, by luminance (ITU-R BT.601)."""
     return _INK if np.dot(color, (0.299, 0.587, 0.114)) > 140 else _PAPER

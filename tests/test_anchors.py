@@ -1,4 +1,4 @@
-"""Anchors of a pyramid: counts, places, sizes, order, images whose size only the graph knows."""
+"""Anchors of a pyramid: counts, positions, sizes, order, images of dynamic size."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_octaves():
     np.testing.assert_allclose([np.divide(level, level[0]) for level in sizes], [[1, 2 ** (1 / 3), 2 ** (2 / 3)]] * 5)
 
 
-def test_places_sizes_and_order():
+def test_positions_sizes_and_order():
     """Level, row, column, ratio, size; ratios are heights over widths, areas sizes squared, centers half a cell in."""
     sizes, ratios = ((8, 12), (16, 24)), (0.5, 1.0, 2.0)
     pyramid = anchors.Anchors(anchors.shapes(sizes, ratios), (8, 16))
@@ -46,7 +46,7 @@ def test_places_sizes_and_order():
 
 
 @pytest.mark.parametrize("options", [{}, anchors.TORCHVISION, {"fitted": "exact"}])
-def test_sizes_that_only_the_graph_knows(options):
+def test_dynamic_sizes(options):
     pyramid = retinanet(**options)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])

@@ -1,4 +1,4 @@
-"""Counting against hand arithmetic and a published count, the floor's arithmetic, the order of rounds, the report."""
+"""Operation counts by hand and as published, the arithmetic of the floor, the order of rounds, the report."""
 
 import json
 import math
@@ -134,7 +134,7 @@ def test_rounds_are_interleaved_and_the_first_is_not_timed():
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3, "c": 3}
 
 
-def test_memory_of_a_case_is_seen():
+def test_memory_of_a_case_is_measured():
     case = measure.watched(lambda: Case(lambda: np.ones(2**27, np.uint8).sum()))
     assert case.peak_mib is None or 100 < case.peak_mib < 200
 
@@ -151,7 +151,7 @@ def test_randomized_weights(model):
 
 
 @pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
-def test_so_many_scores_pass(scores):
+def test_number_of_scores_that_pass(scores):
     model = SSD(**{**SSD.tiny(), "scores": scores})
     models.randomize(model)
     images, _ = models.batch(model, 1, 64)
@@ -184,7 +184,7 @@ def test_frozen_equals_called_and_ignores_new_weights(model):
     bias.assign(old)
 
 
-def test_recorded_gives_back_what_it_wrapped(model):
+def test_recorded_restores_the_functions(model):
     top, images = candidates.top, models.batch(model, 1, 64)[0]
     targets = {"top": (candidates, "top"), "backbone": (model.backbone, "call"), "never": (ops, "soft_nms")}
     with models.recorded(targets) as calls:
@@ -262,7 +262,7 @@ def test_a_tiny_second_stage():
     } <= found
 
 
-def test_so_many_scores_of_regions_pass():
+def test_number_of_region_scores_that_pass():
     model = FasterRCNN(**FasterRCNN.tiny())
     models.randomize(model)
     images, _ = models.batch(model, 1, 64)

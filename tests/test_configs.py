@@ -44,7 +44,7 @@ def module(name):
 
 
 @pytest.mark.parametrize("name, form", CALLS, ids=joined)
-def test_a_config_says_what_can_be_said(name, form):
+def test_config_arguments_exist(name, form):
     config = module(name).get_config(*form).to_dict()
     model = dict(config["model"])
     kind = DETECTORS[model.pop("name")]
@@ -72,7 +72,7 @@ RECIPES = [(name, form) for name, form in CALLS if "recipe" in module(name).__do
 
 @pytest.mark.parametrize("name, form", RECIPES, ids=joined)
 def test_a_recipe_states_every_number(name, form):
-    """So that no default of `fit`, a recipe for small data sets, slips into it."""
+    """No default of `fit`, which suits small data sets, may slip into a recipe."""
     stated = set(module(name).get_config(*form).train)
     assert not inspect.signature(training.fit).parameters.keys() - NOT_OF_A_RECIPE - stated
 
@@ -115,11 +115,11 @@ def test_a_folder_by_its_flag_reaches_all_parts():
         assert (part.path, part.proposals, part.max_proposals) == ("elsewhere", "mine.npz", 1000)
 
 
-def test_all_are_found():
+def test_all_configs_are_found():
     assert {"retinanet/own_data", "ssdlite/own_data", "ssd_mobilenet/own_data", "ssd/vgg16_voc"} <= set(CONFIGS)
 
 
-def test_all_are_in_the_wheel():
+def test_all_configs_are_in_the_wheel():
     """Folders of configs and parts of the package are listed one by one."""
     root = ROOT.resolve().parent
     if not (root / "setup.cfg").is_file():

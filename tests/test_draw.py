@@ -1,4 +1,4 @@
-"""Drawing: which pixels change, and into what."""
+"""Drawing: which pixels change, and to which color."""
 
 import os
 
@@ -77,7 +77,7 @@ def test_padding_is_not_drawn():
     assert len(changed(draw.boxes(gray(), np.zeros((3, 4)), [-1, -1, -1], NAMES, np.zeros(3)))) == 0
 
 
-def test_keypoints_that_are_seen():
+def test_visible_keypoints_are_drawn():
     points = [[[150, 100, 2], [170, 150, 0]]]
     drawn = pixels(draw.boxes(gray(), [[100, 60, 200, 180]], [1], NAMES, keypoints=points))
     assert tuple(drawn[100, 150]) == draw.color(1)
@@ -114,7 +114,7 @@ def test_skeleton_joins_points_that_are_seen():
     assert (joined[130, 110] == 128).all()
 
 
-def test_labels_that_would_hide_a_full_picture_are_left_out():
+def test_labels_that_would_hide_a_full_picture_are_not_drawn():
     corners = [(x, y) for x in range(5, 310, 20) for y in range(5, 230, 20)]
     boxes = [[x, y, x + 10, y + 10] for x, y in corners]
     crowded = draw.boxes(gray(), boxes, [0] * len(boxes), NAMES)
@@ -140,7 +140,7 @@ def test_truth_and_found_draw_masks_and_points():
     assert without == draw.boxes(record.image, record.boxes, record.classes, shapes.CLASSES, found["scores"])
 
 
-def test_the_input_stays_as_it_is():
+def test_the_input_is_not_modified():
     array, image = gray(), Image.fromarray(gray())
     for one in (array, image):
         draw.boxes(one, [[10, 10, 50, 50]], [0], NAMES)

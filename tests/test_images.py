@@ -243,7 +243,7 @@ def test_random_bytes_in_exif_never_stop_the_decoder():
         np.testing.assert_array_equal(np.sort(pixels, axis=None), np.sort(plain(), axis=None))
 
 
-def test_exif_words_in_a_png_turn_nothing():
+def test_exif_in_a_png_is_ignored():
     data = encode(Image.fromarray(picture()), "PNG")
     hidden = data[:33] + b"\xff\xe1\x00\x40Exif\0\0" + tiff(3)
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -258,10 +258,10 @@ def broken():
     return {
         "missing.jpg": (None, "no such file"),
         "empty.jpg": (b"", "the file is empty"),
-        "text äö.jpg": (b"no image at all\nreally", "it is no JPEG, PNG, GIF, BMP or WebP file"),
-        "short.jpg": (b"\xff", "it is no JPEG, PNG, GIF, BMP or WebP file"),
-        "sound.webp": (b"RIFF\x24\0\0\0WAVEfmt ", "it is no JPEG, PNG, GIF, BMP or WebP file"),
-        "plain.tiff": (encode(rgb, "TIFF"), "it is no JPEG, PNG, GIF, BMP or WebP file"),
+        "text äö.jpg": (b"no image at all\nreally", "it is not a JPEG, PNG, GIF, BMP or WebP file"),
+        "short.jpg": (b"\xff", "it is not a JPEG, PNG, GIF, BMP or WebP file"),
+        "sound.webp": (b"RIFF\x24\0\0\0WAVEfmt ", "it is not a JPEG, PNG, GIF, BMP or WebP file"),
+        "plain.tiff": (encode(rgb, "TIFF"), "it is not a JPEG, PNG, GIF, BMP or WebP file"),
         "animated_opaque.webp": (animation("WEBP", rgb), "damaged or unusual: "),
         "one_bit.bmp": (encode(rgb.convert("1"), "BMP"), "damaged or unusual: "),
         **{f"truncated.{kind}": (data[: len(data) * 3 // 5], "damaged or unusual: ") for kind, data in damaged.items()},
@@ -287,7 +287,7 @@ def test_a_folder_is_no_image(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"text", encode(Image.fromarray(picture()), "TIFF")])
-def test_other_bytes_are_named_in_graphs(data):
+def test_other_bytes_are_refused_in_graphs(data):
     message = "photo 7: cannot be decoded as an image"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         images.decode(data, "photo 7")
@@ -441,7 +441,7 @@ def test_frames_map_a_rectangle_to_where_it_lands(rule):
     np.testing.assert_allclose(back, box[None], rtol=1e-6)
 
 
-def test_frames_of_a_batch_map_each_image_by_its_own():
+def test_each_image_of_a_batch_has_its_own_frame():
     boxes = np.float32([[[0, 0, 10, 20], [1, 2, 3, 4]], [[0, 0, 10, 20], [5, 5, 6, 6]]])
     frames = np.float32([[2, 3, 0, 0], [0.5, 0.25, 7, 9]])
     expected = [[[0, 0, 20, 60], [2, 6, 6, 12]], [[7, 9, 12, 14], [9.5, 10.25, 10, 10.5]]]
@@ -542,7 +542,7 @@ def test_a_rule_from_a_saved_configuration_is_a_list():
 
 
 @pytest.mark.parametrize("old", [(90, 70), (333, 251), (20, 45)])
-def test_a_squeeze_is_that_of_pillow(old):
+def test_squeeze_matches_pillow(old):
     """A triangle over all pixels that a new one covers; Pillow rounds to whole numbers twice."""
     pixels = np.random.default_rng(0).integers(0, 256, (*old, 3)).astype(np.uint8)
     squeezed, frames, windows = images.resize(pixels, ("squeeze", 40, 30))

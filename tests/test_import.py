@@ -1,4 +1,4 @@
-"""What `import kerasdet` says where it cannot work."""
+"""The error of `import kerasdet` if it cannot work."""
 
 import os
 import subprocess

@@ -88,7 +88,7 @@ def test_every_module_has_a_floor(module):
 
 
 @pytest.mark.parametrize("module, used", [one for one in ARROWS if None not in map(part, one) and one not in UPHILL])
-def test_no_arrow_uphill(module, used):
+def test_no_import_runs_backward(module, used):
     room, other = part(module), part(used)
     if room == "data":
         assert other in DATA_USES
@@ -98,7 +98,7 @@ def test_no_arrow_uphill(module, used):
         assert FLOOR[other] <= FLOOR[room]
 
 
-def test_no_circle():
+def test_no_import_cycle():
     """Imports inside functions count too."""
     assert UPHILL <= set(ARROWS)
     after = {module: [used for other, used in ARROWS if other == module] for module in MODULES}

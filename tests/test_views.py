@@ -1,4 +1,4 @@
-"""Views: tiles cover and overlap, and what is seen in tiles, mirrored and at other sizes is what the picture holds."""
+"""Views: tiles cover the picture and overlap; tiled, mirrored and rescaled views find the picture's own objects."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_windows_cover_and_overlap(height, width, size, overlap):
 
 
 @pytest.mark.parametrize("size, overlap", [(0, 0), (64, 64), (64, -1)])
-def test_sizes_that_make_no_sense(size, overlap):
+def test_invalid_sizes_are_refused(size, overlap):
     with pytest.raises(ValueError, match="0 <= overlap < size"):
         views.windows(100, 100, size, overlap)
 
@@ -150,7 +150,7 @@ PICTURES = [
 ]
 
 
-def test_detect_in_tiles_by_a_slow_merge():
+def test_detect_in_tiles_equals_a_slow_merge():
     """All detections of all windows, sorted; one that overlaps a better one of its class by more than half is out."""
     model = Blobs(CLASSES, resize=("keep",))
     for number, boxes in enumerate(PICTURES):
@@ -232,7 +232,7 @@ def test_masks_and_keypoints_come_back_to_the_picture(seen, resize):
             np.testing.assert_allclose(ends, [x1, y1, (x1 + x2) / 2, y2], atol=1.6)
 
 
-def test_bare_pixels_give_grids_and_points_of_the_pictures():
+def test_bare_pixels_give_masks_and_keypoints():
     model = Marked(CLASSES, resize=("stretch", 200, 200))
     pixels = np.stack([record(number, boxes).image for number, boxes in enumerate(PICTURES)])
     found = {key: values.numpy() for key, values in model(pixels).items()}

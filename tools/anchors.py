@@ -1,9 +1,9 @@
-"""Fits anchors to a data set, by k-means under 1 - IoU on its objects as the network gets them.
+"""Fits anchors to the objects of a data set, at network size, by k-means under 1 - IoU.
 
     python -m tools.anchors --config=configs/retinanet/own_data.py --config.data.folder=photos
 
-Prints the line for the config's `model` with the share of objects reached before and after, and k priors (YOLOv2,
-section 2) for detectors that take widths and heights.
+Prints the line for the config's `model`, with the share of objects reached before and after, and k priors (YOLOv2,
+section 2) for detectors whose anchors are widths and heights.
 """
 
 import numpy as np
@@ -13,10 +13,10 @@ from ml_collections import config_flags
 from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
-RUN = flags.DEFINE_string("run", "inspection", "Run folder, for a split that is made by itself.")
-IMAGES = flags.DEFINE_integer("images", 1000, "Pictures to look at.")
+RUN = flags.DEFINE_string("run", "inspection", "Run folder, in case the split is made automatically.")
+IMAGES = flags.DEFINE_integer("images", 1000, "Number of pictures to use.")
 PRIORS = flags.DEFINE_integer("priors", 9, "Number of priors.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the choice of pictures and of k-means.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed for choosing pictures and for k-means.")
 flags.mark_flag_as_required("config")
 
 

@@ -1,17 +1,17 @@
-"""Measures speed beside the machine's own matrix multiplication.
+"""Measures speed relative to the machine's own matrix multiplication.
 
     python -m tools.benchmark models --rounds=9 --out=benchmark.json
     python -m tools.benchmark models --model=ssd300_vgg16 --size=300 --train_size=300 --batch_size=8 --norms=none
     python -m tools.benchmark ops --rounds=9
     python -m tools.benchmark input --path="photos/*.jpg"
 
-`models` times a detector, one of torchvision's: one picture from uint8 pixels to detections, with so many candidates,
-and training steps with norms of each kind, and the parts of each. `floor_ms` is the time of the network's multiply-adds
-at the median rate of a 2048^3 float32 matrix multiplication in the same rounds, `ratio` the median over it,
-`best_ratio` the best round over the floor at the best rate. `ops` times the native operators, forward and with
-gradients, beside their twins and what stock TensorFlow has; `copies` is the median over the time to copy an operator's
-inputs and outputs once, in the same rounds. Both run torchvision beside where installed.
-`input` times the data pipeline; `floor_share` is the part of its time that decoding the JPEGs alone takes.
+`models` times one of torchvision's detectors: one picture from uint8 pixels to detections, with a given number of
+candidates, training steps with each kind of norm, and the parts of both. `floor_ms` is the time of the network's
+multiply-adds at the median rate of a 2048^3 float32 matrix multiplication in the same rounds. `ratio` is the median
+over it, and `best_ratio` the best round over the floor at the best rate. `ops` times the native operators, forward and
+with gradients, their twins and stock TensorFlow; `copies` is the median over the time to copy an operator's inputs and
+outputs once, in the same rounds. Both also time torchvision, if it is installed.
+`input` times the data pipeline; `floor_share` is the share of its time that decoding the JPEGs alone takes.
 """
 
 import functools
@@ -25,19 +25,19 @@ from kerasdet import command
 from kerasdet.weights import torchvision
 
 MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
-CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes, without a background.")
+CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes, without background.")
 SIZE = flags.DEFINE_integer("size", 640, "Side of the picture at inference, pixels.")
 TRAIN_SIZE = flags.DEFINE_integer("train_size", 512, "Side of the pictures in training, pixels.")
-BATCH = flags.DEFINE_integer("batch_size", 2, "Pictures a training step.")
+BATCH = flags.DEFINE_integer("batch_size", 2, "Pictures per training step.")
 DTYPES = flags.DEFINE_list("dtypes", ["float32", "mixed_bfloat16"], "Dtype policies to measure.")
-NORMS = flags.DEFINE_list("norms", ["frozen", "batch"], "Kinds of norms to train with; none where there are none.")
-CANDIDATES = flags.DEFINE_integer("candidates", 1000, "Scores above the least one; 0: its own.")
-ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each case is timed.")
-PEERS = flags.DEFINE_bool("peers", True, "Also torchvision's, and KerasHub's RetinaNet, where installed.")
-THREADS = flags.DEFINE_integer("threads", 0, "Threads of an operator; 0 takes all cores.")
-TWINS = flags.DEFINE_bool("twins", True, "With ops: also their TensorFlow twins.")
-PATH = flags.DEFINE_string("path", None, "With input: pattern of JPEG files; else drawn ones of 640 x 480.")
-OUT = flags.DEFINE_string("out", None, "File for the numbers, json.")
+NORMS = flags.DEFINE_list("norms", ["frozen", "batch"], 'Kinds of norms to train with; "none" if the model has none.')
+CANDIDATES = flags.DEFINE_integer("candidates", 1000, "Number of scores above the threshold; 0 keeps the threshold.")
+ROUNDS = flags.DEFINE_integer("rounds", 9, "Number of timed rounds.")
+PEERS = flags.DEFINE_bool("peers", True, "Also time torchvision and KerasHub's RetinaNet, if installed.")
+THREADS = flags.DEFINE_integer("threads", 0, "Threads per operator; 0 uses all cores.")
+TWINS = flags.DEFINE_bool("twins", True, "With ops: also time their TensorFlow twins.")
+PATH = flags.DEFINE_string("path", None, "With input: pattern of JPEG files; by default, drawn ones of 640 x 480.")
+OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
 
 
 def models():

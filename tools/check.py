@@ -1,4 +1,4 @@
-"""Looks at a folder of photos before anything is trained on it: names every fault, draws some photos with their boxes.
+"""Checks a folder of photos before training: names every fault and draws some photos with their boxes.
 
     python -m tools.check photos --out=runs/look
 
@@ -13,10 +13,10 @@ from absl import flags
 
 from kerasdet import command
 
-FOLDER = flags.DEFINE_string("folder", None, "What to check; may also stand without its flag.")
+FOLDER = flags.DEFINE_string("folder", None, "Folder to check; the flag's name may be omitted.")
 OUT = flags.DEFINE_string("out", "check", "Folder for the drawn photos.")
 PICTURES = flags.DEFINE_integer("pictures", 20, "How many photos of each part to draw.")
-CLEAN = flags.DEFINE_string("clean", None, "Folder for COCO files without what is at fault, one for each part.")
+CLEAN = flags.DEFINE_string("clean", None, "Folder for COCO files without the faulty parts, one per split.")
 
 
 def main(arguments):

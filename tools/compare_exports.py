@@ -1,12 +1,12 @@
-"""Scores and times a detector in every form that it can be exported to.
+"""Scores and times all forms that a detector can be exported to.
 
     python -m tools.compare_exports runs/mine
     python -m tools.compare_exports runs/mine --part=test --size=300,300 --kinds=float32,int8
 
-Prints AP, AP50 and megabytes of Keras, the SavedModel and each TFLite file, all on the same pictures, then times of one
-picture: whole, and "raw", without decoding and suppression (beside the SavedModel the same graph in this program);
-TFLite with one and with two threads. A kind that a detector cannot have is left out. `peak_mib` is how far
-opening a file and running it first raised the memory. A file may be refused by `tools.export --max_ap_drop`, not here.
+Prints AP, AP50 and megabytes of Keras, the SavedModel and each TFLite file, all on the same pictures. Then prints the
+times for one picture: "whole", and "raw" without decoding and suppression (for the SavedModel, the same graph in this
+process); TFLite runs with one and with two threads. Kinds that the detector does not support are skipped. `peak_mib` is
+by how much opening a file and its first run raised the memory. To refuse a file, use `tools.export --max_ap_drop`.
 """
 
 import os
@@ -17,13 +17,13 @@ from ml_collections import config_flags
 from kerasdet import command
 from kerasdet.export import KINDS as FORMS
 
-MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also stand first without its flag.")
+MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also come first without the flag.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
 PART = flags.DEFINE_string("part", "validation", "Which of the config's data sets to score on.")
 KINDS = flags.DEFINE_list("kinds", list(FORMS), "Kinds of TFLite files.")
 SIZE = flags.DEFINE_list("size", None, "Height and width of a TFLite file's input, as 320,320; by default any.")
-EXAMPLES = flags.DEFINE_integer("examples", 100, "Training pictures that int8 takes its ranges from.")
-ROUNDS = flags.DEFINE_integer("rounds", 15, "How often each form is timed.")
+EXAMPLES = flags.DEFINE_integer("examples", 100, "Training pictures on which int8 measures its ranges.")
+ROUNDS = flags.DEFINE_integer("rounds", 15, "Number of timed rounds.")
 OUT = flags.DEFINE_string("out", None, "Folder for the files; by default `exports` in the run folder.")
 
 

@@ -1,9 +1,9 @@
-"""Replaces fully connected layers by two of a lower rank each, and says what it costs (Fast R-CNN, section 4.4).
+"""Replaces each fully connected layer with two of lower rank, and measures the cost (Fast R-CNN, section 4.4).
 
     python -m tools.compress runs/fast --ranks=1024,256 --out=runs/fast_svd --part=validation
 
-The result is a run folder like any other, and `--init_from` fine-tunes from it. With --part both models are scored and
-timed on that data set of the run's config.
+The result is a run folder like any other; `--init_from` can fine-tune it. With --part, both models are scored and timed
+on that data set of the run's config.
 """
 
 import os
@@ -16,11 +16,11 @@ from absl import flags
 
 from kerasdet import command
 
-MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file; may also stand without its flag.")
+MODEL = flags.DEFINE_string("model", None, "Run folder or .keras file; the flag's name may be omitted.")
 RANKS = flags.DEFINE_list("ranks", None, "Rank of each fully connected layer; 1024,256 in the paper.")
 OUT = flags.DEFINE_string("out", None, "Run folder to write.")
 PART = flags.DEFINE_string("part", None, "Data set to score both models on: train, validation or test.")
-BATCH = flags.DEFINE_integer("batch_size", 1, "Images at once.")
+BATCH = flags.DEFINE_integer("batch_size", 1, "Images per batch.")
 TIMED = 20  # batches
 
 
@@ -32,7 +32,7 @@ def main(arguments):
 
     path = command.argument(arguments, MODEL, "run folder or .keras file")
     if not RANKS.value or not all(rank.strip().isdigit() for rank in RANKS.value) or not OUT.value:
-        raise ValueError("give --ranks, one for each fully connected layer such as 1024,256, and the folder --out.")
+        raise ValueError("give --ranks, one per fully connected layer, such as 1024,256, and the folder --out.")
     model = load(path)
     small, kept = svd.compress(model, [int(rank) for rank in RANKS.value])
     for name, share in kept.items():
@@ -67,7 +67,7 @@ def _cost(model, home):
         detect(images).numpy()
         seconds.append((time.perf_counter() - begin) / BATCH.value)
     metrics = evaluator()
-    return f"AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}, {np.median(seconds[1:] or seconds):.3f} s an image"
+    return f"AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}, {np.median(seconds[1:] or seconds):.3f} s per image"
 
 
 if __name__ == "__main__":

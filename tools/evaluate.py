@@ -1,14 +1,14 @@
-"""Scores a detector with COCO's metrics, and draws where it errs.
+"""Scores a detector with COCO's metrics, and draws its errors.
 
     python -m tools.evaluate runs/mine
     python -m tools.evaluate runs/bccd --part=test --pictures=8 --out=runs/bccd/test
     python -m tools.evaluate runs/mine/int8.tflite
     python -m tools.evaluate runs/mine --dtype=mixed_bfloat16
 
-Without --config the data is that of the run's own config, whose `evaluate` section holds further arguments of the
-evaluator. Writes metrics.json (with the score from which on detections are best shown), results.json (which bare
-pycocotools scores to the same numbers), pr_curves.png, both for masks and keypoints too, confusion.png, the asked
-pictures, and the 20 with most errors in `worst`.
+Without --config, the data is that of the run's own config, whose `evaluate` section holds further arguments of the
+evaluator. Writes metrics.json (with the best score threshold for showing detections), results.json (from which plain
+pycocotools computes the same numbers), pr_curves.png, both also for masks and keypoints, confusion.png, the requested
+pictures, and the 20 with the most errors in `worst`.
 """
 
 import os
@@ -19,18 +19,18 @@ from ml_collections import config_flags
 
 from kerasdet import command
 
-MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; may stand without its flag.")
+MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; the flag's name may be omitted.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
 PART = flags.DEFINE_string("part", "validation", "Which of the config's data sets: train, validation or test.")
 SPLIT = flags.DEFINE_string("split", None, "Another split of that data set.")
 OUT = flags.DEFINE_string(
     "out", None, "Folder to write; by default the run's `evaluation`, or `evaluation-` and EXPORT or DTYPE."
 )
-BATCH = flags.DEFINE_integer("batch_size", 4, "Images at once.")
+BATCH = flags.DEFINE_integer("batch_size", 4, "Images per batch.")
 DTYPE = flags.DEFINE_string("dtype", None, "Precision to compute in: float32, mixed_bfloat16 or mixed_float16.")
-PICTURES = flags.DEFINE_integer("pictures", 0, "How many images to draw beside their ground truth.")
-WORST = flags.DEFINE_integer("worst", 20, "How many of the images with most errors to draw.")
-ABOVE = flags.DEFINE_float("above", None, "Least score of what is drawn, by default the best; metrics take all.")
+PICTURES = flags.DEFINE_integer("pictures", 0, "Number of images to draw beside their ground truth.")
+WORST = flags.DEFINE_integer("worst", 20, "Number of images with the most errors to draw.")
+ABOVE = flags.DEFINE_float("above", None, "Minimum score to draw, by default the best threshold; metrics use all.")
 
 
 def main(arguments):
@@ -44,7 +44,7 @@ def main(arguments):
     model = load(path)
     if DTYPE.value is not None:
         if isinstance(model, Exported):
-            raise ValueError(f"{path}: an exported file has its precision; --dtype is for Keras' models.")
+            raise ValueError(f"{path}: an exported file has a fixed precision; --dtype is for Keras models.")
         model = model.with_dtype(DTYPE.value)
     home = runs.home(path)
     config = CONFIG.value or runs.read_config(home)
@@ -64,7 +64,7 @@ def main(arguments):
         print(f"  {name:24s} AP {value:.3f}  AP50 {metrics['per_class_AP50'][name]:.3f}{pascal}")
     if metrics["AP50"] < diagnose.ZERO:
         print(f"why AP is 0: {diagnose.diagnose(evaluator.truth, evaluator.results)}")
-    print(f"best threshold {metrics['threshold']:.2f}, F1 there {metrics['F1']:.3f}")
+    print(f"best threshold {metrics['threshold']:.2f} with F1 {metrics['F1']:.3f}")
     for image, errors in worst:
         print(f"  {errors} errors in {image}")
     print(f"written to {out}")

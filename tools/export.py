@@ -1,11 +1,11 @@
-"""Exports a detector as a file that runs without kerasdet, and says what it holds and how closely it matches Keras.
+"""Exports a detector to a file that runs without kerasdet, and reports how closely the file matches Keras.
 
     python -m tools.export runs/mine --to=saved_model
     python -m tools.export runs/mine --to=tflite --size=320,320
     python -m tools.export runs/mine --to=tflite --kind=int8 --max_ap_drop=1.5
 
-Examples for int8 come from the training data of the run's own config or of --config; pictures for the comparison, and
-the AP of --max_ap_drop, from its validation data. A SavedModel gets the next version number in its folder.
+Examples for int8 come from the training data of the run's own config or of --config. The comparison and --max_ap_drop
+use its validation data. A SavedModel gets the next version number in its folder.
 """
 
 import os
@@ -16,19 +16,21 @@ from ml_collections import config_flags
 from kerasdet import command
 from kerasdet.export import KINDS
 
-MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also stand first without its flag.")
+MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also come first without the flag.")
 TO = flags.DEFINE_enum("to", "saved_model", ("saved_model", "tflite"), "What to write.")
 flags.DEFINE_alias("format", "to")
-KIND = flags.DEFINE_enum("kind", "float32", KINDS, "Numbers of a TFLite file.")
+KIND = flags.DEFINE_enum("kind", "float32", KINDS, "Precision of a TFLite file.")
 SIZE = flags.DEFINE_list("size", None, "Height and width of a TFLite file's input, as 320,320; by default any.")
-RAW = flags.DEFINE_bool("raw", False, "A TFLite file with the network's outputs, without decoding and suppression.")
+RAW = flags.DEFINE_bool("raw", False, "Write a TFLite file of the network's outputs, without decoding and suppression.")
 OUT = flags.DEFINE_string("out", None, "File, or folder of versions; by default in the run folder.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; by default the run's own.")
-EXAMPLES = flags.DEFINE_integer("examples", 200, "Training pictures that int8 takes its ranges from.")
+EXAMPLES = flags.DEFINE_integer("examples", 200, "Training pictures on which int8 measures its ranges.")
 PICTURES = flags.DEFINE_integer("pictures", 8, "Validation pictures to compare with Keras; 0 for none.")
-PROPOSALS = flags.DEFINE_integer("proposals", 300, "How many a TFLite file takes, where its detector needs some.")
+PROPOSALS = flags.DEFINE_integer(
+    "proposals", 300, "Proposals per picture of a TFLite file, if its detector needs them."
+)
 MAX_AP_DROP = flags.DEFINE_float(
-    "max_ap_drop", None, "Greatest loss of AP in points; a file that loses more is refused."
+    "max_ap_drop", None, "Largest loss of AP in points; a file that loses more is refused."
 )
 
 
@@ -44,7 +46,7 @@ def main(arguments):
             if flag.present:
                 raise ValueError(f"--{flag.name} is for TFLite files: give --to=tflite with it.")
     if RAW.value and MAX_AP_DROP.value is not None:
-        raise ValueError("--max_ap_drop scores detections, which a --raw file does not give.")
+        raise ValueError("--max_ap_drop scores detections, which a --raw file does not output.")
     path = command.argument(arguments, MODEL, "run folder, .keras file or preset")
     model = load(path)
     if isinstance(model, Exported):

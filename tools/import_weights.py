@@ -1,16 +1,16 @@
-"""Imports a released model into a preset's folder, which every tool takes.
+"""Imports a released model as a preset folder, which every tool accepts.
 
     python -m tools.import_weights ssd_mobilenet_v1_coco --out=presets/ssd_mobilenet_v1_coco
     python -m tools.import_weights ssd_mobilenet_v1_coco --file=detect.tflite --out=presets/ssd_mobilenet_v1_coco
 
-Without --file the file is downloaded once. `python -m tools.import_weights` lists what there is.
+Without --file, the file is downloaded once. `python -m tools.import_weights` lists the released models.
 """
 
 from absl import flags
 
 from kerasdet import command
 
-FILE = flags.DEFINE_string("file", None, "The released file, where it already lies on this machine.")
+FILE = flags.DEFINE_string("file", None, "The released file, if it is already on this machine.")
 OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default presets/ and the model's name.")
 
 

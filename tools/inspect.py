@@ -1,12 +1,12 @@
-"""Shows what the network will be trained on, and what would keep it from learning.
+"""Shows what the network will be trained on and what would keep it from learning.
 
     python -m tools.inspect --config=configs/retinanet/r18_shapes.py --out=runs/inspect
     python -m tools.inspect --config=configs/retinanet/own_data.py --config.data.folder=photos --check --clean=c.json
     python -m tools.inspect --batch=runs/mine/nonfinite.npz
 
-The first prints the pre-flight and draws a batch after its transforms: anchors that take an object are green, objects
-that no anchor reaches are red. --check opens every picture and checks every annotation; it exits with 1 if something is
-wrong. --batch draws a batch that a run saved when its loss was not finite.
+The first form prints the pre-flight and draws a batch after its transforms: anchors that match an object are green,
+objects that no anchor reaches are red. --check opens every picture and checks every annotation; it exits with 1 if
+something is wrong. --batch draws a batch that a run saved when its loss was not finite.
 """
 
 import os
@@ -19,9 +19,9 @@ from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
 OUT = flags.DEFINE_string("out", "inspection", "Folder for the pictures.")
-IMAGES = flags.DEFINE_integer("images", 200, "Pictures that the pre-flight looks at as the network gets them.")
+IMAGES = flags.DEFINE_integer("images", 200, "Pictures that the pre-flight checks as the network gets them.")
 CHECK = flags.DEFINE_bool("check", False, "Open every picture and check every annotation instead.")
-CLEAN = flags.DEFINE_string("clean", None, "With --check: COCO file to write, without what is at fault.")
+CLEAN = flags.DEFINE_string("clean", None, "With --check: COCO file to write, without the faulty parts.")
 BATCH = flags.DEFINE_string("batch", None, "Draw a saved batch instead, a .npz file.")
 
 

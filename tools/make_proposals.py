@@ -1,10 +1,10 @@
-"""Writes proposals by selective search for Fast R-CNN, and says how many of the objects they reach.
+"""Writes selective-search proposals for Fast R-CNN, and prints their recall.
 
     python -m tools.make_proposals --path=photos --out=photos.npz
     python -m tools.make_proposals --config=configs/fast_rcnn/raccoon.py --part=train --out=raccoon.npz
 
-A call that was cut off goes on with the pictures that are missing, and other parts of a data set may follow into the
-same file. The config's data then names it: `"train": {"path": "photos", "proposals": "photos.npz"}`. It needs
+An interrupted call continues with the missing pictures, and other splits of a data set may be added to the same file.
+The config's data then names it: `"train": {"path": "photos", "proposals": "photos.npz"}`. It needs
 `pip install kerasdet[proposals]`.
 """
 
@@ -16,15 +16,17 @@ from ml_collections import config_flags
 from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Instead of --path: file with `get_config()`.")
-PART = flags.DEFINE_string("part", "train", "With --config: which of its data sets.")
-PATH = flags.DEFINE_string("path", None, "What `data.read` takes: a folder, a file, shapes or tfds:NAME.")
-SPLIT = flags.DEFINE_string("split", None, "Which part of it.")
+PART = flags.DEFINE_string("part", "train", "With --config: the data set of the config.")
+PATH = flags.DEFINE_string("path", None, "Path as in `data.read`: a folder, a file, shapes or tfds:NAME.")
+SPLIT = flags.DEFINE_string("split", None, "Split of the data set.")
 OUT = flags.DEFINE_string("out", None, "The file, ending in .npz.")
-MODE = flags.DEFINE_enum("mode", "fast", ("fast", "quality"), "Of selective search; quality takes ten times as long.")
-SIDE = flags.DEFINE_integer("side", 500, "Longer side of a picture while it is searched, pixels.", lower_bound=20)
+MODE = flags.DEFINE_enum(
+    "mode", "fast", ("fast", "quality"), "Mode of selective search; quality takes ten times as long."
+)
+SIDE = flags.DEFINE_integer("side", 500, "Longer side of a picture during the search, pixels.", lower_bound=20)
 LEAST = flags.DEFINE_integer("least", 20, "Sides of the smallest box at that size, pixels.")
-COUNT = flags.DEFINE_integer("count", 2000, "Boxes a picture at most.", lower_bound=1)
-WORKERS = flags.DEFINE_integer("workers", None, "Processes; by default one for each processor.")
+COUNT = flags.DEFINE_integer("count", 2000, "Maximum boxes per picture.", lower_bound=1)
+WORKERS = flags.DEFINE_integer("workers", None, "Processes; by default one per processor.")
 COUNTS, OVERLAPS = (100, 300, 1000, 2000), (0.5, 0.7)
 
 
@@ -47,7 +49,7 @@ def main(_):
     objects = sum((~record.crowds).sum() for record in dataset.records)
     if not objects:
         return
-    print(f"recall of {objects} objects at a number of proposals")
+    print(f"recall of {objects} objects by number of proposals")
     print("proposals  " + "".join(f"IoU {overlap:g}  " for overlap in OVERLAPS))
     for count, shares in zip(COUNTS, proposals.recall(dataset, COUNTS, OVERLAPS), strict=True):
         print(f"{count:9d}  " + "".join(f"{share:7.3f}  " for share in shares))

@@ -4,7 +4,7 @@ python -m tools.make_records --path=photos --split=train --out=records/train
 python -m tools.make_records --path=boxes.csv --option=format=xyxy --out=records/all
 python -m tools.make_records --config=configs/retinanet/r18_shapes.py --part=train --out=records/train
 
-A call that was cut off goes on with the shards that are missing. `--path=records --split=train` reads the result.
+An interrupted call continues with the missing shards. `--path=records --split=train` reads the result.
 """
 
 import ast
@@ -15,13 +15,13 @@ from ml_collections import config_flags
 from kerasdet import command
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Instead of --path: file with `get_config()`.")
-PART = flags.DEFINE_string("part", "train", "With --config: which of its data sets.")
-PATH = flags.DEFINE_string("path", None, "What `data.read` takes: a folder, a file, shapes or tfds:NAME.")
-SPLIT = flags.DEFINE_string("split", None, "Which part of it.")
-IMAGES = flags.DEFINE_string("images", None, "Folder of the images, where the format needs it.")
+PART = flags.DEFINE_string("part", "train", "With --config: the data set of the config.")
+PATH = flags.DEFINE_string("path", None, "Path as in `data.read`: a folder, a file, shapes or tfds:NAME.")
+SPLIT = flags.DEFINE_string("split", None, "Split of the data set.")
+IMAGES = flags.DEFINE_string("images", None, "Folder of the images, if the format needs it.")
 OPTION = flags.DEFINE_multi_string("option", [], "Further options of the reader, as name=value.")
 OUT = flags.DEFINE_string("out", None, "Folder for the shards.")
-SHARDS = flags.DEFINE_integer("shards", None, "Number of files; by default one for 250 images.", lower_bound=1)
+SHARDS = flags.DEFINE_integer("shards", None, "Number of files; by default one per 250 images.", lower_bound=1)
 WORKERS = flags.DEFINE_integer("workers", 4, "Threads.", lower_bound=1)
 flags.mark_flag_as_required("out")
 
@@ -40,7 +40,7 @@ def main(_):
         print(note)
     records.write(dataset, OUT.value, SHARDS.value, WORKERS.value)
     count = sum(len(record.boxes) for record in dataset.records)
-    print(f"{len(dataset)} images with {count} objects of {len(dataset.classes)} classes lie in {OUT.value}")
+    print(f"{len(dataset)} images with {count} objects of {len(dataset.classes)} classes are in {OUT.value}")
 
 
 def _options():

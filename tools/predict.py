@@ -1,4 +1,4 @@
-"""Detects in pictures: annotated copies and a COCO results file.
+"""Detects objects in pictures; writes annotated copies and a COCO results file.
 
 python -m tools.predict runs/quickstart photos --out=seen
 python -m tools.predict runs/quickstart 'photos/*.jpg' --above=0.3
@@ -13,11 +13,11 @@ from absl import flags
 
 from kerasdet import command
 
-MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; may also stand first.")
-IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob; may also stand without its flag.")
+MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file, preset or export; may also come first.")
+IMAGES = flags.DEFINE_string("images", None, "A file, a folder or a glob; the flag's name may be omitted.")
 OUT = flags.DEFINE_string("out", "predictions", "Folder for the pictures and results.json.")
-ABOVE = flags.DEFINE_float("above", None, "Least score, 0...1; by default the run's best threshold.")
-PROPOSALS = flags.DEFINE_string("proposals", None, "File of tools.make_proposals, for a detector that needs it.")
+ABOVE = flags.DEFINE_float("above", None, "Minimum score, 0...1; by default the run's best threshold.")
+PROPOSALS = flags.DEFINE_string("proposals", None, "File from tools.make_proposals, if the detector needs it.")
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".heif")
 
 

@@ -1,10 +1,10 @@
-"""Sends pictures to a running TensorFlow Serving and draws what comes back.
+"""Sends pictures to a running TensorFlow Serving and draws the answers.
 
     python -m tools.serve_client http://localhost:8501/v1/models/blood photos/*.jpg
     python -m tools.serve_client grpc://localhost:8500/blood photos/*.jpg --out=seen
 
-The first form asks by REST, the second by gRPC, which needs `pip install kerasdet[serving]`. Pictures are sent as they
-lie on the disk and decoded by the server.
+The first form uses REST, the second gRPC, which needs `pip install kerasdet[serving]`. Pictures are sent as files and
+decoded by the server.
 """
 
 import os
@@ -15,7 +15,7 @@ from absl import flags
 from kerasdet import command
 
 OUT = flags.DEFINE_string("out", "served", "Folder for the pictures.")
-ABOVE = flags.DEFINE_float("above", 0.3, "Least score of what is drawn, 0...1.")
+ABOVE = flags.DEFINE_float("above", 0.3, "Minimum score to draw, 0...1.")
 TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds to wait for an answer.")
 
 
@@ -24,7 +24,7 @@ def main(arguments):
     from kerasdet.export import client
 
     if len(arguments) < 3:
-        raise ValueError("give the model's address and one picture or more.")
+        raise ValueError("give the model's address and at least one picture.")
     _, address, *paths = arguments
     os.makedirs(OUT.value, exist_ok=True)
     for path, copy in zip(paths, draw.copies(paths, OUT.value), strict=True):

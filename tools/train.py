@@ -3,7 +3,7 @@
     python -m tools.train photos --minutes=60 --run=runs/mine
     python -m tools.train --config=configs/retinanet/r18_shapes.py --run=runs/shapes --config.train.steps=500
 
-docs/training.md has the rest: resuming, fine-tuning, stages, several devices and machines.
+docs/training.md explains resuming, fine-tuning, stages, and training on several devices and machines.
 """
 
 import os
@@ -19,18 +19,18 @@ MODEL = flags.DEFINE_string("model", "retinanet", "For a folder: the detector, a
 SIZE = flags.DEFINE_integer("size", None, "For a folder: shorter side of what the network sees, pixels.")
 WEIGHTS = flags.DEFINE_string("weights", None, "For a folder: Keras weights file to start from, or none.")
 RUN = flags.DEFINE_string("run", None, "Folder of the run; by default runs/ and the config's name.")
-RESUME = flags.DEFINE_bool("resume", False, "Go on from the run's newest checkpoint.")
+RESUME = flags.DEFINE_bool("resume", False, "Continue from the run's newest checkpoint.")
 INIT = flags.DEFINE_string("init_from", None, "Run folder, .keras or .weights.h5 file whose weights to start from.")
-BATCH = flags.DEFINE_integer("batch_size", None, "Images a step; the config's learning rate is scaled to it.")
+BATCH = flags.DEFINE_integer("batch_size", None, "Images per step; the config's learning rate is scaled to it.")
 MINUTES = flags.DEFINE_float("minutes", None, "Stretch the config's schedule to this time.")
-STEPS = flags.DEFINE_integer("steps", None, "Train for so many steps, whatever the minutes.")
+STEPS = flags.DEFINE_integer("steps", None, "Train for this many steps, regardless of the minutes.")
 STRATEGY = flags.DEFINE_enum("strategy", "auto", ("auto", "one", "mirrored", "workers", "tpu"), "Devices to train on.")
 TPU = flags.DEFINE_string("tpu", "", "Name or address of the TPU, for --strategy=tpu.")
 SERVICE = flags.DEFINE_string("data_service", "", "Address grpc://host:port of a tf.data service.")
 BOARD = flags.DEFINE_bool("tensorboard", False, "Write events for TensorBoard.")
 PREFLIGHT = flags.DEFINE_bool("preflight", True, "Look for what would keep AP at 0 before the first step.")
-PROBE = flags.DEFINE_bool("probe", False, "Only try to overfit eight pictures, and say what is to blame if that fails.")
-DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "The same bits in every run, somewhat slower.")
+PROBE = flags.DEFINE_bool("probe", False, "Only try to overfit eight pictures, and name the cause if that fails.")
+DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "Make runs bit-for-bit reproducible; somewhat slower.")
 flags.DEFINE_alias("out", "run")
 
 

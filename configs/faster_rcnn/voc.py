@@ -1,8 +1,8 @@
 """Faster R-CNN on Pascal VOC by the release's recipe of joint training: 70k steps of two images.
 
-The word behind the colon is the backbone, vgg16, zf, or r50 and r101 in the form of C4; ZF starts from random numbers,
-for which the paper's schedule is too short. Here on 07+12 where the release takes 07. Published: AP50 73.2 on VOC07
-test with VGG16, by four alternating steps (the paper's table 3), 76.4 with ResNet-101 (ResNet's table 7). Not run here.
+The word after the colon is the backbone: vgg16, zf, or r50 and r101 in the C4 form. ZF starts from random weights, for
+which the paper's schedule is too short. Here on 07+12 where the release takes 07. Published: AP50 73.2 on VOC07 test
+with VGG16, by four alternating steps (the paper's table 3), 76.4 with ResNet-101 (ResNet's table 7). Not run here.
 As in the release, biases learn at twice the rate; with VGG16 and ZF they decay as well, because its files for VOC do
 not exempt them.
 

@@ -1,6 +1,6 @@
 """SSDLite on MobileNetV2, half as wide, from scratch on the drawn shapes: a start without any download.
 
-A map of stride 8 and square default boxes from a tenth of the picture on, for the shapes are small and square.
+A map of stride 8 and square default boxes from a tenth of the picture on, because the shapes are small and square.
 
 python -m tools.train --config=configs/ssdlite/mobilenetv2_shapes.py
 """

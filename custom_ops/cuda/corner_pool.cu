@@ -1,5 +1,5 @@
-// Corner pooling in CUDA: a thread scans one channel of one line. Channels are innermost, so neighboring threads read
-// neighboring numbers.
+// Corner pooling in CUDA: each thread scans one channel of one line. Channels are innermost, so neighboring threads
+// read neighboring numbers.
 
 #include "custom_ops/kernels/corner_pool.h"
 

@@ -11,18 +11,18 @@ namespace kerasdet {
 constexpr int kThreads = 256, kWarp = 32;
 constexpr unsigned kAllLanes = ~0u;
 
-// Blocks that give each of `count` items a thread.
+// The number of blocks that gives each of `count` items a thread.
 __host__ __device__ inline int64_t Blocks(int64_t count, int threads = kThreads) {
   return (count + threads - 1) / threads;
 }
 
-// The first item of a thread, and how far it is to its next.
+// The first item of a thread, and the step to its next one.
 __device__ inline int64_t First() { return int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
 __device__ inline int64_t Stride() { return int64_t{gridDim.x} * blockDim.x; }
 
 inline const char* Text(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
 
-// Launches `blocks` blocks; of very many only some, which stride over the work of the others.
+// Launches `blocks` blocks, or fewer if there are very many; those stride over the work of the others.
 template <class... Parameters, class... Arguments>
 const char* Launch(
     void* stream, int64_t blocks, int threads, void (*kernel)(Parameters...), const Arguments&... arguments) {

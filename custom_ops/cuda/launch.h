@@ -1,8 +1,8 @@
-// The CUDA kernels' C interface, for float32: what the TensorFlow glue calls. Free of CUDA's headers and of any
-// framework.
+// The C interface of the CUDA kernels, for float32; the TensorFlow glue calls it. Includes no CUDA header and depends
+// on no framework.
 //
-// All pointers but the stream's are to device memory. Outputs are written whole; nothing waits for the device. A
-// launcher returns null, or the text of CUDA's error.
+// All pointers except the stream's point to device memory. Outputs are written completely; nothing waits for the
+// device. A launcher returns null, or the text of CUDA's error.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 namespace kerasdet {
 extern "C" {
 
-// Region operators, out and upstream [count, rows, columns, outputs]. Gradients are added up in no certain order. The
-// position-sensitive operators share roi_align with RoIAlign.
+// Region operators; out and upstream are [count, rows, columns, outputs]. Gradients are added up in no fixed order. The
+// position-sensitive RoIAlign shares roi_align with RoIAlign.
 const char* kerasdet_cuda_roi_align(
     void* stream, Levels<const float> levels, Rois<float> in, int ratio, bool aligned, float* out);
 const char* kerasdet_cuda_roi_align_gradient(
@@ -40,7 +40,7 @@ const char* kerasdet_cuda_corner_pool_gradient(
     void* stream, Scan scan, int64_t lines, const float* in, const float* maxima, const float* upstream,
     float* gradient);
 
-// Suppression needs a workspace, aligned for 8-byte words, of so many bytes.
+// Size in bytes of the workspace that suppression needs; the workspace must be aligned to 8 bytes.
 int64_t kerasdet_cuda_nms_workspace(int64_t batch, int64_t n);
 const char* kerasdet_cuda_nms(void* stream, Suppression<float> in, float iou, float above, void* workspace);
 

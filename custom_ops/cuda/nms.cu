@@ -1,4 +1,4 @@
-// Greedy and soft non-maximum suppression in CUDA. What kernels/nms.h says holds here too.
+// Greedy and soft non-maximum suppression in CUDA, as described in kernels/nms.h.
 
 #include <climits>
 
@@ -8,15 +8,15 @@
 namespace kerasdet {
 namespace {
 
-// Boxes are suppressed in groups whose members fit the bits of a word.
+// Boxes are suppressed in groups with one bit of a word per box.
 using Word = unsigned long long;
 constexpr int kGroup = 64;
 
-// Threads of a block that works through an image alone.
+// Threads of a block that processes an image alone.
 constexpr int kManyThreads = 1024;
 
-// What greedy suppression keeps between its kernels: of every image the candidates in their order, the best first, with
-// their number; and of each a row of bits, one for every candidate that it suppresses.
+// The workspace of greedy suppression between its kernels: for every image, the number of candidates and the
+// candidates, best first; for each candidate, a row of bits that marks the candidates it suppresses.
 struct Workspace {
   int64_t words;
   Word *rows, *gone;
@@ -34,12 +34,12 @@ struct Workspace {
   }
 };
 
-// The score of box i of all images' if it is a candidate, -infinity if not: candidates are above that.
+// The score of box i, counted over all images, or -infinity if it is not a candidate.
 __device__ float Key(const Suppression<float>& in, float above, int64_t i) {
   return in.scores[i] > above && IsFinite(in.boxes + 4 * i) ? in.scores[i] : -INFINITY;
 }
 
-// A candidate's rank is the number of better ones. A block ranks as many boxes as it has threads.
+// A candidate's rank is the number of better candidates. A block ranks as many boxes as it has threads.
 __global__ void Rank(Suppression<float> in, float above, Workspace work) {
   __shared__ float keys[kThreads];
   const int64_t parts = Blocks(in.n);
@@ -49,7 +49,7 @@ __global__ void Rank(Suppression<float> in, float above, Workspace work) {
     int rank = 0;
     for (int64_t begin = 0; begin < in.n; begin += kThreads) {
       const int64_t other = begin + threadIdx.x;
-      __syncthreads();  // the keys before have been read
+      __syncthreads();  // all threads have read the previous keys
       keys[threadIdx.x] = other < in.n ? Key(in, above, start + other) : -INFINITY;
       __syncthreads();
       const int lower = static_cast<int>(i - begin);
@@ -64,7 +64,7 @@ __global__ void Rank(Suppression<float> in, float above, Workspace work) {
   }
 }
 
-// A block compares one group of candidates with another, or with itself: a thread writes a word of a candidate's row.
+// A block compares one group of candidates with another or with itself; a thread writes one word of a candidate's row.
 __global__ void Compare(Suppression<float> in, float iou, Workspace work) {
   __shared__ Box<float> boxes[kGroup];
   __shared__ int32_t classes[kGroup];
@@ -75,7 +75,7 @@ __global__ void Compare(Suppression<float> in, float iou, Workspace work) {
     const int64_t found = work.counts[image], size = found - worse * kGroup;
     if (better > worse || size <= 0) continue;
     const int64_t other = start + worse * kGroup + threadIdx.x;
-    __syncthreads();  // the group before has been read
+    __syncthreads();  // all threads have read the previous group
     if (threadIdx.x < size) {
       boxes[threadIdx.x] = MakeBox(work.boxes + 4 * other);
       classes[threadIdx.x] = work.classes[other];
@@ -93,7 +93,7 @@ __global__ void Compare(Suppression<float> in, float iou, Workspace work) {
   }
 }
 
-// Fills the places [count, limit) of an image with 0, 0, false.
+// Pads the outputs [count, limit) of an image with 0, 0, false.
 __device__ void Pad(const Suppression<float>& in, int64_t image, int64_t count) {
   for (int64_t k = image * in.limit + count + threadIdx.x; k < (image + 1) * in.limit; k += blockDim.x) {
     in.indices[k] = 0;
@@ -102,7 +102,7 @@ __device__ void Pad(const Suppression<float>& in, int64_t image, int64_t count) 
   }
 }
 
-// A block goes through an image's candidates, group after group, and keeps those that no kept one suppresses.
+// A block goes through an image's candidates group by group and keeps those that no kept candidate suppresses.
 __global__ void Keep(Suppression<float> in, Workspace work) {
   __shared__ Word own_group[kGroup];
   for (int64_t image = blockIdx.x; image < in.batch; image += gridDim.x) {
@@ -115,7 +115,7 @@ __global__ void Keep(Suppression<float> in, Workspace work) {
       const int64_t first = group * kGroup, size = found - first < kGroup ? found - first : kGroup;
       if (threadIdx.x < size) own_group[threadIdx.x] = rows[(first + threadIdx.x) * work.words + group];
       __syncthreads();
-      // Within the group one follows from another; every thread finds the same.
+      // Within the group the decisions are sequential; every thread computes the same.
       Word open = ~gone[group] & (~Word{0} >> (kGroup - size)), kept = 0;
       for (int64_t left = in.limit - count; open != 0 && left > 0; --left) {
         const int k = __ffsll(open) - 1;
@@ -130,7 +130,7 @@ __global__ void Keep(Suppression<float> in, Workspace work) {
         in.valid[place] = true;
       }
       count += __popcll(kept);
-      // The kept ones' hits in all later groups.
+      // Marks the candidates of later groups that the kept ones suppress.
       const int64_t later = words - group - 1;
       for (int64_t n = threadIdx.x; n < size * later; n += blockDim.x) {
         const int64_t k = n / later, word = group + 1 + n % later;
@@ -144,7 +144,7 @@ __global__ void Keep(Suppression<float> in, Workspace work) {
   }
 }
 
-// A box that may be picked. Of -infinity is what was dropped, and what never was a candidate.
+// A box that may be picked. Dropped boxes and boxes that never were candidates have a score of -infinity.
 struct Candidate {
   float score;
   int index;
@@ -154,7 +154,7 @@ __device__ Candidate Better(const Candidate& a, const Candidate& b) {
   return b.score > a.score || (b.score == a.score && b.index < a.index) ? b : a;
 }
 
-// The best of a warp, in all its lanes.
+// The best box of a warp, returned to all its lanes.
 __device__ Candidate BestOfWarp(Candidate best) {
   for (int step = kWarp / 2; step > 0; step /= 2) {
     const float score = __shfl_xor_sync(kAllLanes, best.score, step);
@@ -164,19 +164,19 @@ __device__ Candidate BestOfWarp(Candidate best) {
   return best;
 }
 
-// The best of a block of kManyThreads, in all its threads.
+// The best box of a block of kManyThreads, returned to all its threads.
 __device__ Candidate BestOfBlock(Candidate best) {
   static_assert(kManyThreads == kWarp * kWarp, "one warp compares the warps");
   __shared__ Candidate of_warps[kWarp];
   best = BestOfWarp(best);
-  __syncthreads();  // those of the call before have been read
+  __syncthreads();  // all threads have read the previous call's boxes
   if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp] = best;
   __syncthreads();
   return BestOfWarp(of_warps[threadIdx.x % kWarp]);
 }
 
-// A block picks the boxes of an image one after another. `left` [batch, n]: what is left of the scores; a thread keeps
-// to its own boxes.
+// A block picks the boxes of an image one after another. `left` [batch, n] holds the remaining scores; each thread
+// handles its own boxes.
 __global__ void PickSoftly(Suppression<float> in, Decay<float> decay, float above, float* left) {
   for (int64_t image = blockIdx.x; image < in.batch; image += gridDim.x) {
     const int64_t start = image * in.n;

@@ -1,7 +1,7 @@
-// Region operators in CUDA: a thread makes, or gives back, one channel of one bin. Channels are innermost, so
-// neighboring threads touch neighboring numbers.
+// Region operators in CUDA: each thread computes, or back-propagates, one channel of one bin. Channels are innermost,
+// so neighboring threads access neighboring numbers.
 //
-// As on the CPU, a rule says which cells and weights a bin has along one axis; one kernel sums, one scatters.
+// As on the CPU, a rule defines the cells and weights of a bin along one axis; one kernel sums, one scatters.
 
 #include "custom_ops/cuda/grid.h"
 #include "custom_ops/cuda/launch.h"
@@ -14,7 +14,7 @@ struct Align {
   int ratio;
   bool aligned;
 
-  // A bin along one axis: Each visits its cells with their weights, sums are divided by Divisor.
+  // A bin along one axis: Each visits its cells with their weights; sums are divided by Divisor.
   struct Bin {
     float start, side, count, first;
     int64_t samples, size;
@@ -86,8 +86,8 @@ struct Precise {
   }
 };
 
-// Where item n of [count, rows, columns, outputs] comes from: bin (i, j) of a RoI, and in the RoI's map the numbers
-// from `offset` on, a channel of the image.
+// The source of item n of [count, rows, columns, outputs]: bin (i, j) of a RoI, and a channel of the image, which
+// starts at `offset` in the RoI's map.
 struct Place {
   const float* roi;
   int level, i, j;
@@ -150,7 +150,7 @@ __global__ void Scatter(
   }
 }
 
-// RoIPool: from a bin's first channel on, the place of the first of the greatest cells; -1 if the bin is empty.
+// RoIPool: position of the first maximum relative to the bin's first channel; -1 if the bin is empty.
 __device__ int64_t Greatest(
     const Level<const float>& level, int64_t channels, const Rois<float>& in, const Place& place) {
   int64_t y0, y1, x0, x1;
@@ -190,19 +190,19 @@ __global__ void MaximumGradient(
     if (!place.real) continue;
     const Level<const float>& level = levels.level[place.level];
     const int64_t found = Greatest(level, levels.channels, in, place);
-    // A NaN is no greatest cell.
+    // A NaN is never the maximum.
     if (found < 0 || std::isnan(level.map[place.offset + found])) continue;
     atomicAdd(gradients.level[place.level].map + place.offset + found, upstream[n]);
   }
 }
 
-// Sums of four numbers over the threads of a block, in one order, in the first thread.
+// Sums four numbers over the threads of a block, in a fixed order; the first thread gets the result.
 __device__ void SumBlock(float (&sums)[4]) {
   __shared__ float parts[kThreads / kWarp][4];
   for (int k = 0; k < 4; ++k) {
     for (int step = kWarp / 2; step > 0; step /= 2) sums[k] += __shfl_down_sync(kAllLanes, sums[k], step);
   }
-  __syncthreads();  // the sums of the call before have been read
+  __syncthreads();  // all threads have read the previous call's sums
   if (threadIdx.x % kWarp == 0) {
     for (int k = 0; k < 4; ++k) parts[threadIdx.x / kWarp][k] = sums[k];
   }
@@ -213,7 +213,8 @@ __device__ void SumBlock(float (&sums)[4]) {
   }
 }
 
-// A block takes a RoI, its threads the channels of the bins. The formulas are those of PreciseBoxGradient on the CPU.
+// Each block processes a RoI, its threads the channels of the bins. The formulas are those of PreciseBoxGradient on the
+// CPU.
 __global__ void PreciseBoxes(
     const __grid_constant__ Levels<const float> levels, Rois<float> in, const float* upstream, float* out) {
   const int64_t size = in.Bins() * in.outputs;

@@ -1,4 +1,4 @@
-// Boxes of images and how much they overlap, for CPU and CUDA kernels alike. Free of any framework.
+// Boxes of images and their overlaps, for both CPU and CUDA kernels. Depends on no framework.
 #pragma once
 
 #include <cmath>
@@ -8,8 +8,8 @@
 
 namespace kerasdet {
 
-// The boxes [batch, n, 4], scores and classes [batch, n] of a batch of images, and what is picked of them: indices,
-// their scores, and whether there are any, [batch, limit] each.
+// The boxes [batch, n, 4], scores and classes [batch, n] of a batch of images, and the output: indices of picked boxes,
+// their scores, and whether they are valid, [batch, limit] each.
 template <class T>
 struct Suppression {
   const T *boxes, *scores;
@@ -38,7 +38,7 @@ KERASDET_HD bool IsFinite(const T* corners) {
          std::isfinite(corners[3]);
 }
 
-// IoU as `kerasdet.boxes.iou` computes it, operation by operation, so that decisions at a threshold fall alike.
+// IoU, operation by operation as in `kerasdet.boxes.iou`, so that decisions at a threshold agree.
 template <class T>
 KERASDET_HD T Overlap(const Box<T>& a, const Box<T>& b) {
   T width = (a.x2 < b.x2 ? a.x2 : b.x2) - (a.x1 > b.x1 ? a.x1 : b.x1);
@@ -49,10 +49,10 @@ KERASDET_HD T Overlap(const Box<T>& a, const Box<T>& b) {
   return shared / (both == T(0) ? T(1) : both);  // shared is 0 then
 }
 
-// How Soft-NMS rescores a box of a score by its overlap with the one that was picked.
+// Soft-NMS's rescoring of a box by its overlap with the picked one.
 template <class T>
 struct Decay {
-  T sigma, iou;  // sigma > 0: exp(-iou^2 / sigma); else 1 - iou where that exceeds `iou`
+  T sigma, iou;  // sigma > 0: exp(-iou^2 / sigma); else 1 - iou if the overlap exceeds `iou`
 
   KERASDET_HD T operator()(T score, T overlap) const {
     if (!(overlap > T(0))) return score;

@@ -1,5 +1,5 @@
-// Corner pooling (CornerNet, section 3.3) on the CPU: running maxima along one axis. Where its lines lie is for CUDA
-// kernels too. Free of any framework.
+// Corner pooling (CornerNet, section 3.3) on the CPU: running maxima along one axis. The CUDA kernels use `Scan`
+// too. Depends on no framework.
 #pragma once
 
 #include <algorithm>
@@ -10,9 +10,9 @@
 
 namespace kerasdet {
 
-// Lines of a channels-last map [B, H, W, C], each of so many steps, cells of C numbers: `vertical` lines are the B * W
-// columns, others the B * H rows. `backward` scans from the last cell to the first, which is what the
-// names of the corners mean: the top edge looks down, the left edge looks right.
+// Lines of a channels-last map [B, H, W, C]; each step is a cell of C numbers. `vertical` lines are the B * W columns,
+// others the B * H rows. `backward` scans from the last cell to the first, because the names are those of the corner's
+// edges: the top edge looks down, the left edge looks right.
 struct Scan {
   int64_t height, width, channels;
   bool vertical, backward;
@@ -40,8 +40,8 @@ void CornerPool(const Scan& scan, const T* in, int64_t begin, int64_t end, T* ou
   }
 }
 
-// The gradient goes to the maximum that was met first, as in CornerNet's own code. It is gathered from the end of the
-// scan on: where a step sets a new maximum, it takes all that was gathered.
+// The gradient goes to the first maximum of the scan, as in CornerNet's own code. It is accumulated from the end of the
+// scan: a step that sets a new maximum receives all that was accumulated.
 template <class T>
 void CornerPoolGradient(
     const Scan& scan, const T* in, const T* out, const T* upstream, int64_t begin, int64_t end, T* gradient) {

@@ -1,4 +1,4 @@
-// Where the bins of a RoI lie on a feature map, for CPU and CUDA kernels alike. Free of any framework.
+// The bins of a RoI on a feature map, for both CPU and CUDA kernels. Depends on no framework.
 #pragma once
 
 #include <cmath>
@@ -11,7 +11,7 @@ namespace kerasdet {
 
 constexpr int kMaxLevels = 8;
 
-// A feature map [images, height, width, channels] of a pyramid; scale: cells a pixel of the image.
+// A feature map [images, height, width, channels] of a pyramid; scale: cells per pixel of the image.
 template <class T>
 struct Level {
   T* map;
@@ -26,8 +26,9 @@ struct Levels {
   int64_t images, channels;
 };
 
-// What an operator works on: rois [count, 5], levels_of [count], outputs [count, rows, columns, outputs]. Position-
-// sensitive ones give bin (i, j) the channels from (i * columns + j) * outputs on; the others have outputs = channels.
+// The inputs of an operator: rois [count, 5], levels_of [count]; its result is [count, rows, columns, outputs].
+// In position-sensitive operators bin (i, j) reads the channels from (i * columns + j) * outputs on; in the others,
+// outputs = channels.
 template <class T>
 struct Rois {
   const T* rois;
@@ -40,7 +41,7 @@ struct Rois {
 };
 
 // Row r of rois [R, 5] is image, x1, y1, x2, y2 in pixels. A RoI is real if its image and level exist and its
-// coordinates are no NaN and so small that no side overflows; others give zeros and take no gradient.
+// coordinates are not NaN and so small that no side overflows; others give zeros and get no gradient.
 template <class T, class M>
 KERASDET_HD bool IsReal(const T* roi, int level, const Levels<M>& levels) {
   for (int i = 0; i < 5; ++i) {
@@ -55,7 +56,7 @@ struct Side {
   T start, bin;
 };
 
-// RoIAlign (Mask R-CNN, section 3); `aligned` takes half a pixel off, without it a side is at least one cell.
+// RoIAlign (Mask R-CNN, section 3); `aligned` subtracts half a cell, without it a side is at least one cell.
 template <class T>
 KERASDET_HD Side<T> AlignSide(T low, T high, T scale, int bins, bool aligned) {
   const T shift = aligned ? T(0.5) : T(0);
@@ -65,14 +66,14 @@ KERASDET_HD Side<T> AlignSide(T low, T high, T scale, int bins, bool aligned) {
   return {start, size / T(bins)};
 }
 
-// Samples a bin side: `ratio`, or with ratio 0 as many as the bin has cells, rounded up; below 1: none.
+// Samples per side of a bin: `ratio`, or with ratio 0 as many as the bin has cells, rounded up; below 1: none.
 template <class T>
 KERASDET_HD T SampleCount(T bin, int ratio) {
   return ratio > 0 ? T(ratio) : std::ceil(bin);
 }
 
-// The two cells that a sample lies between, and the weight of the second. Within one cell outside the map the border
-// counts; farther away: false.
+// The two cells that a sample lies between, and the weight of the second. Up to one cell outside the map, the border
+// cell is used; farther away, the result is false.
 template <class T>
 KERASDET_HD bool Neighbors(T at, int64_t size, int64_t* low, int64_t* high, T* weight) {
   if (!(at >= T(-1) && at <= T(size))) return false;
@@ -88,8 +89,8 @@ KERASDET_HD bool Neighbors(T at, int64_t size, int64_t* low, int64_t* high, T* w
   return size > 0;
 }
 
-// The first of the samples start + (i + 0.5) * step, i < count, that may lie on the map, and how many there are: for
-// RoIs much larger than the map, whose adaptive samples lie more than half a cell apart, the work stays bounded.
+// The first of the samples start + (i + 0.5) * step, i < count, that may lie on the map, and their number. This bounds
+// the work for RoIs much larger than the map, whose adaptive samples lie more than half a cell apart.
 template <class T>
 KERASDET_HD T FirstSample(T start, T step, T count, int64_t size, int64_t* n) {
   T first = T(0), last = count;
@@ -106,7 +107,7 @@ KERASDET_HD T FirstSample(T start, T step, T count, int64_t size, int64_t* n) {
   return first;
 }
 
-// C's rounding, halves away from zero.
+// Rounds like C, halves away from zero.
 template <class T>
 KERASDET_HD T Round(T x) {
   return x < T(0) ? -std::floor(T(0.5) - x) : std::floor(x + T(0.5));
@@ -121,7 +122,7 @@ KERASDET_HD Side<T> PoolSide(T low, T high, T scale, int bins, int inclusive) {
   return {start, size / T(bins)};
 }
 
-// The cells [begin, end) of bin i of a pooling, cut to the map.
+// The cells [begin, end) of pooling bin i, clipped to the map.
 template <class T>
 KERASDET_HD void PoolCells(Side<T> side, int i, int64_t size, int64_t* begin, int64_t* end) {
   const T low = std::floor(T(i) * side.bin) + side.start, high = std::ceil(T(i + 1) * side.bin) + side.start;
@@ -130,8 +131,8 @@ KERASDET_HD void PoolCells(Side<T> side, int i, int64_t size, int64_t* begin, in
   *end = static_cast<int64_t>(high > T(0) ? (high < limit ? high : limit) : T(0));
 }
 
-// Precise RoI pooling (IoU-Net, section 3.2): cell i is the hat max(0, 1 - |t - i|); its integral from -infinity to
-// t, and its value at t, by the distance t - i.
+// Precise RoI pooling (IoU-Net, section 3.2): cell i has the hat function max(0, 1 - |t - i|). These are its integral
+// from -infinity to t and its value at t, as functions of the distance t - i.
 template <class T>
 KERASDET_HD T HatIntegral(T distance) {
   const T u = distance < T(-1) ? T(-1) : (distance > T(1) ? T(1) : distance);
@@ -144,7 +145,7 @@ KERASDET_HD T Hat(T distance) {
   return gap > T(0) ? gap : T(0);
 }
 
-// The cells [begin, end) whose hats reach into [low, high].
+// The cells [begin, end) whose hat functions overlap [low, high].
 template <class T>
 KERASDET_HD void HatCells(T low, T high, int64_t size, int64_t* begin, int64_t* end) {
   const T first = std::floor(low), last = std::ceil(high) + T(1), limit = T(size);

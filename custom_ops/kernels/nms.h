@@ -1,8 +1,8 @@
 // Greedy and soft non-maximum suppression on the CPU. Free of any framework.
 //
 // Both take the boxes [n, 4], scores [n] and classes [n] of one image and fill indices [limit], picked scores [limit]
-// and valid [limit], by falling score, equal scores by rising index. Boxes of different classes do not touch. A box with
-// a coordinate that is not finite is never kept.
+// and valid [limit], by descending score and, if scores are equal, by ascending index. Boxes of different classes do
+// not affect each other. A box with a coordinate that is not finite is never kept.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 
 namespace kerasdet {
 
-// Boxes of one class side by side, so that one box is compared with many in vector registers.
+// Boxes of one class as a structure of arrays, so that one box is compared with many in vector registers.
 template <class T>
 struct Boxes {
   std::vector<T> x1, y1, x2, y2, area;
@@ -30,7 +30,7 @@ struct Boxes {
     y2.push_back(box.y2);
     area.push_back(box.area);
   }
-  // IoU of a box with the boxes [begin, end), into out.
+  // Writes the IoU of a box with each of the boxes [begin, end) to out.
   void Overlaps(const T* corners, int64_t begin, int64_t end, T* __restrict__ out) const {
     const Box<T> box = MakeBox(corners);
     const T *__restrict__ a = x1.data() + begin, *__restrict__ b = y1.data() + begin;
@@ -40,7 +40,7 @@ struct Boxes {
   }
 };
 
-// Numbers the classes that occur from 0 on; class_of [n] gets each box's number.
+// Numbers the classes that occur, from 0; class_of [n] gets each box's number.
 inline int64_t NumberClasses(const int32_t* classes, int64_t n, std::vector<int64_t>* class_of) {
   std::unordered_map<int32_t, int64_t> numbers;
   class_of->resize(n);
@@ -48,7 +48,7 @@ inline int64_t NumberClasses(const int32_t* classes, int64_t n, std::vector<int6
   return numbers.size();
 }
 
-// What one image gets; the rest is padded with 0, 0, false.
+// The output of one image; the rest is padded with 0, 0, false.
 template <class T>
 struct Picks {
   int32_t* indices;
@@ -68,7 +68,7 @@ struct Picks {
   }
 };
 
-// A box goes if one of its class that was kept before overlaps it by more than `iou`; scores must be above `above`.
+// Drops a box if a kept box of its class overlaps it by more than `iou`; scores must be above `above`.
 template <class T>
 void Nms(const T* boxes, const T* scores, const int32_t* classes, int64_t n, T iou, T above, Picks<T> picks) {
   constexpr int64_t kBlock = 64;
@@ -101,14 +101,14 @@ void Nms(const T* boxes, const T* scores, const int32_t* classes, int64_t n, T i
   picks.Pad();
 }
 
-// The boxes of one class, rescored pick by pick. They are packed into blocks of neighbors, each with its hull and its
-// best box, so that a pick only looks into the blocks that it touches.
+// The boxes of one class, rescored after each pick. They are packed into blocks of neighbors, each with its hull and
+// its best box, so that a pick visits only the blocks that it overlaps.
 template <class T>
 class SoftGroup {
  public:
   void Add(int64_t index, T score) { members_.push_back({index, score}); }
 
-  // Picks until no score of at least `above` or none of `limit` is left; appends (score, index).
+  // Picks until no score is at least `above` or `limit` boxes are picked; appends (score, index).
   void Pick(const T* boxes, Decay<T> decay, T above, int64_t limit, std::vector<std::pair<T, int64_t>>* taken) {
     Pack(boxes);
     int64_t alive = members_.size();
@@ -209,15 +209,15 @@ class SoftGroup {
   std::vector<Block> blocks_;
 };
 
-// Soft-NMS (Bodla et al., ICCV 2017, section 3): the best box is taken, all others of its class are rescored, and what
-// falls below `above` is dropped.
+// Soft-NMS (Bodla et al., ICCV 2017, section 3): the best box is picked, all others of its class are rescored, and
+// those below `above` are dropped.
 template <class T>
 void SoftNms(
     const T* boxes, const T* scores, const int32_t* classes, int64_t n, Decay<T> decay, T above, Picks<T> picks) {
   std::vector<int64_t> class_of;
   std::vector<SoftGroup<T>> groups(NumberClasses(classes, n, &class_of));
   for (int64_t i = 0; i < n; ++i) {
-    // A score of -infinity is dead from the start.
+    // A box with a score of -infinity is never picked.
     if (scores[i] >= above && scores[i] > -std::numeric_limits<T>::infinity() && IsFinite(boxes + 4 * i)) {
       groups[class_of[i]].Add(i, scores[i]);
     }

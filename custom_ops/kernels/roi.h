@@ -1,7 +1,7 @@
-// RoI operators on the CPU. Free of any framework.
+// RoI operators on the CPU. Depends on no framework.
 //
-// All of them but RoIPool's maximum are separable weighted sums: a bin is the sum over its cells of a row's weight
-// times a column's weight times the cell. A rule says which cells and weights a bin has along one axis; one loop sums,
+// All of them except RoIPool's maximum are separable weighted sums: a bin is the sum over its cells of a row's weight
+// times a column's weight times the cell. A rule defines the cells and weights of a bin along one axis; one loop sums,
 // one scatters. Channels are innermost, so both loops run over contiguous channels.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace kerasdet {
 
-// Cells and weights of all bins along one axis: those of bin i lie at [first[i], first[i + 1]).
+// Cells and weights of all bins along one axis: those of bin i are at [first[i], first[i + 1]).
 template <class T>
 struct Axis {
   std::vector<int64_t> first, cell;
@@ -24,7 +24,7 @@ struct Axis {
     cell.clear();
     weight.clear();
   }
-  // Neighboring samples share cells: equal ones are merged.
+  // Merges equal cells, because neighboring samples share them.
   void Add(int64_t where, T value) {
     if (value == T(0)) return;
     for (int64_t i = cell.size(), stop = std::max<int64_t>(first.back(), i - 2); i-- > stop;) {
@@ -44,7 +44,7 @@ struct AlignRule {
   int ratio;
   bool aligned;
 
-  // Fills the axis; returns what the sums are divided by.
+  // Fills the axis; returns the divisor of the sums.
   template <class T>
   T operator()(T low, T high, T scale, int bins, int64_t size, Axis<T>* axis) const {
     const Side<T> side = AlignSide(low, high, scale, bins, aligned);
@@ -68,7 +68,7 @@ struct AlignRule {
   }
 };
 
-// R-FCN's average pooling over whole cells. The count differs from bin to bin, so it is in the weights.
+// R-FCN's average pooling over whole cells. The weights include the count of cells because it differs between bins.
 struct PoolRule {
   template <class T>
   T operator()(T low, T high, T scale, int bins, int64_t size, Axis<T>* axis) const {
@@ -119,8 +119,8 @@ struct Grid {
   }
 };
 
-// What a loop keeps in one register: 32 bytes of numbers, or a single one. GCC drops the attributes of a type that is a
-// template's argument, so these structs are passed around.
+// What a loop keeps in one register: 32 bytes of numbers, or a single one. They are structs because GCC drops the
+// attributes of a type that is a template argument.
 template <class T>
 struct Wide;
 template <>
@@ -143,7 +143,7 @@ struct Block {
   static constexpr int kPacks = N;
 };
 
-// Calls work(Block(), first channel) for blocks that cover the channels: wide ones, then narrow ones, then one by one.
+// Calls work(Block(), first channel) for blocks that cover the channels: wide blocks, then narrow ones, then singles.
 template <class T, int kPacks = 8, class Work>
 void ForBlocks(int64_t channels, const Work& work) {
   constexpr int kLanes = sizeof(typename Wide<T>::Type) / sizeof(T);
@@ -153,8 +153,8 @@ void ForBlocks(int64_t channels, const Work& work) {
   for (; c < channels; ++c) work(Block<Single<T>, 1>(), c);
 }
 
-// out[c] = factor * sum over the cells of bin (i, j) of weight * map[cell][c]. `map` begins at the first channel of the
-// first cell of the image, `stride` is the number of channels of the map.
+// out[c] = factor * sum over the cells of bin (i, j) of weight * map[cell][c]. `map` points to the first channel of the
+// image's first cell; `stride` is the number of channels of the map.
 template <class T>
 void SumBin(const Grid<T>& grid, int i, int j, const T* map, int64_t width, int64_t stride, int64_t channels, T* out) {
   const int64_t y0 = grid.ys.first[i], y1 = grid.ys.first[i + 1], x0 = grid.xs.first[j], x1 = grid.xs.first[j + 1];
@@ -177,8 +177,8 @@ void SumBin(const Grid<T>& grid, int i, int j, const T* map, int64_t width, int6
   });
 }
 
-// A band of rows of a map. Gradients are added up band by band, all RoIs in order: threads that work on different bands
-// never meet in a cache line, and the sum has one order, however many there are.
+// A band of rows of a map. Gradients are added up band by band, with all RoIs in order. Threads that work on different
+// bands never share a cache line, and the order of summation does not depend on the number of threads.
 struct Band {
   int64_t number, count;
 
@@ -203,7 +203,7 @@ void ScatterBin(
   }
 }
 
-// Values of the RoIs [begin, end).
+// Output values of the RoIs [begin, end).
 template <class T, class Rule>
 void RoiForward(
     const Rule& rule, const Levels<const T>& levels, const Rois<T>& in, int64_t begin, int64_t end, T* out) {
@@ -227,7 +227,7 @@ void RoiForward(
   }
 }
 
-// Gradient of a band of the maps of one image; it holds zeros before.
+// Gradient of a band of the maps of one image; the caller fills it with zeros.
 template <class T, class Rule>
 void RoiBackward(
     const Rule& rule, const Levels<T>& levels, const Rois<T>& in, const T* upstream, int64_t image, Band band) {
@@ -271,7 +271,7 @@ struct Cells {
   }
 };
 
-// The greatest of a bin's cells, block.kPacks vectors of it; `map` begins at their channel.
+// The maximum of a bin's cells, as block.kPacks vectors; `map` points to their first channel.
 template <class Block, class T>
 void Greatest(Block, const Cells& cells, const T* map, int64_t width, int64_t stride, typename Block::Vector* best) {
   using Vector = typename Block::Vector;
@@ -286,7 +286,7 @@ void Greatest(Block, const Cells& cells, const T* map, int64_t width, int64_t st
   });
 }
 
-// RoIPool: the greatest cell of every bin; an empty bin is 0.
+// RoIPool: the maximum of every bin; an empty bin is 0.
 template <class T>
 void RoiPoolForward(const Levels<const T>& levels, const Rois<T>& in, int64_t begin, int64_t end, T* out) {
   for (int64_t r = begin; r < end; ++r) {
@@ -316,8 +316,8 @@ void RoiPoolForward(const Levels<const T>& levels, const Rois<T>& in, int64_t be
   }
 }
 
-// Gradient of RoIPool for a band of one image: it goes to the first greatest cell, row by row.
-// What was greatest is found again, which is cheaper than to write and read its place for every output.
+// Gradient of RoIPool for a band of one image: it goes to the first maximum, row by row. The maximum is searched again,
+// which is cheaper than writing and reading its position for every output.
 template <class T>
 void RoiPoolBackward(
     const Levels<const T>& levels, const Levels<T>& gradients, const Rois<T>& in, const T* upstream, int64_t image,
@@ -334,7 +334,7 @@ void RoiPoolBackward(
       const Cells cells(roi, level, in.rows, in.columns, bin);
       if (cells.Empty() || cells.y0 >= end || cells.y1 <= begin) continue;
       const T* source = upstream + (r * in.Bins() + bin) * in.outputs;
-      // Narrower blocks: what is greatest and what is still to give both stay in registers.
+      // Narrower blocks, so that both the maximum and the remaining gradient stay in registers.
       ForBlocks<T, 4>(in.outputs, [&](auto block, int64_t c) {
         using Vector = typename decltype(block)::Vector;
         constexpr int kPacks = decltype(block)::kPacks;
@@ -360,8 +360,8 @@ void RoiPoolBackward(
 
 // Gradient of precise RoI pooling to the corners of the RoIs [begin, end), out [count, 5] (0 for the image).
 //
-// A bin is the mean over [a, b] x [c, d]. Its derivative to b is what the mean along the right edge exceeds it by, over
-// b - a, and so on (IoU-Net, equation 5). All are weighted sums of the cells' dot products with the upstream gradient.
+// A bin is the mean over [a, b] x [c, d]. Its derivative by b is (mean along the right edge - bin) / (b - a), and so on
+// (IoU-Net, equation 5). All are weighted sums of the cells' dot products with the upstream gradient.
 template <class T>
 void PreciseBoxGradient(
     const Levels<const T>& levels, const Rois<T>& in, const T* upstream, int64_t begin, int64_t end, T* out) {

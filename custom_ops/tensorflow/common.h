@@ -1,4 +1,4 @@
-// What the operators share: checks that name the argument, and work shared over TensorFlow's own threads.
+// Shared by the operators: checks that name the argument, and work on TensorFlow's own threads.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ using tf::OpKernelContext;
 using tf::Tensor;
 using tf::TensorShape;
 
-// Kernels check what shape functions check too: those do not run eagerly.
+// Kernels repeat the checks of shape functions, because those do not run eagerly.
 inline tf::Status CheckShape(const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
   bool fits = tensor.dims() == static_cast<int>(shape.size());
   std::string wanted;
@@ -37,7 +37,7 @@ inline int Threads(OpKernelContext* context) {
   return context->device()->tensorflow_cpu_worker_threads()->num_threads;
 }
 
-// Calls work(begin, end) for parts of [0, count); cost: of one, in processor cycles.
+// Calls work(begin, end) for parts of [0, count); cost: processor cycles per item.
 inline void Share(
     OpKernelContext* context, int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& work) {
   auto* threads = context->device()->tensorflow_cpu_worker_threads();

@@ -1,4 +1,4 @@
-// Corner pooling as a TensorFlow operator: what it reads and checks, whichever device runs it.
+// Corner pooling as a TensorFlow operator: its inputs and checks, for all devices.
 #pragma once
 
 #include "custom_ops/kernels/corner_pool.h"
@@ -7,7 +7,7 @@
 
 namespace kerasdet {
 
-// Device::Forward and Device::Backward are given the lines and pointers.
+// Device::Forward and Device::Backward receive the lines and pointers.
 template <class Device, class T>
 class CornerPoolOp : public OpKernel {
  public:
@@ -19,7 +19,7 @@ class CornerPoolOp : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor& features = context->input(0);
     OP_REQUIRES_OK(context, CheckShape("features", features, {-1, -1, -1, -1}));
-    // The gradient operator also has the maxima and the upstream gradient.
+    // The gradient operator also reads the maxima and the upstream gradient.
     for (int i = 1; i < context->num_inputs(); ++i) {
       OP_REQUIRES(
           context, context->input(i).shape() == features.shape(),

@@ -1,4 +1,4 @@
-// What the operators' CUDA kernels share. Free of CUDA's headers.
+// Shared by the operators' CUDA kernels. Includes no CUDA header.
 #pragma once
 
 #include "custom_ops/tensorflow/common.h"

@@ -37,7 +37,7 @@ struct Cpu {
 
 tf::Status Shape(InferenceContext* c) {
   ShapeHandle boxes, scores, classes;
-  // One handle for both would tell graph optimizers that the batch is as large as the number of boxes.
+  // Two handles, because one for both would tell graph optimizers that the batch size equals the number of boxes.
   TF_RETURN_IF_ERROR(c->Merge(c->input(0), c->MakeShape({c->UnknownDim(), c->UnknownDim(), c->MakeDim(4)}), &boxes));
   TF_RETURN_IF_ERROR(c->Merge(c->input(1), c->MakeShape({c->Dim(boxes, 0), c->Dim(boxes, 1)}), &scores));
   TF_RETURN_IF_ERROR(c->Merge(c->input(2), scores, &classes));

@@ -1,4 +1,4 @@
-// Greedy and soft suppression as TensorFlow operators: what they read and check, whichever device runs them.
+// Greedy and soft suppression as TensorFlow operators: their inputs and checks, for all devices.
 #pragma once
 
 #include "custom_ops/kernels/boxes.h"

@@ -46,7 +46,7 @@ struct Cpu {
   static tf::Status Backward(
       OpKernelContext* context, const Rule& rule, const Levels<const T>& levels, const Levels<T>& gradients,
       const Rois<T>& in, const T* upstream) {
-    // Two bands a thread even out how full they are.
+    // Two bands per thread balance the load, because bands hold different numbers of RoIs.
     const int64_t bands = (2 * Threads(context) + levels.images - 1) / levels.images;
     const int64_t cost = in.count * in.Bins() * in.outputs * 8 / bands + 100000;
     Share(context, levels.images * bands, cost, [&](int64_t begin, int64_t end) {

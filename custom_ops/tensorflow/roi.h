@@ -1,7 +1,7 @@
-// Region operators as TensorFlow operators: what they read and check, whichever device runs them.
+// Region operators as TensorFlow operators: their inputs and checks, for all devices.
 //
 // All take a pyramid: features, N maps [B, H, W, C]; rois [R, 5], image and corners in pixels; levels [R], the map of
-// each; scales [N], cells a pixel of each map.
+// each RoI; scales [N], cells per pixel of each map.
 #pragma once
 
 #include "custom_ops/kernels/roi.h"
@@ -51,7 +51,7 @@ struct MakeMaximum {
   static Rule Make(OpKernelConstruction*) { return {}; }
 };
 
-// Reads and checks what all operators share.
+// Reads and checks the inputs that all operators share.
 template <class T, class Make>
 class RoiOp : public OpKernel {
  public:

@@ -37,7 +37,7 @@ def build(backbone, levels, **options):
     """Makes a backbone.
 
     Args:
-        backbone: a key of `BACKBONES`, or a dict of its `name` and further arguments of its class.
+        backbone: a key of `BACKBONES`, or a dict of such a `name` and further arguments of its class.
         levels: first and last level to return.
         options: further arguments of its class.
 
@@ -53,12 +53,12 @@ def build(backbone, levels, **options):
 
 
 def stage(backbone, number=5, **options):
-    """Makes one stage of a ResNet or ResNeXt alone, as C4 heads run it on regions.
+    """Makes a single stage of a ResNet or ResNeXt, which C4 heads run on regions.
 
-    With the map of `levels=(number - 1, number - 1)` before it, it is the whole network up to it.
+    After a backbone with `levels=(number - 1, number - 1)`, it completes the network up to this stage.
 
     Args:
-        backbone: as in `build`; what concerns the network as a whole (`freeze`, `normalization`) is passed over.
+        backbone: as in `build`; arguments of the network as a whole (`freeze`, `normalization`) are ignored.
         number: 2...5, of conv2_x...conv5_x.
         options: further arguments of `resnet.Stage`, such as `stride` and `norm`.
 
@@ -66,7 +66,7 @@ def stage(backbone, number=5, **options):
         A `resnet.Stage`.
 
     Raises:
-        ValueError: the name is unknown or no ResNet's.
+        ValueError: the name is unknown or not that of a ResNet.
     """
     name, options = _named(backbone, options)
     make = BACKBONES[name]

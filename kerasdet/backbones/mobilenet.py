@@ -1,14 +1,14 @@
 """MobileNet V1 (arXiv:1704.04861) and V2 (arXiv:1801.04381) of `keras.applications`, tapped at a pyramid's strides.
 
-Their padding is TensorFlow's own, which gives level l ceil(side / 2**l) cells at any side. Keras' networks pad as if
-all sides were even: the same at multiples of 32, a row and a column less at SSD's 300 pixels.
+They use TensorFlow's own padding, so level l has ceil(side / 2**l) cells for any side. Keras' networks pad as if all
+sides were even: this is the same at multiples of 32, but loses a row and a column at SSD's 300 pixels.
 """
 
 import keras
 
 from kerasdet.backbones import pretrained
 
-# Share of the running statistics that a step keeps, as in `layers.norm.BatchNorm`.
+# Share of the running statistics that is kept in each step, as in `layers.norm.BatchNorm`.
 MOMENTUM = 0.9
 
 NETWORKS = {1: keras.applications.MobileNet, 2: keras.applications.MobileNetV2}
@@ -28,13 +28,13 @@ class MobileNet(keras.layers.Layer):
         version: 1 or 2.
         levels: first and last level to return, 1...5; level l has stride 2**l.
         alpha: width multiplier.
-        norm: "frozen" for a fixed BatchNorm, "batch" to train it. Its running statistics then follow as fast as those
-            of `layers.norm`: those of Keras' V2, over a thousand steps, do not catch up in a short training.
-        freeze: the layers up to this level are not trained, 0...5; 2 spares a third of the backbone's training time.
+        norm: "frozen" for a fixed BatchNorm, "batch" to train it. The running statistics then follow as fast as those
+            of `layers.norm`; Keras' V2 averages them over a thousand steps, which is too slow for a short training.
+        freeze: the layers up to this level are not trained, 0...5; 2 saves a third of the backbone's training time.
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file, see `pretrained.network`.
 
     Attributes:
-        strides, channels: of the maps that it returns.
+        strides, channels: strides and channels of the maps that it returns.
     """
 
     normalization = "tf"
@@ -49,7 +49,7 @@ class MobileNet(keras.layers.Layer):
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
         self.channels = tuple(tap.shape[-1] for tap in taps)
         if norm == "frozen":
-            # Keras hands the outer `training` down to a nested model: only the flag of each layer really freezes it.
+            # Keras passes the outer `training` on to a nested model, so only each layer's own flag really freezes it.
             for layer in self.network.layers:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.trainable = False
@@ -65,14 +65,14 @@ class MobileNet(keras.layers.Layer):
             x: [B, H, W, 3], pixels / 127.5 - 1.
 
         Returns:
-            List of feature maps, one for each level.
+            List of feature maps, one per level.
         """
         features = self.network(x, training=training)
         return list(features) if isinstance(features, (list, tuple)) else [features]
 
 
 def _padded(network):
-    """A copy of a network in which every convolution pads by itself, and norms follow the batches faster."""
+    """Copies a network so that every convolution pads itself and norms follow the batches faster."""
 
     def copied(layer):
         if isinstance(layer, keras.layers.ZeroPadding2D):

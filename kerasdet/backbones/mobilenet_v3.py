@@ -1,4 +1,4 @@
-"""MobileNetV3-Large (Howard et al., ICCV 2019, arXiv:1905.02244), as torchvision builds it."""
+"""MobileNetV3-Large (Howard et al., ICCV 2019, arXiv:1905.02244), as in torchvision."""
 
 import keras
 import tensorflow as tf
@@ -33,7 +33,7 @@ class MobileNetV3(keras.layers.Layer):
         levels: first and last level to return, 1...5; level l has stride 2**l, and 5 is the last convolution.
         reduced: halves the channels of the last blocks, from stride 32 on, as detectors do (section 6.3).
         norm: kind of `layers.norm`.
-        epsilon: of the norms.
+        epsilon: epsilon of the norms.
         weights: None; released weights come with a detector, see `kerasdet.weights`.
 
     Attributes:
@@ -67,7 +67,7 @@ class MobileNetV3(keras.layers.Layer):
             x: [B, H, W, 3], pixels / 127.5 - 1.
 
         Returns:
-            List of feature maps, one for each level.
+            List of feature maps, one per level.
         """
         x = self.stem(x, training=training)
         features = []
@@ -102,7 +102,7 @@ class Block(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class Excite(keras.layers.Layer):
-    """Squeeze-and-excite with a quarter of the channels, rounded to 8 (section 5.3)."""
+    """Squeeze-and-excite with a quarter of the channels, rounded to a multiple of 8 (section 5.3)."""
 
     def __init__(self, channels, **kwargs):
         super().__init__(**kwargs)

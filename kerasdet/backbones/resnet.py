@@ -18,11 +18,11 @@ class ResNet(keras.layers.Layer):
         depth: 18, 34, 50, 101 or 152.
         levels: first and last level to return, 2...5; level l has stride 2**l.
         norm: kind of `layers.norm`.
-        epsilon: of the norms.
-        stride_in: "3x3" (torchvision's and NVIDIA's form) or "1x1" (the paper's and Keras'): who strides.
+        epsilon: epsilon of the norms.
+        stride_in: which convolution strides: "3x3" (torchvision's and NVIDIA's form) or "1x1" (the paper's and Keras').
         groups, group_width: ResNeXt's cardinality and bottleneck width: 32 and 4 for 32x4d.
-        width: channels of the stem and unit of all others; 64 in the paper.
-        output_stride: 32, or 16 or 8, which trades the stride of the last stages for dilation.
+        width: channels of the stem; all other channels are multiples of it. 64 in the paper.
+        output_stride: 32, or 16 or 8 to replace the strides of the last stages with dilation.
         normalization: pixel statistics, see `layers.pixels`.
         freeze: the layers up to this level are not trained; 2, the stem and conv2_x, is Detectron's default.
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file: see `load_keras`.
@@ -67,7 +67,7 @@ class ResNet(keras.layers.Layer):
             x: [B, H, W, 3], normalized pixels.
 
         Returns:
-            List of feature maps, one for each level.
+            List of feature maps, one per level.
         """
         x = self.stem(x, training=training)
         x = tf.nn.max_pool2d(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")  # after ReLU, 0 pads like -inf
@@ -82,12 +82,12 @@ class ResNet(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class Stage(keras.layers.Layer):
-    """One stage of a `ResNet` as a layer of its own: conv5_x run on regions (ResNet, appendix A; Mask R-CNN, figure 4).
+    """One stage of a `ResNet` as a separate layer: conv5_x on regions (ResNet, appendix A; Mask R-CNN, figure 4).
 
     Args:
         depth, norm, epsilon, stride_in, groups, group_width, width: as in `ResNet`.
         number: 2...5, of conv2_x...conv5_x.
-        stride: of the first block; 2, which makes 7x7 of 14x14, or 1.
+        stride: stride of the first block: 2, which turns 14x14 into 7x7, or 1.
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file: see `load_keras`.
     """
 
@@ -113,7 +113,7 @@ class Stage(keras.layers.Layer):
         """Runs the stage.
 
         Args:
-            x: [R, H, W, C], features of the stage before, such as pooled regions.
+            x: [R, H, W, C], features of the previous stage, such as pooled regions.
 
         Returns:
             [R, ceil(H / stride), ceil(W / stride), C'].
@@ -124,7 +124,7 @@ class Stage(keras.layers.Layer):
 
 
 def _blocks(depth, number, stride, dilation=1, *, stride_in, groups, group_width, width, **conv):
-    """The blocks of stage conv{number}_x; a dilated one has given up its stride."""
+    """The blocks of stage conv{number}_x; a dilated stage has no stride."""
     if stride_in not in ("1x1", "3x3"):
         raise ValueError(f"stride_in must be '1x1' or '3x3', got {stride_in!r}.")
     channels = width * 2 ** (number - 2)
@@ -132,7 +132,7 @@ def _blocks(depth, number, stride, dilation=1, *, stride_in, groups, group_width
     for b in range(BLOCKS[depth][number - 2]):
         shape = {"stride": 1, "dilation": dilation, "entry": dilation, "project": False}
         if b == 0:
-            # A convolution that gave up its stride sees the map of before; what follows sees a denser one.
+            # The first convolution reads the map as before, with the old dilation; only its output is denser.
             shape.update(stride=stride, entry=max(dilation // 2, 1), project=number > 2 or depth >= 50)
         if depth < 50:
             blocks.append(Basic(channels, **shape, **conv))
@@ -144,7 +144,7 @@ def _blocks(depth, number, stride, dilation=1, *, stride_in, groups, group_width
 
 @keras.saving.register_keras_serializable("kerasdet")
 class Basic(keras.layers.Layer):
-    """Two 3x3 convolutions and a shortcut (figure 5, left); `entry` is the dilation of the one that strides."""
+    """Two 3x3 convolutions and a shortcut (figure 5, left); `entry` is the dilation of the strided one."""
 
     def __init__(self, channels, stride, dilation, entry, project, norm, epsilon, **kwargs):
         super().__init__(**kwargs)
@@ -161,7 +161,7 @@ class Basic(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class Bottleneck(keras.layers.Layer):
-    """1x1, 3x3, 1x1 and a shortcut (figure 5, right); `entry` is the dilation of a 3x3 that strides."""
+    """1x1, 3x3, 1x1 and a shortcut (figure 5, right); `entry` is the dilation of a strided 3x3 convolution."""
 
     def __init__(self, inner, channels, stride, dilation, entry, project, stride_in, groups, norm, epsilon, **kwargs):
         super().__init__(**kwargs)
@@ -180,17 +180,17 @@ class Bottleneck(keras.layers.Layer):
 
 
 def load_keras(resnet, weights):
-    """Loads the ImageNet weights of `keras.applications` into a `ResNet` of their form.
+    """Loads the ImageNet weights of `keras.applications` into a `ResNet` of the same form.
 
-    Keras' convolutions have a bias before the norm: the norm's mean takes it. Keras feeds BGR: the first kernel is
-    turned.
+    Keras' convolutions have a bias before the norm; it is subtracted from the norm's mean. Keras feeds BGR, so the
+    input channels of the first kernel are reversed.
 
     Args:
         resnet: a `ResNet` of depth 50, 101 or 152 with `backbones.KERAS_RESNET`.
         weights: as in `pretrained.network`.
 
     Raises:
-        ValueError: the network has another form, or the file is of another network.
+        ValueError: the network has a different form, or the file is of another network.
     """
     source = _keras_network(resnet, weights, fits=resnet.normalization == "caffe")
     resnet(tf.zeros([1, 32, 32, 3]))

@@ -15,14 +15,14 @@ NETWORKS = {16: keras.applications.VGG16, 19: keras.applications.VGG19}
 class VGG(keras.layers.Layer):
     """A VGG network, tapped before its pools at chosen levels.
 
-    Pools round up, as Caffe's do: level l has ceil(side / 2**l) cells.
+    Pools round up, as in Caffe: level l has ceil(side / 2**l) cells.
 
     Args:
         depth: 11, 13, 16 or 19.
         levels: first and last level to return, 0...4; level l has stride 2**l, and 4 is conv5.
-        atrous: pool5 keeps the resolution, and fc6, dilated by 6, and fc7 follow with a quarter of their channels;
-            level 4 is then fc7 (SSD, section 3).
-        norm: kind of `layers.norm`, or None for biases, as the paper has it.
+        atrous: pool5 keeps the resolution, and is followed by fc6, dilated by 6, and fc7 with a quarter of their
+            channels; level 4 is then fc7 (SSD, section 3).
+        norm: kind of `layers.norm`, or None for biases, as in the paper.
         width: channels of the first stage; 64 in the paper.
         normalization: pixel statistics, see `layers.pixels`.
         freeze: the convolutions up to this level are not trained; 1, conv1 and conv2, in Fast R-CNN (section 4.5).
@@ -63,7 +63,7 @@ class VGG(keras.layers.Layer):
             x: [B, H, W, 3], normalized pixels.
 
         Returns:
-            List of feature maps, one for each level.
+            List of feature maps, one per level.
         """
         features = []
         for level, stage in enumerate(self.stages):
@@ -81,9 +81,9 @@ class VGG(keras.layers.Layer):
         """Loads ImageNet's fc6 and fc7 into fully connected layers (Fast R-CNN, section 2.2).
 
         Args:
-            layers: fc6, on regions of 7x7 cells, and fc7. Where they are others or in two factors, or the map that is
-                returned is not conv5 alone, nothing is loaded.
-            weights: "imagenet" or the path of a Keras weights file with its top.
+            layers: fc6, on regions of 7x7 cells, and fc7. Nothing is loaded if their sizes differ, if they are
+                factorized, or if the returned map is not conv5 alone.
+            weights: "imagenet" or the path of a Keras weights file with top.
 
         Raises:
             ValueError: the file has no top.
@@ -102,15 +102,15 @@ class VGG(keras.layers.Layer):
 def load_keras(vgg, weights):
     """Loads the ImageNet weights of `keras.applications`.
 
-    Keras feeds BGR: the first kernel is turned. Of fc6 and fc7 every fourth channel stays, and of fc6's 7x7 kernel
-    every third row and column (SSD, section 3: "subsample parameters from fc6 and fc7").
+    Keras feeds BGR, so the input channels of the first kernel are reversed. fc6 and fc7 keep every fourth channel, and
+    fc6's 7x7 kernel every third row and column (SSD, section 3: "subsample parameters from fc6 and fc7").
 
     Args:
         vgg: a `VGG` of depth 16 or 19 without norm.
-        weights: "imagenet" or the path of a Keras weights file, with its top where the network is atrous.
+        weights: "imagenet" or the path of a Keras weights file, with top if the network is atrous.
 
     Raises:
-        ValueError: the network has another form, or the file is of another network or has no top that is needed.
+        ValueError: the network has a different form, or the file is of another network or lacks a top that is needed.
     """
     if vgg.depth not in NETWORKS or vgg.stages[0][0].norm is not None or vgg.stages[0][0].filters != 64:
         raise ValueError("Keras' ImageNet weights fit VGG of depth 16 and 19 with its own width and without norm only.")

@@ -1,4 +1,4 @@
-"""The network of Zeiler & Fergus (ECCV 2014, arXiv:1311.2901) as Faster R-CNN's release has it."""
+"""The network of Zeiler & Fergus (ECCV 2014, arXiv:1311.2901), as in Faster R-CNN's release."""
 
 import keras
 import tensorflow as tf
@@ -13,11 +13,11 @@ CONVOLUTIONS = ((96, 7, 2), (256, 5, 2), (384, 3, 1), (384, 3, 1), (256, 3, 1))
 class ZF(keras.layers.Layer):
     """Five convolutions; conv5 has stride 16.
 
-    Level l has ceil(side / 2**l) cells: Caffe's pools, which round up after padding, have one cell of padding more.
+    Level l has ceil(side / 2**l) cells. Caffe's pools, which round up after padding, pad by one more cell.
 
     Args:
         levels: first and last level to return, 1...4; level l has stride 2**l: conv1, the pool after it, conv2, conv5.
-        norm: kind of `layers.norm`, or None for biases, as the release has it.
+        norm: kind of `layers.norm`, or None for biases, as in the release.
         width: channels of conv1; 96 in the paper.
         normalization: pixel statistics, see `layers.pixels`.
         freeze: the convolutions up to this level are not trained: 1 for conv1, 3 for conv1 and conv2. Faster R-CNN
@@ -49,7 +49,7 @@ class ZF(keras.layers.Layer):
             x: [B, H, W, 3], normalized pixels.
 
         Returns:
-            List of feature maps, one for each level.
+            List of feature maps, one per level.
         """
         conv1, conv2, *rest = self.convs
         features = [conv1(x, training=training)]
@@ -66,11 +66,11 @@ def local_response(x, size=3, alpha=5e-5, beta=0.75):
 
     Args:
         x: [B, H, W, C].
-        size: cells a side, odd.
-        alpha, beta: see above; all of the release.
+        size: cells per side, odd.
+        alpha, beta: see above; all defaults are the release's.
 
     Returns:
-        [B, H, W, C] of the same type.
+        [B, H, W, C] of the same dtype.
     """
     pad = [size // 2] * 2
     squares = tf.pad(tf.square(tf.cast(x, tf.float32)), [[0, 0], pad, pad, [0, 0]])

@@ -1,1 +1,1 @@
-"""Measuring detectors and operators beside the machine's own speed and beside other projects."""
+"""Benchmarks of detectors and operators, compared with the machine's own speed and with other projects."""

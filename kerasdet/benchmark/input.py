@@ -1,4 +1,4 @@
-"""Images a second that the data pipeline gives, beside what decoding JPEGs alone allows: the floor."""
+"""Measures images per second of the data pipeline, compared with decoding JPEGs alone: the floor."""
 
 import functools
 import glob
@@ -34,7 +34,7 @@ def write(folder, count):
 
     Args:
         folder: existing folder.
-        count: files.
+        count: number of files.
 
     Returns:
         List of their paths.
@@ -51,10 +51,10 @@ def write(folder, count):
 
 
 def read(paths):
-    """A data set of image files, each with eight objects made up inside it.
+    """Makes a data set of image files, each with eight random objects.
 
     Args:
-        paths: of the files.
+        paths: paths of the files.
 
     Returns:
         A `Dataset`.
@@ -71,10 +71,10 @@ def read(paths):
 
 
 def files(pattern, rounds):
-    """As `inputs`, on the files of a pattern such as "photos/*.jpg", or on 64 drawn ones where it is None.
+    """Like `inputs`, on the files of a pattern such as "photos/*.jpg", or on 64 drawn ones if it is None.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: there are no such files.
     """
     if pattern is None:
         with tempfile.TemporaryDirectory() as folder:
@@ -89,13 +89,13 @@ def inputs(paths, rounds, batch_size=8, batches=20):
     """Measures the pipeline and its floor in turns, between the cases of the machine.
 
     Args:
-        paths: of JPEG files.
-        rounds: of each case.
-        batch_size: images a batch.
-        batches: of a round.
+        paths: paths of JPEG files.
+        rounds: rounds of each case.
+        batch_size: images per batch.
+        batches: batches per round.
 
     Returns:
-        Dict with the report of `measure.measure` under "input"; lines also have `floor_share`, the part of their time
+        Dict with the report of `measure.measure` under "input"; lines also have `floor_share`, the share of their time
         that decoding alone takes, at the medians.
     """
     dataset = read(paths)
@@ -105,11 +105,11 @@ def inputs(paths, rounds, batch_size=8, batches=20):
         streams[name] = pipeline.load(dataset, preprocess, batch_size, training=True, transforms=transforms)
     machine = measure.machine_cases()
     seconds = {name: [] for name in (*machine, *streams)}
-    for number in range(rounds + 1):
-        taken = {name: times[0] for name, times in measure.interleaved(machine, 1).items()}
-        taken |= {name: _seconds(stream, batches) for name, stream in streams.items()}
-        for name in taken if number > 0 else ():  # the first round warms the disk's cache
-            seconds[name].append(taken[name])
+    for i in range(rounds + 1):
+        round_times = {name: times[0] for name, times in measure.interleaved(machine, 1).items()}
+        round_times |= {name: _seconds(stream, batches) for name, stream in streams.items()}
+        for name in round_times if i > 0 else ():  # the first round warms the disk's cache
+            seconds[name].append(round_times[name])
     speed = measure.machine(seconds)
     case, floor = measure.Case(None, images=batches * batch_size), statistics.median(seconds[FLOOR])
     lines = [measure.row(name, case, seconds[name], speed) for name in streams]
@@ -119,7 +119,7 @@ def inputs(paths, rounds, batch_size=8, batches=20):
 
 
 def _decoded(paths, batch_size):
-    """Reading and decoding, and nothing else; a batch holds the pictures' heights."""
+    """Only reads and decodes; a batch holds the pictures' heights."""
 
     def height(path):
         pixels = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
@@ -130,7 +130,7 @@ def _decoded(paths, batch_size):
 
 
 def _seconds(stream, batches):
-    """Seconds for some batches, after five in which the pipeline finds its pace."""
+    """Seconds for some batches, after five batches of warm-up."""
     iterator = iter(stream)
     for _ in range(5):
         next(iterator)

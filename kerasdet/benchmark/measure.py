@@ -1,9 +1,9 @@
-"""Measuring: how long something takes beside what the machine's own matrix multiplication and copy would need.
+"""Measures times relative to the speed of the machine's own matrix multiplication and memory copy.
 
-A time says little without the machine's speed in the same minute. So a matrix multiplication and a memory copy run in
-every round, between the cases, and a case is reported as a multiple of its floor: the floating-point operations of its
-convolutions and matrix products (a multiply and an add are two) over the multiplication's rate in the same rounds, or
-the bytes that it must read and write over the copy's rate.
+A time says little without the machine's speed in the same minute. A matrix multiplication and a memory copy therefore
+run in every round, between the cases, and a case is reported as a multiple of its floor: the floating-point operations
+of its convolutions and matrix products (a multiply and an add are two) over the multiplication's rate in the same
+rounds, or the bytes that it must read and write over the copy's rate.
 """
 
 import math
@@ -24,7 +24,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 MATMUL_SIDE = 2048
 COPY_BYTES = 2**28
 
-# Where the feature map and the kernel of a convolution lie: inputs from 0 on, -1 for its output.
+# Positions of a convolution's feature map and kernel among its inputs; -1 is its output.
 _CONVOLUTIONS = {
     "Conv2D": (-1, 1),
     "Conv2DBackpropInput": (2, 1),
@@ -36,13 +36,13 @@ _CONVOLUTIONS = {
 
 
 class Case(NamedTuple):
-    """What is timed.
+    """One timed case.
 
     run: a function without arguments.
-    operations: floating-point operations of a call, as `flops` counts them; 0 where there is no floor.
-    copied: bytes of inputs and outputs, each once; 0 where that is no measure.
-    images: of a call; 0 for a part of a detector.
-    peak_mib: how far making the case and calling it first raised the process's memory, or None.
+    operations: floating-point operations per call, as counted by `flops`; 0 if there is no floor.
+    copied: bytes of inputs and outputs, each counted once; 0 if that is not meaningful.
+    images: images per call; 0 for a part of a detector.
+    peak_mib: by how much building the case and its first call raised the process's memory, or None.
     """
 
     run: Callable
@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 def flops(function):
-    """Counts the operations of convolutions and matrix products, from shapes alone.
+    """Counts the operations of convolutions and matrix products from their shapes.
 
     Args:
         function: a ConcreteFunction traced for fixed sizes.
@@ -68,13 +68,13 @@ def flops(function):
 
 
 def performed(function, *arguments, **options):
-    """Counts as `flops` does, by a call: the sizes may depend on values, as the number of regions to learn from does.
+    """Counts like `flops`, but during a call, because sizes may depend on values, such as the number of regions.
 
     Args:
         function, arguments, options: as in `traced`.
 
     Returns:
-        Floating-point operations of that call.
+        Floating-point operations of this call.
     """
 
     def counting(*arguments, **options):
@@ -97,27 +97,27 @@ def _shape_at_run(tensor):
 
 
 def _flops(operation, shape_of=_static_shape):
-    def shape(place):
-        return shape_of(operation.outputs[0] if place < 0 else operation.inputs[place])
+    def shape(position):
+        return shape_of(operation.outputs[0] if position < 0 else operation.inputs[position])
 
     if operation.type in _CONVOLUTIONS:
         features, kernel = map(shape, _CONVOLUTIONS[operation.type])
         return 2 * math.prod(features) * math.prod(kernel[: 2 if "Depthwise" in operation.type else 3])
     if operation.type in ("MatMul", "BatchMatMulV2"):
-        turned = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
-        return 2 * math.prod(shape(-1)) * shape(0)[-2 if turned else -1]
+        transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+        return 2 * math.prod(shape(-1)) * shape(0)[-2 if transposed else -1]
     return 0
 
 
 def interleaved(cases, rounds):
-    """Times cases round by round, so that all of them see the same state of a shared machine.
+    """Times cases round by round, so that all of them see a shared machine in the same state.
 
     Args:
         cases: dict of name to `Case`.
-        rounds: how often each is called, after a first call that is not timed.
+        rounds: number of timed calls of each, after a first call that is not timed.
 
     Returns:
-        Dict of name to a list of seconds, one a round.
+        Dict of name to a list of seconds, one per round.
     """
     seconds = {name: [] for name in cases}
     for i in range(rounds + 1):
@@ -149,14 +149,14 @@ def cores():
 
 
 def machine(seconds):
-    """Describes the machine by the rounds of `machine_cases`.
+    """Describes the machine, from the rounds of `machine_cases`.
 
     Args:
-        seconds: what `interleaved` returned.
+        seconds: times from `interleaved`.
 
     Returns:
-        Dict of what the machine is and of its rates at the median and at the best round: `matmul_gflops`,
-        `best_matmul_gflops` (1e9 operations a second), `copy_gbs`, `best_copy_gbs` (1e9 bytes copied a second).
+        Dict of the machine's description and its rates at the median and the best round: `matmul_gflops`,
+        `best_matmul_gflops` (1e9 operations per second), `copy_gbs`, `best_copy_gbs` (1e9 bytes copied per second).
     """
     rates = {"matmul_gflops": ("matmul", 2 * MATMUL_SIDE**3), "copy_gbs": ("copy", COPY_BYTES)}
     return {
@@ -177,19 +177,19 @@ def _processor():
 
 
 def row(name, case, seconds, speed):
-    """One line of the report.
+    """One row of the report.
 
     Args:
-        name: of the case.
+        name: name of the case.
         case: a `Case`.
-        seconds: of its rounds.
-        speed: what `machine` returned.
+        seconds: times of its rounds.
+        speed: the dict from `machine`.
 
     Returns:
-        Dict of `name`, `median_ms`, `best_ms`, `rounds`; where the case has images, `images_s`; where it has
-        operations, `gflop`, `floor_ms` at the median matmul rate, `ratio` (median over that floor) and `best_ratio`
-        (the best round over the floor at the best matmul rate); where bytes are counted, `copy_ms` at the median copy
-        rate, `copies` (median over that) and `gbs` (1e9 of those bytes a second); where it was watched, `peak_mib`.
+        Dict of `name`, `median_ms`, `best_ms`, `rounds`. If the case has images, also `images_s`. If it has operations,
+        `gflop`, `floor_ms` at the median matmul rate, `ratio` (median over that floor) and `best_ratio` (best round
+        over the floor at the best matmul rate). If bytes are counted, `copy_ms` at the median copy rate, `copies`
+        (median over that) and `gbs` (1e9 of those bytes per second). If it was watched, `peak_mib`.
     """
     median, best = statistics.median(seconds), min(seconds)
     line = {"name": name, "median_ms": 1e3 * median, "best_ms": 1e3 * best, "rounds": len(seconds)}
@@ -208,49 +208,50 @@ def row(name, case, seconds, speed):
 
 
 def watched(build):
-    """Makes a case, calls it, and notes how far that raised the process's memory.
+    """Builds a case, calls it, and records by how much that raised the process's memory.
 
-    What earlier cases gave back to the process but not to the system is free for this one.
+    Memory that earlier cases freed but the process still holds does not count for this one.
 
     Args:
         build: a function that returns a `Case`.
 
     Returns:
-        The `Case` with its `peak_mib`; None in it where the system has no /proc.
+        The `Case` with its `peak_mib`, or None if the system has no /proc.
     """
     status, mark = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
 
     def mib(key):
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(key)) / 1024
 
-    known = status.is_file() and mark.is_file()
-    if known:
-        mark.write_text("5")  # the high-water mark falls to what is held now
-    before = mib("VmRSS") if known else None
+    supported = status.is_file() and mark.is_file()
+    if supported:
+        mark.write_text("5")  # resets the high-water mark to the memory in use now
+    before = mib("VmRSS") if supported else None
     case = build()
     case.run()
-    return case._replace(peak_mib=mib("VmHWM") - before if known else None)
+    return case._replace(peak_mib=mib("VmHWM") - before if supported else None)
 
 
 def traced(function, *arguments, **options):
-    """Traces a function for the shapes of the tensors that it is called with; other values become part of the graph.
+    """Traces a function for the shapes of its tensor arguments; other values become part of the graph.
 
     Args:
-        function: to trace.
-        arguments, options: tensors and other values, nested as they like.
+        function: function to trace.
+        arguments, options: tensors and other values, nested in any way.
 
     Returns:
         (ConcreteFunction of the tensors, list of the tensors).
     """
     values = tf.nest.flatten((arguments, options))
-    places = [i for i, value in enumerate(values) if tf.is_tensor(value)]
+    positions = [i for i, value in enumerate(values) if tf.is_tensor(value)]
 
     def call(*tensors):
-        given = dict(zip(places, tensors, strict=True))
-        packed = tf.nest.pack_sequence_as((arguments, options), [given.get(i, value) for i, value in enumerate(values)])
+        tensor_at = dict(zip(positions, tensors, strict=True))
+        replaced = [tensor_at.get(i, value) for i, value in enumerate(values)]
+        packed = tf.nest.pack_sequence_as((arguments, options), replaced)
         return function(*packed[0], **packed[1])
 
-    tensors = [values[i] for i in places]
+    tensors = [values[i] for i in positions]
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
     return tf.function(call, autograph=False).get_concrete_function(*specs), tensors
 
@@ -262,21 +263,21 @@ def called(function, *arguments, **options):
 
 
 def frozen(function, *arguments, **options):
-    """As `called`, with the weights as constants, so that what follows from them alone is computed once."""
+    """Like `called`, with the weights as constants, so that what depends only on them is computed once."""
     concrete, tensors = traced(function, *arguments, **options)
     constant = convert_variables_to_constants_v2(concrete)
     return Case(lambda: constant(*tensors), flops(concrete))
 
 
 def measure(cases, rounds):
-    """Runs cases between those of the machine.
+    """Runs cases, interleaved with those of the machine.
 
     Args:
         cases: dict of name to `Case`.
-        rounds: of each.
+        rounds: rounds of each.
 
     Returns:
-        Dict of `machine` and `cases`, a list of `row`.
+        Dict of `machine` and `cases`, a list of rows from `row`.
     """
     seconds = interleaved({**machine_cases(), **cases}, rounds)
     speed = machine(seconds)

@@ -1,4 +1,4 @@
-"""Benchmarks of detectors: inference and training steps, whole and in parts."""
+"""Benchmarks of detectors: inference and training steps, as a whole and in parts."""
 
 import contextlib
 import functools
@@ -17,7 +17,7 @@ from kerasdet.decoding import candidates, regions, suppress
 from kerasdet.losses import classes as class_losses
 from kerasdet.targets import assign, masks
 
-# Functions that detectors share: where one calls them, each is a part of its own in the report.
+# Functions that detectors share; each that a detector calls becomes a separate part in the report.
 POST_PROCESSING = {
     "proposals": regions,
     "region_features": ops,
@@ -31,14 +31,14 @@ LOSS = {"by_iou": assign, "one_to_one": assign, "focal": class_losses, "region_f
 
 
 def randomize(model, seed=0):
-    """Gives a model weights that let no optimizer shorten its graph and keep activations near 1.
+    """Gives a model weights that keep activations near 1 and that no graph optimizer can simplify.
 
-    Kernels are drawn by He's rule, norms near a gain of 1/2, biases near 0: every class then scores about 0.5, so that
-    every level sends its full number of candidates to suppression, the worst case.
+    Kernels follow He's rule, norms have a gain near 1/2, biases are near 0. Every class then scores about 0.5, so every
+    level sends its full number of candidates to suppression, the worst case.
 
     Args:
         model: a built Keras model.
-        seed: of the draws.
+        seed: random seed.
     """
     rng = np.random.default_rng(seed)
     draws = {
@@ -53,12 +53,12 @@ def randomize(model, seed=0):
 
 
 def admit(model, images, count):
-    """Sets the least score such that so many scores of a class and a place pass.
+    """Sets the score threshold so that a given number of scores (one per class and position) pass.
 
     Args:
         model: a detector.
         images: the images dict.
-        count: candidates of suppression; None leaves the least score as it is.
+        count: number of candidates for suppression; None keeps the threshold.
     """
     if count is None:
         return
@@ -75,14 +75,14 @@ def admit(model, images, count):
 
 
 def batch(model, count, size, objects=8, seed=0):
-    """Makes a batch of random pictures and boxes, with masks and keypoints where the detector learns them.
+    """Makes a batch of random pictures and boxes, with masks and keypoints if the detector learns them.
 
     Args:
         model: a detector.
-        count: pictures.
+        count: number of pictures.
         size: their side, pixels.
-        objects: boxes a picture.
-        seed: of the draws.
+        objects: boxes per picture.
+        seed: random seed.
 
     Returns:
         (images, objects), the dicts of `contract`, tensors.
@@ -101,13 +101,13 @@ def batch(model, count, size, objects=8, seed=0):
         drawn |= {"masks": rng.integers(0, 2, (count, objects, MASK_SIDE, MASK_SIDE), np.uint8)}
         drawn |= {"mask_frames": drawn["boxes"]}
     if model.num_keypoints:
-        places = corners[:, :, None] + rng.uniform(size=(count, objects, model.num_keypoints, 2)) * sides[:, :, None]
-        drawn |= {"keypoints": np.insert(places, 2, 2, axis=-1).astype(np.float32)}
+        points = corners[:, :, None] + rng.uniform(size=(count, objects, model.num_keypoints, 2)) * sides[:, :, None]
+        drawn |= {"keypoints": np.insert(points, 2, 2, axis=-1).astype(np.float32)}
     return images, {name: tf.constant(values) for name, values in drawn.items()}
 
 
 def served(model, pixels):
-    """The `Case` of what an export holds: the frozen graph for pictures of any number and size.
+    """The `Case` of an exported detector: its frozen graph for any number and size of pictures.
 
     Args:
         model: a detector.
@@ -120,7 +120,7 @@ def served(model, pixels):
 
 @contextlib.contextmanager
 def recorded(targets):
-    """Inside, notes the calls of functions and layers.
+    """Records calls of functions and layers inside.
 
     Args:
         targets: dict of name to (owner, attribute): a module and its function's name, or a layer and "call".
@@ -130,13 +130,13 @@ def recorded(targets):
     """
     calls = {}
 
-    def noted(name, function, *arguments, **options):
+    def recording(name, function, *arguments, **options):
         calls[name] = (function, arguments, options)
         return function(*arguments, **options)
 
     originals = {name: getattr(owner, attribute) for name, (owner, attribute) in targets.items()}
     for name, (owner, attribute) in targets.items():
-        setattr(owner, attribute, functools.partial(noted, name, originals[name]))
+        setattr(owner, attribute, functools.partial(recording, name, originals[name]))
     try:
         yield calls
     finally:
@@ -148,15 +148,15 @@ def recorded(targets):
 
 
 def inference_parts(model, images):
-    """The parts of a detector at inference, each a frozen graph on what it gets in a real call.
+    """The parts of a detector at inference, each a frozen graph with its inputs from a real call.
 
     Args:
         model: a detector.
         images: the images dict.
 
     Returns:
-        Dict of name to `Case`: preprocessing, the network and each of its layers, post-processing and those of the
-        shared functions that it calls.
+        Dict of name to `Case`: preprocessing, the network and each of its layers, post-processing and the shared
+        functions that it calls.
     """
     layers = {f"network: {k}": (v, "call") for k, v in vars(model).items() if isinstance(v, keras.layers.Layer)}
     shared = {f"post-processing: {name}": (module, name) for name, module in POST_PROCESSING.items()}
@@ -174,15 +174,15 @@ def inference_parts(model, images):
 
 
 def training_parts(model, images, objects):
-    """The parts of a training step, each a graph of its own.
+    """The parts of a training step, each a separate graph.
 
     Args:
         model: a compiled detector.
         images, objects: a batch.
 
     Returns:
-        Dict of name to `Case`: the network forward, forward and backward, the loss with its gradient and those of the
-        shared functions that it calls, the optimizer.
+        Dict of name to `Case`: the network forward, forward and backward, the loss with its gradient, the shared
+        functions that it calls, and the optimizer.
     """
     weights = model.trainable_variables
 
@@ -231,10 +231,10 @@ def inference(make, size, passing=None):
     Args:
         make: a function that makes the detector for a size in pixels.
         size: side of the picture, pixels.
-        passing: the count of `admit`.
+        passing: `count` of `admit`.
 
     Returns:
-        Two dicts of name to `Case`: of whole calls, from uint8 pixels to detections, and of the parts.
+        Two dicts of name to `Case`: complete calls, from uint8 pixels to detections, and the parts.
     """
     model = make(size)
     randomize(model)
@@ -247,7 +247,7 @@ def inference(make, size, passing=None):
 
 
 def training(make, size, count):
-    """A training step, with stochastic gradient descent and momentum.
+    """A training step, by stochastic gradient descent with momentum.
 
     Args:
         make: as in `inference`.
@@ -256,7 +256,7 @@ def training(make, size, count):
     Returns:
         The `Case` of the step, and a dict of name to `Case` of its parts.
     """
-    kept = []
+    kept = []  # the model and batch of the step, for its parts
 
     def step():
         model = make(size)
@@ -272,18 +272,18 @@ def models(make, dtypes, norms, size, train_size, count, rounds, passing=None, b
     """Measures a detector: inference, a training step with norms of each kind, and the parts of each.
 
     Args:
-        make: a function of a dtype policy, a kind of `layers.norm` and a size in pixels that makes the detector.
+        make: function from a dtype policy, a kind of `layers.norm` and a size in pixels to the detector.
         dtypes: the dtype policies.
-        norms: kinds of norms to train with; inference has the first.
+        norms: kinds of norms to train with; inference uses the first.
         size: side of the picture at inference, pixels.
         train_size, count: side of the pictures of a training step, pixels, and their number.
-        rounds: of every case.
-        passing: the count of `admit`.
-        beside: None, or a function from the operations of inference and of a training step to a dict of name to `Case`,
-            what runs beside.
+        rounds: rounds of every case.
+        passing: `count` of `admit`.
+        beside: None, or a function from the operations of inference and of a training step to a dict of name to `Case`:
+            other projects to compare with.
 
     Returns:
-        Dict of title to what `measure` returns: "whole" for all whole calls, then one for the parts of each.
+        Dict of title to a report of `measure`: "whole" for all complete calls, then one for the parts of each.
     """
     cases, parts = {}, {}
     for dtype in dtypes:
@@ -297,4 +297,4 @@ def models(make, dtypes, norms, size, train_size, count, rounds, passing=None, b
         kinds = ("inference", "training")
         operations = [next(case.operations for name, case in cases.items() if name.startswith(kind)) for kind in kinds]
         cases |= beside(*operations)
-    return {title: measure(some, rounds) for title, some in {"whole": cases, **parts}.items()}
+    return {title: measure(group, rounds) for title, group in {"whole": cases, **parts}.items()}

@@ -1,6 +1,6 @@
-"""The same work done by other projects, where they are installed.
+"""The same work done by other projects, if they are installed.
 
-Where torch crashes because TensorFlow came first, import it before, as RESULTS.md does.
+If torch crashes because TensorFlow was imported first, import torch first, as in RESULTS.md.
 """
 
 import functools
@@ -14,15 +14,15 @@ def detectors(name, classes, size, train_size, count, passing, inference, step):
     """The same detector in other projects.
 
     Args:
-        name: of torchvision's builder.
-        classes: their number, without a background.
+        name: name of torchvision's builder.
+        classes: number of classes, without background.
         size: side of the picture at inference, pixels.
-        train_size, count: side of the pictures of a training step, and their number.
-        passing: scores of a class and a box that pass the least score at inference; None leaves it as it is.
+        train_size, count: side of the pictures of a training step, pixels, and their number.
+        passing: number of scores that pass the threshold at inference; None keeps the threshold.
         inference, step: operations of both, for the floor.
 
     Returns:
-        Dict of name to `Case`, of the projects that are installed and have it.
+        Dict of name to `Case`, for the projects that are installed and have this detector.
     """
     cases = torchvision_models(name, classes, size, train_size, count, passing, inference, step)
     return cases | (keras_hub_models(size, inference) if name == "retinanet_resnet50_fpn" else {})
@@ -47,14 +47,14 @@ def torchvision_models(name, classes, size, train_size, count, passing, inferenc
     detector, picture = make(size), [torch.rand(3, size, size)]
     for layer in detector.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 1.0  # statistics of the very picture, or activations of random weights grow layer by layer
+            layer.momentum = 1.0  # the statistics of this picture, because random weights would blow up activations
     with torch.no_grad():
         detector.train().backbone(torch.stack(2 * picture))
     detector.eval()
     owner, head = detector, getattr(detector, "head", None)
     if head is None:
         for layer in (detector.rpn.head.bbox_pred, detector.roi_heads.box_predictor.bbox_pred):
-            torch.nn.init.zeros_(layer.weight)  # random deltas throw nearly all regions out of the picture
+            torch.nn.init.zeros_(layer.weight)  # random deltas would move nearly all regions out of the picture
         owner, head = detector.roi_heads, detector.roi_heads.box_predictor
     logits = []
     hook = head.register_forward_hook(
@@ -77,8 +77,8 @@ def torchvision_models(name, classes, size, train_size, count, passing, inferenc
         if name.startswith("maskrcnn"):
             target["masks"] = torch.randint(0, 2, (8, train_size, train_size), dtype=torch.uint8)
         if name.startswith("keypointrcnn"):
-            places = low[:, None] + torch.rand(8, 17, 2) * (high - low)[:, None]
-            target["keypoints"] = torch.cat([places, torch.full((8, 17, 1), 2.0)], dim=-1)
+            points = low[:, None] + torch.rand(8, 17, 2) * (high - low)[:, None]
+            target["keypoints"] = torch.cat([points, torch.full((8, 17, 1), 2.0)], dim=-1)
 
     def train():
         solver.zero_grad(set_to_none=True)
@@ -94,14 +94,14 @@ def torchvision_models(name, classes, size, train_size, count, passing, inferenc
 
 
 def keras_hub_models(size, operations):
-    """KerasHub's RetinaNet with its decoder, in float32; of an untrained head nearly all anchors enter its suppression.
+    """KerasHub's RetinaNet with its decoder, in float32; with an untrained head, nearly all anchors reach suppression.
 
     Args:
         size: side of the picture, pixels.
-        operations: of inference, for the floor.
+        operations: operations of inference, for the floor.
 
     Returns:
-        Dict of name to `Case`, empty where KerasHub is not installed.
+        Dict of name to `Case`, empty if KerasHub is not installed.
     """
     try:
         import keras_hub
@@ -124,13 +124,13 @@ def keras_hub_models(size, operations):
 
 
 def torchvision_regions(cases):
-    """torchvision's region operators on the inputs of ours.
+    """torchvision's region operators on the same inputs.
 
     Args:
-        cases: what `operators.region_cases` returned.
+        cases: the cases from `operators.region_cases`.
 
     Returns:
-        Dict of name to `Case`, empty where torchvision is not installed.
+        Dict of name to `Case`, empty if torchvision is not installed.
     """
     try:
         import torch
@@ -155,36 +155,36 @@ def torchvision_regions(cases):
         out = function(x, rois)
         out.backward(torch.ones_like(out))
 
-    found = {}
+    peers = {}
     for name, function in functions.items():
         _, features, rois = cases[name]
         x = torch.from_numpy(features.numpy()).permute(0, 3, 1, 2).contiguous().requires_grad_(True)
         boxes = torch.from_numpy(rois.numpy())
-        found[f"torchvision {name} forward"] = Case(functools.partial(forward, function, x, boxes))
-        found[f"torchvision {name} with gradients"] = Case(functools.partial(backward, function, x, boxes))
-    return found
+        peers[f"torchvision {name} forward"] = Case(functools.partial(forward, function, x, boxes))
+        peers[f"torchvision {name} with gradients"] = Case(functools.partial(backward, function, x, boxes))
+    return peers
 
 
 def torchvision_suppression(cases):
-    """torchvision's suppression on the inputs of ours.
+    """torchvision's suppression on the same inputs.
 
     Args:
-        cases: dict of name to a `functools.partial` of `ops.nms`; others are left out.
+        cases: dict of name to a `functools.partial` of `ops.nms`; others are ignored.
 
     Returns:
-        Dict of name to `Case`, empty where torchvision is not installed.
+        Dict of name to `Case`, empty if torchvision is not installed.
     """
     try:
         import torch
         import torchvision
     except ImportError:
         return {}
-    found = {}
+    peers = {}
     for name, case in cases.items():
         if not name.startswith("nms"):
             continue
         boxes, scores, classes, iou = case.args[:4]
         boxes, scores = (torch.from_numpy(x[0].numpy()) for x in (boxes, scores))
         classes = torch.zeros(len(boxes), dtype=torch.int64) if classes is None else torch.from_numpy(classes[0]).long()
-        found[f"torchvision {name}"] = Case(functools.partial(torchvision.ops.batched_nms, boxes, scores, classes, iou))
-    return found
+        peers[f"torchvision {name}"] = Case(functools.partial(torchvision.ops.batched_nms, boxes, scores, classes, iou))
+    return peers

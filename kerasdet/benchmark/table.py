@@ -1,4 +1,4 @@
-"""Reports as tables."""
+"""Prints reports as tables."""
 
 _COLUMNS = (
     "median_ms", "best_ms", "floor_ms", "ratio", "best_ratio", "images_s", "floor_share", "gflop", "peak_mib",
@@ -7,7 +7,7 @@ _COLUMNS = (
 
 
 def show(title, report):
-    """Prints a report of `measure.measure`, each case a line."""
+    """Prints a report of `measure.measure`, one line per case."""
     speed = report["machine"]
     rates = [speed[key] for key in ("matmul_gflops", "best_matmul_gflops", "copy_gbs")]
     print("\n{}: matmul {:.0f} GFLOP/s (best {:.0f}), copy {:.1f} GB/s".format(title, *rates))

@@ -1,4 +1,4 @@
-"""Data: readers that turn annotation files into a `Dataset`, and what feeds it to a detector."""
+"""Data: readers that turn annotation files into a `Dataset`, and the pipeline that feeds it to a detector."""
 
 from kerasdet.data.dataset import Dataset, Record
 from kerasdet.data.read import read

@@ -9,7 +9,7 @@ import numpy as np
 from kerasdet.data import faults, files, objects
 from kerasdet.data.dataset import Dataset
 
-# COCO's keypoints count pixels; in continuous coordinates the middle of pixel 0 lies here.
+# COCO's keypoints are pixel indices; in continuous coordinates the center of pixel 0 lies here.
 MIDDLE = 0.5
 
 
@@ -17,23 +17,23 @@ def read(annotations, images, keypoints=()):
     """Reads a COCO instances or keypoints file.
 
     Classes are numbered 0...K-1 in the order of their category ids. An image without annotations is a background image.
-    Boxes are clipped to the image; one that keeps no area is dropped, with a line in the data set's `notes`. They are
-    read as boxes of the upright picture, which is what annotation tools show, even where the file states the size of
-    the picture before its EXIF rotation; that too is noted. A category named "ignore" or the like is no class but
-    marks regions to ignore.
+    Boxes are clipped to the image; a box without area left is dropped, with a message in the data set's `notes`. Boxes
+    refer to the upright picture, which is what annotation tools show, even if the file states the size of the picture
+    before its EXIF rotation; that is noted too. A category named "ignore" or similar is not a class: it marks regions
+    to ignore.
 
     Args:
-        annotations: path of the json file.
-        images: folder that the file names of the json file start from.
+        annotations: path of the JSON file.
+        images: folder that the file names in the JSON file are relative to.
         keypoints: names of the P keypoints; by default those of the file's categories.
 
     Returns:
         `Dataset`. Its records carry `segments`, as written in the file, if every annotation has one, and `keypoints`
-        if they have names (an object without has zeros).
+        if they have names (objects without keypoints get zeros).
 
     Raises:
-        ValueError: one line that names the file and the annotation, image or category at fault.
-        FileNotFoundError: one line with the number of missing image files and the first of them.
+        ValueError: names the file and the annotation, image or category at fault.
+        FileNotFoundError: states the number of missing image files and the first of them.
     """
     content = _load(annotations)
     categories = _categories(content["categories"], annotations)
@@ -41,12 +41,12 @@ def read(annotations, images, keypoints=()):
     keypoints = tuple(keypoints) or _keypoint_names(categories, annotations)
     classes, numbers, ignored = objects.numbered([category["name"] for category in categories], annotations)
     class_of = {category["id"]: numbers[category["name"]] for category in categories}
-    found = _objects(content["annotations"], pictures, class_of, len(keypoints), annotations)
+    rows_of = _by_image(content["annotations"], pictures, class_of, len(keypoints), annotations)
 
     paths = [os.path.join(images, picture["file_name"]) for picture in pictures.values()]
     files.require(paths, annotations)
-    stated = [_stated_size(picture) for picture in pictures.values()]
-    sizes = files.upright_sizes(paths, stated)
+    stated_sizes = [_stated_size(picture) for picture in pictures.values()]
+    sizes = files.upright_sizes(paths, stated_sizes)
 
     dataset = Dataset(
         name=os.path.splitext(os.path.basename(annotations))[0],
@@ -58,7 +58,7 @@ def read(annotations, images, keypoints=()):
         skeleton=_skeleton(categories, len(keypoints)),
     )
     masked = all(annotation.get("segmentation") for annotation in content["annotations"])
-    for (image_id, rows), path, size, said in zip(found.items(), paths, sizes, stated, strict=True):
+    for (image_id, rows), path, size, stated_size in zip(rows_of.items(), paths, sizes, stated_sizes, strict=True):
         poses = [row.get("keypoints") or [0] * 3 * len(keypoints) for row in rows]
         objects.add(
             dataset,
@@ -74,38 +74,38 @@ def read(annotations, images, keypoints=()):
             areas=[row.get("area") for row in rows],
             segments=[row["segmentation"] for row in rows] if masked else None,
             keypoints=moved(np.reshape(poses, (len(rows), len(keypoints), 3)), MIDDLE) if keypoints else None,
-            stated_size=said,
+            stated_size=stated_size,
         )
     return dataset
 
 
 def content(dataset):
-    """What a COCO annotation file of a data set holds, but for the names of its image files.
+    """The content of a COCO annotation file for a data set, without the names of its image files.
 
     Args:
         dataset: a `Dataset`.
 
     Returns:
-        Dict of the lists `images`, `categories` and `annotations`, plain Python values; annotations are numbered from
-        1, in the order of the records.
+        Dict of the lists `images`, `categories` and `annotations` of plain Python values. Annotations are numbered
+        from 1 in the order of the records.
     """
-    lines = [[start + 1, end + 1] for start, end in dataset.skeleton]
-    described = {"keypoints": list(dataset.keypoints), "skeleton": lines} if dataset.keypoints else {}
-    numbered = zip(dataset.category_ids, dataset.classes, strict=True)
+    skeleton = [[start + 1, end + 1] for start, end in dataset.skeleton]  # COCO counts keypoints from 1
+    keypoints = {"keypoints": list(dataset.keypoints), "skeleton": skeleton} if dataset.keypoints else {}
+    categories = zip(dataset.category_ids, dataset.classes, strict=True)
     annotations = []
     for record in dataset.records:
         for index in range(len(record.boxes)):
             annotations.append({"id": len(annotations) + 1, **_annotation(record, index, dataset.category_ids)})
     return {
         "images": [{"id": record.id, "height": record.height, "width": record.width} for record in dataset.records],
-        "categories": [{"id": number, "name": name, **described} for number, name in numbered],
+        "categories": [{"id": category_id, "name": name, **keypoints} for category_id, name in categories],
         "annotations": annotations,
     }
 
 
 def _annotation(record, index, category_ids):
     x1, y1, x2, y2 = record.boxes[index].tolist()
-    found = {
+    annotation = {
         "image_id": record.id,
         "category_id": category_ids[record.classes[index]],
         "bbox": [x1, y1, x2 - x1, y2 - y1],
@@ -113,15 +113,15 @@ def _annotation(record, index, category_ids):
         "iscrowd": int(record.crowds[index]),
     }
     if record.segments is not None:
-        found["segmentation"] = record.segments[index]
+        annotation["segmentation"] = record.segments[index]
     if record.keypoints is not None:
-        found["keypoints"] = moved(record.keypoints[index], -MIDDLE).ravel().tolist()
-        found["num_keypoints"] = int((record.keypoints[index][:, 2] > 0).sum())
-    return found
+        annotation["keypoints"] = moved(record.keypoints[index], -MIDDLE).ravel().tolist()
+        annotation["num_keypoints"] = int((record.keypoints[index][:, 2] > 0).sum())
+    return annotation
 
 
 def moved(points, step):
-    """Keypoints [..., 3], those that are labeled moved in x and y."""
+    """Moves the labeled ones of keypoints [..., 3] by `step` in x and y."""
     return points + np.float32([step, step, 0]) * (points[..., 2:] > 0)
 
 
@@ -130,7 +130,7 @@ def _load(path):
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path} is not a json file: {error}.") from None
+        raise ValueError(f"{path} is not a JSON file: {error}.") from None
     for key in ("images", "categories", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{path} is not a COCO annotation file: it has no list '{key}'.")
@@ -145,7 +145,7 @@ def _categories(categories, path):
             if key not in category:
                 raise ValueError(f"{path}: category number {index}, counted from 0, has no '{key}'.")
             if any(category[key] == other[key] for other in categories[:index]):
-                raise ValueError(f"{path}: two categories have the {key} {category[key]!r}.")
+                raise ValueError(f"{path}: two categories have the same {key} {category[key]!r}.")
     return sorted(categories, key=lambda category: category["id"])
 
 
@@ -160,7 +160,7 @@ def _pictures(images, path):
             faults.report(f"{path}: image id {image_id!r} of {picture['file_name']} is not an integer of 0 or more.")
         elif image_id in pictures:
             names = f"{pictures[image_id]['file_name']} and {picture['file_name']}"
-            faults.report(f"{path}: two images have the id {image_id}: {names}.")
+            faults.report(f"{path}: two images have the same id {image_id}: {names}.")
         else:
             pictures[image_id] = picture
     return pictures
@@ -169,20 +169,20 @@ def _pictures(images, path):
 def _keypoint_names(categories, path):
     names = {tuple(category["keypoints"]) for category in categories if category.get("keypoints")}
     if len(names) > 1:
-        raise ValueError(f"{path}: categories differ in their keypoints, {sorted(names)}; a data set has one list.")
+        raise ValueError(f"{path}: categories differ in their keypoints, {sorted(names)}; they must share one list.")
     return names.pop() if names else ()
 
 
 def _skeleton(categories, points):
-    """Pairs of keypoints, counted from 0, that the first category which names any joins; the file counts from 1."""
+    """The skeleton of the first category that has one: pairs of keypoints, counted from 0 (from 1 in the file)."""
     lines = next((category["skeleton"] for category in categories if category.get("skeleton")), ())
-    pairs = [tuple(number - 1 for number in line) for line in lines]
-    return tuple(pair for pair in pairs if all(0 <= number < points for number in pair))
+    pairs = [tuple(keypoint - 1 for keypoint in line) for line in lines]
+    return tuple(pair for pair in pairs if all(0 <= keypoint < points for keypoint in pair))
 
 
-def _objects(annotations, pictures, class_of, points, path):
+def _by_image(annotations, pictures, class_of, points, path):
     """The checked annotations of every image."""
-    found = {image_id: [] for image_id in pictures}
+    rows_of = {image_id: [] for image_id in pictures}
     seen = set()
     for index, annotation in enumerate(annotations):
         if "id" not in annotation:
@@ -194,12 +194,12 @@ def _objects(annotations, pictures, class_of, points, path):
             faults.report(f"{path}: annotation {annotation['id']} {fault}.")
             continue
         seen.add(annotation["id"])
-        found[annotation["image_id"]].append(annotation)
-    return found
+        rows_of[annotation["image_id"]].append(annotation)
+    return rows_of
 
 
 def _fault(annotation, pictures, class_of, points):
-    """What is wrong with an annotation, in words, or None."""
+    """Says what is wrong with an annotation, or returns None."""
     for key in ("image_id", "category_id", "bbox"):
         if key not in annotation:
             return f"has no '{key}'"
@@ -217,15 +217,15 @@ def _fault(annotation, pictures, class_of, points):
 
 
 def _left_out(annotations, keypoints, path):
-    """Notes on keypoints and masks that the file holds but the data set cannot."""
+    """Notes on keypoints and masks that the file holds but the data set drops."""
     notes = []
     if not keypoints and any(annotation.get("keypoints") for annotation in annotations):
-        notes.append(f"{path}: keypoints are left out, for no category names them: pass `keypoints`.")
-    bare = [annotation["id"] for annotation in annotations if not annotation.get("segmentation")]
-    if 0 < len(bare) < len(annotations):
+        notes.append(f"{path}: keypoints are dropped because no category defines them: pass `keypoints`.")
+    maskless = [annotation["id"] for annotation in annotations if not annotation.get("segmentation")]
+    if 0 < len(maskless) < len(annotations):
         notes.append(
-            f"{path}: masks are left out, for {len(bare)} of {len(annotations)} annotations have no segmentation, "
-            f"first annotation {bare[0]}."
+            f"{path}: masks are dropped because {len(maskless)} of {len(annotations)} annotations have no "
+            f"segmentation, first annotation {maskless[0]}."
         )
     return notes
 

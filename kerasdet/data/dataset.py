@@ -10,11 +10,11 @@ from kerasdet import images
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """An image file inside a larger file, such as a TFRecord shard; its bytes are read when they are needed.
+    """An image file inside a larger file, such as a TFRecord shard; its bytes are read only when needed.
 
     Attributes:
         file: path of the larger file.
-        offset, length: where the image file lies in it, bytes.
+        offset, length: position of the image file in it, bytes.
         name: the image file's own name, for messages.
     """
 
@@ -36,7 +36,7 @@ class Encoded:
         """The picture, [H, W, 3] uint8, upright.
 
         Raises:
-            ValueError: one line that names the image and the file that holds it.
+            ValueError: names the image and the file that holds it.
         """
         try:
             return images.decode(self.read()).numpy()
@@ -56,12 +56,12 @@ class Record:
         boxes: [M, 4] float32, x1 y1 x2 y2, continuous pixels, inside the image, positive area.
         classes: [M] int32, 0...K-1.
         crowds: [M] bool, regions to ignore (COCO iscrowd, VOC difficult).
-        areas: [M] float32, what COCO's size ranges go by: the mask's area where known, else the box's.
+        areas: [M] float32, used by COCO's size ranges: the mask's area if known, else the box's.
         segments: None, or M COCO segmentations (polygons or RLE).
         keypoints: None, or [M, P, 3] float32: x, y, visibility 0/1/2.
         stated: None, or [N, 4] float32: corners of all boxes as the file states them, before clipping and dropping;
-            from them the pre-flight tells a wrong format.
-        proposals: None, or [R, 4] float32: boxes inside the image where objects may be, the best first.
+            the pre-flight uses them to detect a wrong format.
+        proposals: None, or [R, 4] float32: boxes inside the image where objects may be, best first.
     """
 
     id: int
@@ -79,7 +79,7 @@ class Record:
 
     @property
     def name(self):
-        """What messages call the picture: its file, or "image ID"."""
+        """The picture's name in messages: its file, or "image ID"."""
         return f"image {self.id}" if isinstance(self.image, np.ndarray) else str(self.image)
 
     def pixels(self):
@@ -91,16 +91,16 @@ class Record:
 
 @dataclasses.dataclass
 class Dataset:
-    """Records with the names that their numbers stand for.
+    """Records, with the names of their classes and keypoints.
 
     Attributes:
-        name: what it is called in logs and reports.
+        name: the data set's name in logs and reports.
         classes: names, in the order of the class ids 0...K-1.
         records: list of `Record`.
-        category_ids: the ids by which result files name the classes; 1...K unless the annotation file says otherwise.
+        category_ids: ids of the classes in result files; 1...K unless the annotation file says otherwise.
         keypoints: names of the P keypoints, or an empty tuple.
-        notes: one line for each thing that a reader dropped or changed, naming file and annotation.
-        skeleton: pairs of numbers 0...P-1: the keypoints that a drawing joins.
+        notes: a message for each thing that a reader dropped or changed, naming the file and the annotation.
+        skeleton: pairs of keypoints 0...P-1 that a drawing connects.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Dataset:
 
 
 def clip(boxes, height, width):
-    """Clips boxes to their image and finds those that keep an area.
+    """Clips boxes to their image and finds those with area left.
 
     Args:
         boxes: M boxes x1 y1 x2 y2, pixels, anywhere.

@@ -1,7 +1,7 @@
-"""One record as a tf.Example and back.
+"""Converts a record to a tf.Example and back.
 
-Features have the names that the TF Object Detection API reads; a few of our own make what comes back exactly what went
-in: the API's boxes are float32 shares of the picture, and a share times the side is often not the pixel that it was.
+Features are named as in the TF Object Detection API. A few additional ones make the round trip exact, because the API
+stores boxes as float32 fractions of the picture, and a fraction times the side often misses the original pixel.
 """
 
 import glob
@@ -26,11 +26,11 @@ _SIDES = tuple(f"image/object/bbox/{side}" for side in ("xmin", "ymin", "xmax", 
 _CROWD, _DIFFICULT, AREA = (f"image/object/{name}" for name in ("is_crowd", "difficult", "area"))
 _MASK = "image/object/mask"
 _BOXES, _SEGMENTS, _POINTS = (f"kerasdet/{name}" for name in ("boxes", "segments", "keypoints"))
-# What reading needs; the rest is for others.
+# Reading needs only these; the other features are for other programs.
 READ = {
     NAME, SOURCE, HEIGHT, WIDTH, TEXT, LABEL, *_SIDES, _CROWD, _DIFFICULT, AREA, _MASK, _BOXES, _SEGMENTS, _POINTS,
 }  # fmt: skip
-_KINDS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"RIFF": "webp"}
+_FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"RIFF": "webp"}
 
 
 def encode(dataset, record):
@@ -48,7 +48,7 @@ def encode(dataset, record):
     low, high = record.boxes[:, :2] / side, record.boxes[:, 2:] / side
     values = {
         PICTURE: [data],
-        "image/format": [next((kind for magic, kind in _KINDS.items() if data.startswith(magic)), "").encode()],
+        "image/format": [next((name for magic, name in _FORMATS.items() if data.startswith(magic)), "").encode()],
         NAME: [name.encode()],
         SOURCE: [str(record.id).encode()],
         HEIGHT: [record.height],
@@ -73,7 +73,8 @@ def encode(dataset, record):
         values["image/object/keypoint/visibility"] = points[:, 2].astype(int)
         values["image/object/keypoint/num"] = [count] * len(record.boxes)
         values["image/object/keypoint/text"] = [text.encode() for text in dataset.keypoints] * len(record.boxes)
-    return tf.train.Example(features=tf.train.Features(feature={key: _feature(one) for key, one in values.items()}))
+    features = {key: _feature(value) for key, value in values.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features))
 
 
 def _feature(values):
@@ -97,37 +98,37 @@ def _encoded(record):
 
 
 def label_map(folder):
-    """Class name by number, from the one label map (*.pbtxt) in a folder; empty where there is none."""
+    """Dict of number to class name, from the only label map (*.pbtxt) in a folder; empty if there is none."""
     found = sorted(glob.glob(os.path.join(folder, "*.pbtxt")))
     if len(found) > 1:
-        raise ValueError(f"{folder} has several label maps: {', '.join(map(os.path.basename, found))}; leave one.")
+        raise ValueError(f"{folder} has several label maps: {', '.join(map(os.path.basename, found))}; keep one.")
     names = {}
     for item in re.findall(r"item\s*\{(.*?)\}", files.text(found[0]) if found else "", re.DOTALL):
         fields = dict(re.findall(r"""(\w+)\s*:\s*(\d+|"(?:[^"\\]|\\.)*"|'[^']*')""", item))
         name = fields.get("display_name") or fields.get("name")
         if "id" not in fields or not name:
-            raise ValueError(f"{found[0]}: an item needs id and name, it holds {' '.join(item.split())!r}.")
+            raise ValueError(f"{found[0]}: an item needs id and name, but holds {' '.join(item.split())!r}.")
         names[int(fields["id"])] = json.loads(name) if name.startswith('"') else name.strip("'")
     return dict(sorted(names.items()))
 
 
 def size(values):
-    """(height, width) as an example states them, or None."""
-    stated = [int(one) for key in (HEIGHT, WIDTH) for one in values.get(key, ())[:1]]
+    """(height, width) as stated in an example, or None."""
+    stated = [int(side) for key in (HEIGHT, WIDTH) for side in values.get(key, ())[:1]]
     return tuple(stated) if len(stated) == 2 and all(stated) else None
 
 
 def boxes(values, height, width):
-    """[M, 4] float32, pixels: our own feature, or the API's."""
+    """[M, 4] float32, pixels: from kerasdet's feature if present, else from the API's."""
     if _BOXES in values:
         return np.reshape(values[_BOXES], (-1, 4))
     return tfrecord.pixels([values.get(side, ()) for side in _SIDES], height, width)
 
 
 def names(values, name_of):
-    """The class names of the objects: by their number in a label map, else their text."""
+    """The class names of the objects: from their number in a label map, else from their text."""
     if name_of and LABEL in values:
-        return [name_of.get(int(number), f"number {number}") for number in values[LABEL]]
+        return [name_of.get(int(label), f"number {label}") for label in values[LABEL]]
     return [text.decode(errors="replace") for text in values.get(TEXT, ())]
 
 
@@ -143,14 +144,14 @@ def has_masks(values):
 
 
 def segments(values):
-    """M COCO segmentations: our own feature, or the API's PNG masks as RLE."""
+    """M COCO segmentations: from kerasdet's feature if present, else the API's PNG masks as RLE."""
     if len(values.get(_SEGMENTS, ())):
         return [json.loads(segment) for segment in values[_SEGMENTS]]
     return [_run_lengths(mask) for mask in values.get(_MASK, ())]
 
 
 def keypoints(values, count, points):
-    """[M, P, 3] float32; zeros where an example has none."""
+    """[M, P, 3] float32; zeros if an example has none."""
     stated = values.get(_POINTS, np.zeros(0, np.float32))
     return np.reshape(stated if len(stated) else np.zeros(3 * count * points, np.float32), (count, points, 3))
 

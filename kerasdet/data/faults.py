@@ -1,4 +1,4 @@
-"""What a reader does about a fault: it refuses the data set, or, where all faults are wanted, lists it and reads on."""
+"""How readers handle faults: they refuse the data set or, inside `listed`, collect all faults and continue."""
 
 import contextlib
 
@@ -6,14 +6,14 @@ _listed = None
 
 
 def report(line, kind=ValueError):
-    """Refuses; inside `listed` it returns, and the caller leaves out what is at fault.
+    """Raises an error; inside `listed` it returns instead, and the caller leaves out the faulty part.
 
     Args:
-        line: names the file and the annotation, says what is wrong.
-        kind: of the exception.
+        line: message that names the file and the annotation and says what is wrong.
+        kind: type of the exception.
 
     Raises:
-        ValueError: the line, or another `kind`.
+        ValueError: with this message, or the exception of type `kind`.
     """
     if _listed is None:
         raise kind(line)
@@ -22,7 +22,7 @@ def report(line, kind=ValueError):
 
 @contextlib.contextmanager
 def listed():
-    """Inside, readers list what they would refuse; gives the list of lines. One reading at a time."""
+    """Makes readers collect faults instead of raising; yields the list of messages. For one reader at a time."""
     global _listed
     before, _listed = _listed, []
     try:

@@ -1,4 +1,4 @@
-"""One folder, two data sets: what to train on and what to validate on."""
+"""Reads a folder as two data sets, for training and for validation."""
 
 import dataclasses
 import os
@@ -6,43 +6,43 @@ import os
 from kerasdet.data.read import read, splits
 from kerasdet.data.split import split
 
-# What the parts are called in the formats that name them.
+# Names of the splits in the formats that have them.
 TRAIN, VALIDATION = ("train", "trainval"), ("val", "valid", "validation")
 
 
 def parts(folder, share=0.2, seed=0, listed=None, **options):
-    """Reads a folder in two parts: its own, if it names both, else those of a list, else a split.
+    """Reads a folder in two parts: its own splits if it has both, else those of a list, else a new split.
 
     Args:
         folder: as the path of `read`.
-        share: of the images that validate where neither the folder nor a list says it, 0...1.
-        seed: of that split, see `split`.
-        listed: None, or what `names` gave for the two parts of an earlier split.
+        share: share of the images for validation if neither the folder nor a list defines the parts, 0...1.
+        seed: seed of that split, see `split`.
+        listed: None, or what `names` returned for the two parts of an earlier split.
         options: further arguments of `read`, such as `proposals`.
 
     Returns:
         (train, validation), two `Dataset`s.
 
     Raises:
-        ValueError, FileNotFoundError: of `read`; or a listed image is gone.
+        ValueError, FileNotFoundError: as in `read`; or a listed image is missing.
     """
-    known = splits(folder)
-    train = next((name for name in TRAIN if name in known), None)
-    validation = next((name for name in VALIDATION if name in known), None)
+    available = splits(folder)
+    train = next((name for name in TRAIN if name in available), None)
+    validation = next((name for name in VALIDATION if name in available), None)
     if train and validation:
         return read(folder, train, **options), read(folder, validation, **options)
-    whole = read(folder, train, **options)
+    dataset = read(folder, train, **options)
     if listed is None:
-        return split(whole, share, seed)
-    return tuple(_chosen(whole, folder, wanted) for wanted in listed)
+        return split(dataset, share, seed)
+    return tuple(_chosen(dataset, folder, wanted) for wanted in listed)
 
 
 def names(dataset, folder):
-    """What tells the images of a folder's data set apart: their paths from the folder on, or their ids.
+    """Unique names of the images in a folder's data set: their paths relative to the folder, or their ids.
 
     Args:
         dataset: a `Dataset`.
-        folder: where it was read from.
+        folder: the folder that it was read from.
 
     Returns:
         List of strings.
@@ -53,7 +53,7 @@ def names(dataset, folder):
 
 def _chosen(dataset, folder, wanted):
     records = dict(zip(names(dataset, folder), dataset.records, strict=True))
-    missing = [one for one in wanted if one not in records]
+    missing = [name for name in wanted if name not in records]
     if missing:
         raise FileNotFoundError(f"{folder}: {len(missing)} of {len(wanted)} images are gone, first {missing[0]}.")
-    return dataclasses.replace(dataset, records=[records[one] for one in wanted])
+    return dataclasses.replace(dataset, records=[records[name] for name in wanted])

@@ -1,4 +1,4 @@
-"""Reads the pictures of records inside a graph, whatever they are kept in."""
+"""Reads the pictures of records inside a graph, however they are stored."""
 
 from typing import NamedTuple
 
@@ -11,42 +11,43 @@ from kerasdet.data.tiles import Window
 
 
 def reader(pictures):
-    """Makes the function that reads one of many pictures.
+    """Makes a function that reads one of many pictures.
 
-    Files are read and decoded by the graph's own operators: TensorFlow crashes when the threads of a pipeline call it
-    from Python.
+    Files are read and decoded by the graph's own operators, because TensorFlow crashes when the threads of a pipeline
+    call it from Python.
 
     Args:
-        pictures: list of what `Record.image` may be.
+        pictures: list of values that `Record.image` may have.
 
     Returns:
-        A function from a number, scalar int64 tensor, to pixels [H, W, 3] uint8.
+        A function from an index, scalar int64 tensor, to pixels [H, W, 3] uint8.
     """
-    pictures = [_seen(picture) for picture in pictures]
-    kinds = [next(kind for kind in _READERS if isinstance(picture, kind)) for picture in pictures]
-    present = list(dict.fromkeys(kinds))
+    pictures = [_prepared(picture) for picture in pictures]
+    storage = [next(kind for kind in _READERS if isinstance(picture, kind)) for picture in pictures]
+    kinds = list(dict.fromkeys(storage))
     readers = []
-    for kind in present:
-        some = pictures[kinds.index(kind)]  # stands where pictures of other kinds are
-        readers.append(_READERS[kind]([one if isinstance(one, kind) else some for one in pictures]))
+    for kind in kinds:
+        # All readers take the same index, so each list is as long as `pictures`; a picture of this kind fills the gaps.
+        filler = pictures[storage.index(kind)]
+        readers.append(_READERS[kind]([picture if isinstance(picture, kind) else filler for picture in pictures]))
     if len(readers) == 1:
         return readers[0]
-    which = tf.constant([present.index(kind) for kind in kinds])
-    return lambda index: tf.switch_case(which[index], [lambda read=read: read(index) for read in readers])
+    reader_of = tf.constant([kinds.index(kind) for kind in storage])
+    return lambda index: tf.switch_case(reader_of[index], [lambda read=read: read(index) for read in readers])
 
 
 class _Heic(NamedTuple):
-    """A photo that no operator of TensorFlow decodes."""
+    """A photo that no TensorFlow operator can decode."""
 
     path: str
 
 
-def _seen(picture):
-    """The window of an array is an array."""
+def _prepared(picture):
+    """Marks HEIC photos, and replaces the window of an array by its pixels."""
     if isinstance(picture, str) and picture.lower().endswith((".heic", ".heif")):
         return _Heic(picture)
-    held = isinstance(picture, Window) and isinstance(picture.record.image, np.ndarray)
-    return picture.pixels() if held else picture
+    in_memory = isinstance(picture, Window) and isinstance(picture.record.image, np.ndarray)
+    return picture.pixels() if in_memory else picture
 
 
 def _files(paths):
@@ -77,12 +78,12 @@ def _from_python(function):
 
 
 def _windows(windows):
-    whole = reader([window.record.image for window in windows])
+    read_picture = reader([window.record.image for window in windows])
     boxes = tf.constant([window.box for window in windows])
 
     def read(index):
         x1, y1, x2, y2 = tf.unstack(boxes[index])
-        return whole(index)[y1:y2, x1:x2]
+        return read_picture(index)[y1:y2, x1:x2]
 
     return read
 

@@ -1,4 +1,4 @@
-"""Sharded TFRecord files: written from any data set, in parallel and restartable; read with the pictures in place."""
+"""Sharded TFRecord files: written from any data set, in parallel and restartable; pictures are read when needed."""
 
 import glob
 import hashlib
@@ -16,23 +16,23 @@ from kerasdet.data.dataset import Dataset
 
 MANIFEST = "manifest.json"
 _LABELS, _MARK = "label_map.pbtxt", "fingerprint.txt"
-# Some 50 MB of photos: what a kill can cost each worker.
+# About 50 MB of photos: the most that each worker loses when the program is killed.
 _SHARD_IMAGES = 250
 
 
 def write(dataset, folder, shards=None, workers=4):
     """Writes a data set as shards with a manifest. Image files are copied byte for byte.
 
-    A shard appears under its name when it is whole: after a kill, the same call goes on with those that are missing.
+    A shard gets its final name when it is complete, so after a kill the same call continues with the missing shards.
 
     Args:
         dataset: a `Dataset`.
-        folder: for one split, empty or with shards of the same data set.
-        shards: number of files; by default one for 250 images.
-        workers: threads; each holds one picture at a time.
+        folder: folder for one split, empty or with shards of the same data set.
+        shards: number of files; by default one per 250 images.
+        workers: number of threads; each holds one picture at a time.
 
     Raises:
-        ValueError: one line; the data set is empty, or the folder holds shards of another one.
+        ValueError: the data set is empty, or the folder holds shards of another one.
     """
     if not len(dataset):
         raise ValueError(f"{dataset.name} holds no images.")
@@ -77,21 +77,21 @@ def write(dataset, folder, shards=None, workers=4):
 
 
 def read(folder, split=None, classes=None, verify=False):
-    """Reads shards that `write` made, or others made for the TF Object Detection API.
+    """Reads shards written by `write` or made for the TF Object Detection API.
 
     Args:
-        folder: with a manifest, or with files named `*.tfrecord*` or `*.record*`.
-        split: a folder in the folder, or what the names of its shards begin with; None takes all.
+        folder: folder with a manifest, or with files named `*.tfrecord*` or `*.record*`.
+        split: a subfolder, or the beginning of the names of its shards; None takes all.
         classes: names in the order of the class ids; by default the manifest's, those of a `*.pbtxt` label map, or all
             `image/object/class/text`, sorted.
-        verify: compare every shard's SHA-256 with the manifest; else its size only.
+        verify: compare every shard's SHA-256 with the manifest; otherwise only its size.
 
     Returns:
         `Dataset` whose pictures are `Encoded`.
 
     Raises:
-        ValueError: one line that names the shard and the record; or no classes are known.
-        FileNotFoundError: one line; shards are missing.
+        ValueError: a shard or record is faulty, which the message names; or no classes are known.
+        FileNotFoundError: shards are missing.
     """
     folder = os.fspath(folder)
     if split is not None and os.path.isdir(os.path.join(folder, split)):
@@ -109,8 +109,8 @@ def read(folder, split=None, classes=None, verify=False):
         if any(image is None for _, image in found):
             raise ValueError(f"{shard} has examples without {examples.PICTURE}.")
     name_of = {} if manifest else examples.label_map(folder)
-    given = classes
-    names = given or manifest.get("classes") or list(name_of.values()) or _texts(found)
+    requested = classes
+    names = requested or manifest.get("classes") or list(name_of.values()) or _texts(found)
     classes, numbers, ignored = objects.numbered(names, folder)
     stated = [examples.size(values) for values, _ in found]
     sizes = stated if manifest else files.upright_sizes([image for _, image in found], stated)
@@ -120,8 +120,8 @@ def read(folder, split=None, classes=None, verify=False):
         classes=classes,
         records=[],
         category_ids=()
-        if given
-        else manifest.get("category_ids") or [one for one in name_of if name_of[one] in classes],
+        if requested
+        else manifest.get("category_ids") or [number for number in name_of if name_of[number] in classes],
         keypoints=tuple(manifest.get("keypoints", ())),
         notes=manifest.get("notes", []) + ignored,
     )
@@ -153,10 +153,10 @@ def read(folder, split=None, classes=None, verify=False):
 
 
 def splits(folder):
-    """Names of the folders of shards in a folder, or what the names of its shards begin with."""
-    inside = glob.glob(f"*/{MANIFEST}", root_dir=folder)
-    if inside or os.path.exists(os.path.join(folder, MANIFEST)):
-        return sorted(map(os.path.dirname, inside))
+    """Names of the subfolders with shards, or else the beginnings of the names of a folder's shards."""
+    manifests = glob.glob(f"*/{MANIFEST}", root_dir=folder)
+    if manifests or os.path.exists(os.path.join(folder, MANIFEST)):
+        return sorted(map(os.path.dirname, manifests))
     names = {re.split(r"[-_.]", os.path.basename(path))[0] for path in shards_of(folder)}
     return sorted(names) if len(names) > 1 else []
 
@@ -165,7 +165,7 @@ def shards_of(folder, split=None):
     """Paths of the shards in a folder, sorted.
 
     Raises:
-        FileNotFoundError: one line; there are none.
+        FileNotFoundError: there are none.
     """
     found = sorted(glob.glob(os.path.join(folder, f"{split or ''}*")))
     found = [path for path in found if re.search(r"\.(tf)?records?(-\d+-of-\d+)?$", path)]
@@ -178,14 +178,14 @@ def _claim(folder, fingerprint):
     """Marks the folder as this data set's, or refuses."""
     path = os.path.join(folder, _MARK)
     if os.path.exists(path) and files.text(path).strip() != fingerprint:
-        raise ValueError(f"{folder} holds shards of another data set or of another number; choose an empty folder.")
+        raise ValueError(f"{folder} holds shards of another data set or a different number; choose an empty folder.")
     if not os.path.exists(path) and glob.glob(os.path.join(folder, "*.tfrecord")):
-        raise ValueError(f"{folder} holds shards that are none of ours; choose an empty folder.")
+        raise ValueError(f"{folder} holds shards of another program; choose an empty folder.")
     _replace(path, fingerprint)
 
 
 def _fingerprint(dataset, shards):
-    """Changes with every image, box and name that is to be written."""
+    """A hash of every image, box and name that will be written."""
     code = hashlib.sha256(repr((dataset.name, dataset.classes, dataset.category_ids, shards)).encode())
     for record in dataset.records:
         state = os.stat(record.image) if isinstance(record.image, str) else None
@@ -199,7 +199,7 @@ def _fingerprint(dataset, shards):
 
 
 def _write_shard(dataset, part, path, progress):
-    """Writes a shard if it is not there; gives its SHA-256."""
+    """Writes a shard if it does not exist; returns its SHA-256."""
     if os.path.exists(path):
         progress.update(len(part))
     else:
@@ -212,21 +212,21 @@ def _write_shard(dataset, part, path, progress):
 
 
 def _manifest(folder, verify):
-    """The manifest of a folder, checked against its shards; empty where there is none."""
+    """The manifest of a folder, checked against its shards; empty if there is none."""
     path = os.path.join(folder, MANIFEST)
     if not os.path.exists(path):
         if os.path.exists(os.path.join(folder, _MARK)):
-            raise ValueError(f"{folder} has no {MANIFEST}: writing was cut off; call it again to go on.")
+            raise ValueError(f"{folder} has no {MANIFEST}: writing was cut off; run it again to continue.")
         return {}
     manifest = json.loads(files.text(path))
     paths = [os.path.join(folder, shard["file"]) for shard in manifest["shards"]]
     files.require(paths, path)
-    for shard, place in zip(manifest["shards"], paths, strict=True):
-        size = os.path.getsize(place)
+    for shard, path in zip(manifest["shards"], paths, strict=True):
+        size = os.path.getsize(path)
         if size != shard["bytes"]:
-            raise ValueError(f"{place} has {size} bytes, in {MANIFEST} {shard['bytes']}: copy it again.")
-        if verify and files.sha256(place) != shard["sha256"]:
-            raise ValueError(f"{place} has another SHA-256 than in {MANIFEST}: copy it again.")
+            raise ValueError(f"{path} has {size} bytes, in {MANIFEST} {shard['bytes']}: copy it again.")
+        if verify and files.sha256(path) != shard["sha256"]:
+            raise ValueError(f"{path} has another SHA-256 than in {MANIFEST}: copy it again.")
     return manifest
 
 
@@ -236,10 +236,10 @@ def _texts(found):
 
 
 def _ids(found):
-    """The source ids where they are numbers of 0 or more that differ, else positions."""
+    """The source ids if they are unique integers of 0 or more, else positions."""
     ids = [b"".join(values.get(examples.SOURCE, ())) for values, _ in found]
-    good = all(one.isdigit() for one in ids) and len({int(one) for one in ids}) == len(ids)
-    return [int(one) for one in ids] if good else list(range(len(ids)))
+    usable = all(i.isdigit() for i in ids) and len({int(i) for i in ids}) == len(ids)
+    return [int(i) for i in ids] if usable else list(range(len(ids)))
 
 
 def _replace(path, text):

@@ -1,4 +1,4 @@
-"""Input work on other machines: batches from a tf.data service."""
+"""Moves input work to other machines: batches from a tf.data service."""
 
 import tensorflow as tf
 
@@ -6,21 +6,21 @@ import tensorflow as tf
 def served(stream, dataset, address):
     """Lets the workers of a tf.data service make the batches.
 
-    Pictures are dealt out among the service's workers, each to one of them. With one worker the batches are those of
-    `pipeline.load`, in order; with several no picture comes twice in a pass, but which ones share a batch, and so a
-    rerun or a resumed run, is no longer exact.
+    Each picture goes to one of the service's workers. With one worker, the batches are those of `pipeline.load`, in
+    order. With several, no picture comes twice in a pass, but which pictures share a batch is not reproducible, so
+    neither is a repeated or resumed run.
 
     Args:
-        stream: of `pipeline.load`.
+        stream: a stream from `pipeline.load`.
         dataset: its `Dataset`; the service's workers read its files under the same paths.
-        address: of the service's dispatcher, "grpc://host:port".
+        address: address of the service's dispatcher, "grpc://host:port".
 
     Returns:
         A `tf.data.Dataset`.
 
     Raises:
-        ValueError: the address is none, or the batches hold what only this program can read: arrays instead of files,
-            masks or proposals.
+        ValueError: the address is malformed, or the batches need data that only this process has: arrays instead of
+            files, masks or proposals.
     """
     if not address.startswith("grpc://"):
         raise ValueError(f"data_service must be an address like grpc://host:5000, got {address!r}.")
@@ -30,5 +30,5 @@ def served(stream, dataset, address):
     for key in ("masks", "proposals"):
         if key in entries:
             raise ValueError(f"data_service: batches of {dataset.name} hold {key}, which the service cannot make.")
-    dealt = tf.data.experimental.service.ShardingPolicy.DYNAMIC
-    return stream.apply(tf.data.experimental.service.distribute(processing_mode=dealt, service=address))
+    sharding = tf.data.experimental.service.ShardingPolicy.DYNAMIC
+    return stream.apply(tf.data.experimental.service.distribute(processing_mode=sharding, service=address))

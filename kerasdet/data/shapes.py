@@ -1,7 +1,7 @@
-"""A synthetic data set: six shapes that differ in outline and in nothing else, drawn in memory within seconds.
+"""A synthetic data set: six shapes that differ only in their outline, drawn in memory within seconds.
 
-It needs no download, its ground truth is exact, and it holds what detectors stumble over: objects of 20 to 160 pixels,
-any rotation, one object in front of another, and grounds as textured as the objects.
+It needs no download, its ground truth is exact, and it is not trivial: objects measure 20 to 160 pixels, have any
+rotation, occlude each other, and are textured like the background.
 """
 
 import colorsys
@@ -20,26 +20,26 @@ SMALLEST, LARGEST = 20, 160
 MOST_OBJECTS = 8
 MOST_OVERLAP = 0.3
 
-_FINE = 4  # shapes are drawn this much larger and averaged
+_FINE = 4  # shapes are drawn this many times larger and averaged, for smooth edges
 
 
 def read(split, seed=0):
     """Draws one split, 2,000 pictures for "train" or 200 for "val", each 256 x 256 with 1 to 8 objects.
 
-    The longer side of a box measures 20 to 160 pixels, and no two boxes overlap by an IoU above 0.3. Smaller objects
-    lie in front of larger ones; boxes, masks and areas are those of the whole shape, hidden parts included.
-    Keypoints are the center of the shape and its tip, the point of the outline farthest from the center, of equals the
-    topmost; a point behind another object has visibility 1.
+    The longer side of a box measures 20 to 160 pixels, and the IoU of two boxes is at most 0.3. Smaller objects lie in
+    front of larger ones; boxes, masks and areas cover the complete shape, including hidden parts. The keypoints are
+    the center of the shape and its tip: the point of the outline farthest from the center, the topmost one in case of
+    a tie. A keypoint behind another object has visibility 1.
 
     Args:
         split: "train" or "val".
-        seed: integer of 0 or more; another seed draws other pictures.
+        seed: integer of 0 or more; a different seed draws different pictures.
 
     Returns:
         `Dataset` with pixels, masks (RLE) and keypoints.
 
     Raises:
-        ValueError: one line, for an unknown split.
+        ValueError: the split is unknown.
     """
     if split not in COUNTS:
         raise ValueError(f"shapes has the splits {tuple(COUNTS)}, not {split!r}.")
@@ -48,7 +48,7 @@ def read(split, seed=0):
 
 
 def picture(split, index, seed=0):
-    """Draws one picture, which depends on these three arguments alone.
+    """Draws one picture, which depends only on these three arguments.
 
     Args:
         split: "train" or "val".
@@ -84,11 +84,11 @@ def picture(split, index, seed=0):
 
 
 def _arrange(rng):
-    """Between 1 and 8 shapes that overlap little, each tried up to 20 times."""
+    """1 to 8 shapes with little overlap; up to 20 attempts to place each."""
     shapes = []
-    for number in rng.integers(len(CLASSES), size=rng.integers(1, MOST_OBJECTS + 1)):
+    for class_id in rng.integers(len(CLASSES), size=rng.integers(1, MOST_OBJECTS + 1)):
         for _ in range(20):
-            shape = _shape(rng, number)
+            shape = _shape(rng, class_id)
             if _fits(shape["box"], [other["box"] for other in shapes]):
                 shapes.append(shape)
                 break
@@ -100,11 +100,11 @@ def _fits(box, others):
     return SMALLEST <= side <= LARGEST and all(_iou(box, other) <= MOST_OVERLAP for other in others)
 
 
-def _shape(rng, number):
-    """A shape of any rotation and size, somewhere inside the picture."""
+def _shape(rng, class_id):
+    """A shape of random rotation and size at a random position inside the picture."""
     angle = rng.uniform(0, 2 * np.pi)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    outline = _OUTLINES[CLASSES[number]] @ turn
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    outline = _OUTLINES[CLASSES[class_id]] @ rotation
     low, high = outline.min(0), outline.max(0)
     scale = np.exp(rng.uniform(*np.log([SMALLEST, LARGEST]))) / (high - low).max()
     offset = rng.uniform(0, SIDE - scale * (high - low)) - scale * low
@@ -114,10 +114,10 @@ def _shape(rng, number):
     mask = np.zeros((SIDE, SIDE), bool)
     mask[window] = coverage >= 0.5
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    reach = np.hypot(*(outline - offset).T)
-    tips = outline[reach > reach.max() * (1 - 1e-6)]
+    distances = np.hypot(*(outline - offset).T)
+    tips = outline[distances > distances.max() * (1 - 1e-6)]
     return {
-        "class": number,
+        "class": class_id,
         "window": window,
         "coverage": coverage,
         "mask": mask,
@@ -137,7 +137,7 @@ def _rasterize(outline):
 
 
 def _paint(rng, canvas, shape):
-    """Lays a shape on the canvas, in a color that stands out from what is under it."""
+    """Paints a shape on the canvas, in a color that stands out from the background."""
     under, coverage = canvas[shape["window"]], shape["coverage"]
     color = _color(rng, away_from=under[coverage >= 0.5].mean(0))
     under += coverage[..., None] * (_texture(rng, *coverage.shape, color) - under)
@@ -155,10 +155,10 @@ def _texture(rng, height, width, color):
     y, x = np.ogrid[:height, :width]
     angle = rng.uniform(0, 2 * np.pi)
     along = (x * np.cos(angle) + y * np.sin(angle)).astype(np.float32)
-    kind = rng.integers(3)
-    if kind == 0:
+    style = rng.integers(3)
+    if style == 0:
         pattern = np.sin(along * (2 * np.pi / rng.uniform(6, 40)))
-    elif kind == 1:
+    elif style == 1:
         pattern = 2 * (along - along.min()) / np.ptp(along) - 1
     else:
         clouds = Image.fromarray(rng.uniform(-1.5, 1.5, rng.integers(3, 12, 2)).astype(np.float32))
@@ -187,7 +187,7 @@ def _arc(start, stop, points, radius=1.0):
 
 
 def _crescent():
-    """A disk less a smaller one to its right, seen from the middle of what is left."""
+    """A disk minus a smaller disk to its right, with the origin at the middle of the remainder."""
     distance, radius = 0.55, 0.75
     x = (1 + distance**2 - radius**2) / (2 * distance)
     horn, mouth = np.arccos(x), np.arctan2(np.sqrt(1 - x**2), x - distance)

@@ -1,4 +1,4 @@
-"""Copies of large photos, made once at the size that training needs: 12 megapixels a step keep a trainer waiting."""
+"""Copies of large photos at the size that training needs, made once, because decoding 12 megapixels takes too long."""
 
 import dataclasses
 import hashlib
@@ -11,26 +11,26 @@ import tensorflow as tf
 
 from kerasdet import images
 
-# A photo that is less than this much larger than the copy would be stays as it is: decoding it costs little more.
+# Photos less than this many times larger than their copy are not copied: decoding them costs little more.
 WORTH = 1.5
 
 
 def shrunk(dataset, side, folder=None):
-    """Replaces the large photos of a data set by copies.
+    """Replaces the large photos of a data set with copies.
 
-    Copies are resized as detectors resize, bilinearly and without antialias, so that training sees what detection will.
-    They are kept by path, time of change and size of the photo: what is there already is not made again.
+    Copies are resized as in detectors, bilinearly and without antialiasing, so training sees the same pixels as
+    detection. They are cached by the photo's path, modification time and size; existing copies are reused.
 
     Args:
-        dataset: a `Dataset` of image files; masks keep their photos as they are.
+        dataset: a `Dataset` of image files; photos with masks are not replaced.
         side: shorter side of a copy, pixels.
-        folder: for the copies; by default `photos` in KERASDET_CACHE, or in ~/.cache/kerasdet.
+        folder: folder for the copies; by default `photos` in KERASDET_CACHE, or in ~/.cache/kerasdet.
 
     Returns:
-        A `Dataset` with the same ids and classes, its boxes, areas, keypoints and proposals in pixels of the copies.
+        A `Dataset` with the same ids and classes, with boxes, areas, keypoints and proposals in pixels of the copies.
 
     Raises:
-        ValueError: a photo cannot be decoded; the line names its file.
+        ValueError: a photo cannot be decoded; the message names its file.
     """
     home = os.environ.get("KERASDET_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "kerasdet")
     folder = folder or os.path.join(home, "photos")
@@ -53,7 +53,7 @@ def _is_large(record, side):
 
 
 def _copy(record, side, folder):
-    """The record of the copy, which is written if it is not there."""
+    """The record of the copy, which is written if it does not exist."""
     scale = side / min(record.height, record.width)
     height, width = round(record.height * scale), round(record.width * scale)
     state = os.stat(record.image)

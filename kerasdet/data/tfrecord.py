@@ -1,4 +1,4 @@
-"""TFRecord files of tf.Examples, read without their pictures: those are addressed, and fetched when they are needed."""
+"""Reads TFRecord files of tf.Examples without their pictures; only the pictures' addresses are kept."""
 
 import mmap
 import os
@@ -17,17 +17,17 @@ def examples(path, picture, name, keys):
     """Reads the tf.Examples of a file in order.
 
     Args:
-        path: of the TFRecord file, uncompressed.
+        path: path of the TFRecord file, uncompressed.
         picture: key of the feature that holds the encoded picture.
-        name: key of the feature that holds the picture's name; where it is missing, the picture is called by its place.
+        name: key of the feature that holds the picture's name; without it, the picture is named by its position.
         keys: the other features to read.
 
     Yields:
         (features, `Encoded`): a dict from key to its values, an array of numbers or a list of bytes, and the picture's
-        address, which is None where an example has no picture.
+        address, or None if an example has no picture.
 
     Raises:
-        ValueError: one line that names the file; it is cut short or no TFRecord of tf.Examples.
+        ValueError: the file is cut short or is not a TFRecord of tf.Examples.
     """
     if not os.path.getsize(path):
         return
@@ -35,62 +35,65 @@ def examples(path, picture, name, keys):
         for number, record in enumerate(_records(data, path)):
             try:
                 features = dict(_features(data, *record))
-                place = _bytes(data, *features.pop(picture)) if picture in features else None
+                address = _bytes(data, *features.pop(picture)) if picture in features else None
                 values = {key: _values(data[slice(*feature)]) for key, feature in features.items() if key in keys}
             except (ValueError, IndexError, KeyError) as error:
-                raise ValueError(f"{path}: record {number} is no tf.Example with one picture ({error}).") from None
-            if place is None:
+                raise ValueError(f"{path}: record {number} is not a tf.Example with one picture ({error}).") from None
+            if address is None:
                 yield values, None
                 continue
-            called = (values.get(name) or [b""])[0].decode(errors="replace") or f"record {number}"
-            yield values, Encoded(path, place[0], place[1] - place[0], called)
+            picture_name = (values.get(name) or [b""])[0].decode(errors="replace") or f"record {number}"
+            yield values, Encoded(path, address[0], address[1] - address[0], picture_name)
 
 
 def pixels(corners, height, width):
-    """Boxes from shares of a picture, as tf.Examples hold them, to pixels.
+    """Converts boxes from fractions of a picture, as in tf.Examples, to pixels.
 
-    A share is a float32, and times the side it misses a whole pixel by a hair; so thousandths of pixels are rounded.
+    Results are rounded to thousandths of a pixel because a float32 fraction times the side often misses a whole pixel
+    by a tiny amount.
 
     Args:
         corners: four sequences of M floats 0...1: xmin, ymin, xmax, ymax.
-        height, width: of the picture, pixels.
+        height, width: size of the picture, pixels.
 
     Returns:
         [M, 4] float32.
     """
-    shares = np.stack([np.float64(side) for side in corners], -1)
-    return np.round(shares * [width, height, width, height], 3).astype(np.float32)
+    fractions = np.stack([np.float64(side) for side in corners], -1)
+    return np.round(fractions * [width, height, width, height], 3).astype(np.float32)
 
 
 def _records(data, path):
-    """Where each record's data begins and ends."""
-    place = 0
-    while place < len(data):
-        start = place + _HEAD
-        stop = start + struct.unpack("<Q", data[place : place + 8])[0] if start <= len(data) else start
-        place = stop + _FOOT
-        if place > len(data):
-            raise ValueError(f"{path} is cut short or compressed or no TFRecord: a record reaches past its end.")
+    """Begin and end of each record's data."""
+    position = 0
+    while position < len(data):
+        start = position + _HEAD
+        stop = start + struct.unpack("<Q", data[position : position + 8])[0] if start <= len(data) else start
+        position = stop + _FOOT
+        if position > len(data):
+            raise ValueError(f"{path} is cut short, compressed or not a TFRecord: a record extends past its end.")
         yield start, stop
 
 
+# The protocol buffers are parsed by hand because TensorFlow's parser would copy the pictures, which are nearly all of
+# the file.
 def _features(data, start, stop):
-    """Key of each feature of an Example, and where its message lies.
+    """Key of each feature of an Example, and begin and end of its message.
 
     An Example (tensorflow/core/example/example.proto) holds Features in its field 1; these hold a map in field 1, whose
     entries have the key in field 1 and the Feature in field 2.
     """
     for _, *features in _fields(data, start, stop):
         for _, *entry in _fields(data, *features):
-            parts = {number: place for number, *place in _fields(data, *entry)}
+            parts = {number: span for number, *span in _fields(data, *entry)}
             yield data[slice(*parts[1])].decode(), parts.get(2, (0, 0))
 
 
 def _bytes(data, start, stop):
-    """Where the one value of a Feature lies: it holds a BytesList in its field 1, and that the value in its field 1."""
+    """Begin and end of the single value of a Feature: its field 1 is a BytesList, whose field 1 is the value."""
     ((_, *values),) = _fields(data, start, stop)
-    ((_, *place),) = _fields(data, *values)
-    return place
+    ((_, *span),) = _fields(data, *values)
+    return span
 
 
 def _values(message):
@@ -102,7 +105,7 @@ def _values(message):
 
 
 def _fields(data, start, stop):
-    """Number, begin and end of the fields of a message that has messages, strings and bytes only."""
+    """Number, begin and end of each field of a message that holds only messages, strings and bytes."""
     while start < stop:
         tag, start = _varint(data, start)
         length, start = _varint(data, start)
@@ -112,11 +115,11 @@ def _fields(data, start, stop):
         start += length
 
 
-def _varint(data, place):
+def _varint(data, position):
     value = shift = 0
     while True:
-        byte = data[place]
+        byte = data[position]
         value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
+        position, shift = position + 1, shift + 7
         if byte < 0x80:
-            return value, place
+            return value, position

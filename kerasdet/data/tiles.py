@@ -1,4 +1,4 @@
-"""A data set seen through tiles: each record is a window of a picture."""
+"""Cuts a data set into tiles: each record is a window of a picture."""
 
 import dataclasses
 
@@ -8,16 +8,16 @@ from kerasdet import views
 from kerasdet.data import segments
 from kerasdet.data.dataset import Record
 
-# An object of which less than this share lies in the window is ignored instead of learned.
+# An object is ignored instead of learned if less than this share of it lies in the window.
 VISIBLE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Part of a picture, cut out when it is needed.
+    """Part of a picture, cropped only when needed.
 
     Attributes:
-        record: the whole picture.
+        record: the complete picture.
         box: x1, y1, x2, y2, whole pixels.
     """
 
@@ -41,11 +41,11 @@ def places(dataset, size, overlap):
         size, overlap: see `views.windows`.
 
     Returns:
-        List of (number of the record, (x1, y1, x2, y2)).
+        List of (index of the record, (x1, y1, x2, y2)).
     """
     return [
-        (number, tuple(map(int, window)))
-        for number, record in enumerate(dataset.records)
+        (index, tuple(map(int, window)))
+        for index, record in enumerate(dataset.records)
         for window in views.windows(record.height, record.width, size, overlap)
     ]
 
@@ -54,7 +54,7 @@ def dataset(whole, size, overlap):
     """Makes the data set of all windows, for training and for evaluation.
 
     Objects are clipped to their window. Those that lose more than half of their area become crowds, which are ignored;
-    those outside are left out, as other windows hold them.
+    those outside are dropped because other windows hold them.
 
     Args:
         whole: a `Dataset`.
@@ -64,7 +64,7 @@ def dataset(whole, size, overlap):
         A `Dataset`; its images are numbered in the order of `places`.
 
     Raises:
-        ValueError: the data set has proposals, which are made for whole pictures.
+        ValueError: the data set has proposals, which are made for complete pictures.
     """
     if any(record.proposals is not None for record in whole.records):
         raise ValueError(f"{whole.name} has proposals for whole pictures; tiles are for detectors that need none.")
@@ -78,18 +78,18 @@ def _window(record, box, number):
     moved = record.boxes - np.float32([x1, y1, x1, y1])
     boxes = np.clip(moved, 0, np.float32([width, height, width, height]))
     share = _area(boxes) / _area(moved)
-    held = np.flatnonzero(share > 0)
-    areas, masks = (record.areas * share)[held], None
+    inside = np.flatnonzero(share > 0)
+    areas, masks = (record.areas * share)[inside], None
     if record.segments is not None:
-        whole = (segments.decode(record.segments[i], record.height, record.width) for i in held)
-        masks = [mask[y1:y2, x1:x2] for mask in whole]
+        complete = (segments.decode(record.segments[i], record.height, record.width) for i in inside)
+        masks = [mask[y1:y2, x1:x2] for mask in complete]
         areas = np.float32([mask.sum() for mask in masks])
         masks = [segments.encode(mask) for mask in masks]
     return dataclasses.replace(
-        record, id=number, image=Window(record, box), height=height, width=width, boxes=boxes[held],
-        classes=record.classes[held], crowds=(record.crowds | (share < VISIBLE))[held],
+        record, id=number, image=Window(record, box), height=height, width=width, boxes=boxes[inside],
+        classes=record.classes[inside], crowds=(record.crowds | (share < VISIBLE))[inside],
         areas=areas, segments=masks, stated=None,
-        keypoints=None if record.keypoints is None else _points(record.keypoints[held], box),
+        keypoints=None if record.keypoints is None else _points(record.keypoints[inside], box),
     )  # fmt: skip
 
 

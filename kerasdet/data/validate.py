@@ -1,4 +1,4 @@
-"""The long check of a data set: every picture decoded, every annotation read, all faults listed; and what is left."""
+"""The thorough check of a data set: decodes every picture, lists all faults, and keeps what is sound."""
 
 import collections
 import dataclasses
@@ -15,13 +15,13 @@ from kerasdet.data.dataset import Dataset, clip
 
 @dataclasses.dataclass
 class Findings:
-    """What a check found.
+    """The findings of a check.
 
     Attributes:
-        lines: counts, a line each.
-        faults: what is wrong, a line each; empty where nothing is.
-        notes: what the reader dropped or changed, a line each.
-        clean: a `Dataset` without what is at fault; without pictures where all boxes are of another format.
+        lines: counts, one per line.
+        faults: what is wrong, one message each; empty if nothing is.
+        notes: what the reader dropped or changed, one message each.
+        clean: a `Dataset` without the faulty parts; without any pictures if all boxes are in another format.
     """
 
     lines: list
@@ -43,27 +43,27 @@ def check(dataset, refused=(), workers=8):
     """Checks every picture and annotation, with a progress bar.
 
     Args:
-        dataset: a `Dataset`, best read inside `faults.listed`, so that reading goes on past its faults.
-        refused: the faults of its reading.
-        workers: threads that decode; each holds one picture at a time.
+        dataset: a `Dataset`, best read inside `faults.listed`, so that reading continues after a fault.
+        refused: the faults that reading found.
+        workers: number of threads that decode; each holds one picture at a time.
 
     Returns:
         `Findings`.
     """
-    found = list(dict.fromkeys(refused))
+    messages = list(dict.fromkeys(refused))
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(_fault, dataset.records)
         broken = list(tqdm(results, total=len(dataset), unit="image", desc=dataset.name, mininterval=1))
-    found += [line for line in broken if line]
+    messages += [line for line in broken if line]
     counts, class_faults, _ = suspect.classes(dataset)
     box_faults, hopeless = suspect.boxes(dataset)
     dropped = sum(_dropped(record) for record in dataset.records)
     if dropped:
         stated = sum(len(formats.stated(record)) for record in dataset.records)
-        found.append(f"{dataset.name}: {dropped} of {stated} boxes are dropped: they have no area in their picture.")
-    found += box_faults + class_faults
+        messages.append(f"{dataset.name}: {dropped} of {stated} boxes are dropped: they have no area in their picture.")
+    messages += box_faults + class_faults
     clean = dataclasses.replace(dataset, records=[]) if hopeless else _without(dataset, broken)
-    return Findings(_counts(dataset, counts), found, list(dataset.notes), clean)
+    return Findings(_counts(dataset, counts), messages, list(dataset.notes), clean)
 
 
 def write(dataset, path):
@@ -71,17 +71,17 @@ def write(dataset, path):
 
     Args:
         dataset: a `Dataset` whose pictures are files, such as `Findings.clean`.
-        path: of the json file.
+        path: path of the JSON file.
 
     Returns:
-        The folder that the file names in it start from.
+        The folder that the file names in it are relative to.
 
     Raises:
-        ValueError: there are no pictures, or they are no files.
+        ValueError: there are no pictures, or they are not files.
     """
     paths = [record.image for record in dataset.records]
     if not paths or not all(isinstance(path, str) for path in paths):
-        raise ValueError(f"{dataset.name}: no json file, for nothing sound is left, or its pictures are no files.")
+        raise ValueError(f"{dataset.name}: no JSON file, because nothing sound is left or its pictures are not files.")
     root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     content = coco.content(dataset)
     for image, file in zip(content["images"], paths, strict=True):
@@ -92,26 +92,26 @@ def write(dataset, path):
 
 
 def _fault(record):
-    """What is wrong with a picture, in words, or None."""
+    """Says what is wrong with a picture, or returns None."""
     try:
         height, width = record.pixels().shape[:2]
     except (ValueError, OSError) as error:
         return str(error)
     if (height, width) != (record.height, record.width):
         return (
-            f"{record.image}: is stated as {record.width} x {record.height}, and is {width} x {height}: its boxes "
-            "are of another picture, or the size is wrong."
+            f"{record.image}: is stated as {record.width} x {record.height}, but is {width} x {height}: its boxes "
+            "belong to another picture, or the size is wrong."
         )
     return None
 
 
 def _dropped(record):
-    """How many of the stated boxes have no area in their picture, so that the reader dropped them."""
+    """How many of the stated boxes the reader dropped because they have no area in their picture."""
     return int(np.sum(~clip(formats.stated(record), record.height, record.width)[1]))
 
 
 def _without(dataset, broken):
-    """The data set without broken pictures, pictures whose boxes are of another orientation, and copies of boxes."""
+    """The data set without broken pictures, pictures whose boxes are not turned, and copies of boxes."""
     records = []
     for record, fault in zip(dataset.records, broken, strict=True):
         if not fault and not formats.unturned(record):

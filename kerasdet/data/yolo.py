@@ -1,4 +1,4 @@
-"""Reader of YOLO text labels: one .txt file an image, a line an object, found by a data.yaml or in bare folders."""
+"""Reads YOLO text labels: one .txt file per image, one line per object, from a data.yaml or plain folders."""
 
 import glob
 import math
@@ -14,28 +14,28 @@ YAMLS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
 _UNREAD = {".tif", ".tiff", ".heic", ".heif", ".avif", ".dng", ".mpo", ".pfm"}
-# Rounding carries shares a little past the picture; numbers past this are no shares.
+# Rounding may carry fractions slightly past the picture; numbers that exceed it by more are not fractions.
 _SLACK = 0.5
 
 
 def read(path, split=None, classes=None):
     """Reads one split of a YOLO data set.
 
-    Rows are `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon; all shares of the upright picture. The
-    labels of `images/a.jpg` are `labels/a.txt`, with the last folder `images` of the path replaced, or lie beside the
+    Rows are `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon, in fractions of the upright picture. The
+    labels of `images/a.jpg` are in `labels/a.txt` (the last folder `images` of the path is replaced) or next to the
     picture. A picture whose file is missing or empty is background. Image ids are positions in the split, from 0.
 
     Args:
         path: a data.yaml, a folder that holds one, or a folder with `images/`, `labels/` and classes.txt.
-        split: "train", "val" or "test"; in bare folders `images/SPLIT` or `SPLIT/images`, None for `images` itself.
-        classes: names in the order of the class ids, where no file has them.
+        split: "train", "val" or "test"; in plain folders `images/SPLIT` or `SPLIT/images`, None for `images` itself.
+        classes: names in the order of the class ids, if no file has them.
 
     Returns:
         `Dataset`; its records carry `segments` if every object is a polygon.
 
     Raises:
-        ValueError: one line that names the file and the line at fault.
-        FileNotFoundError: one line, for missing folders, lists and images.
+        ValueError: a file is faulty; the message names the file and the line.
+        FileNotFoundError: folders, lists or images are missing.
     """
     path = os.fspath(path)
     source = _yaml(path)
@@ -48,24 +48,24 @@ def read(path, split=None, classes=None):
     else:
         source = path
         names = classes or _class_file(path)
-        pictures = _pictures_in(_bare(path, split), notes)
+        pictures = _pictures_in(_plain_folder(path, split), notes)
     classes, numbers, ignored = objects.numbered(names, source)
-    numbers = [numbers[name] for name in names]
+    class_ids = [numbers[name] for name in names]
     files.require(pictures, source)
     labels = [_label(picture) for picture in pictures]
     if not any(labels):
         raise FileNotFoundError(
-            f"{source}: none of {len(pictures)} images has a label file, as {_partner(pictures[0])}."
+            f"{source}: none of {len(pictures)} images has a label file, such as {_partner(pictures[0])}."
         )
     sizes = files.upright_sizes(pictures, [None] * len(pictures))
-    rows = [_rows(label, len(numbers)) if label else [] for label in labels]
+    rows = [_rows(label, len(class_ids)) if label else [] for label in labels]
 
     name = os.path.basename(os.path.abspath(folder))
     dataset = Dataset(name if split is None else f"{name} {split}", classes, [], notes=notes + ignored)
     outlines = sum(len(points) > 2 for found in rows for _, _, points in found)
     masked = outlines == sum(map(len, rows)) > 0
     if outlines and not masked:
-        dataset.notes.append(f"{source}: masks are left out, for some objects are boxes, {outlines} are polygons.")
+        dataset.notes.append(f"{source}: masks are dropped because only {outlines} objects are polygons.")
     for index, (picture, label, size, found) in enumerate(zip(pictures, labels, sizes, rows, strict=True)):
         scaled = [points * [size[1], size[0]] for _, _, points in found]
         objects.add(
@@ -74,7 +74,7 @@ def read(path, split=None, classes=None):
             picture,
             size,
             boxes=[[*points.min(0), *points.max(0)] for points in scaled],
-            numbers=[numbers[number] for _, number, _ in found],
+            numbers=[class_ids[label_id] for _, label_id, _ in found],
             place=lambda i, label=label, found=found: f"{label}, line {found[i][0]}: the box",
             areas=[_area(points) for points in scaled] if masked else None,
             segments=[[points.ravel().tolist()] for points in scaled] if masked else None,
@@ -102,16 +102,16 @@ def _content(source):
     try:
         content = yaml.safe_load(files.text(source))
     except yaml.YAMLError as error:
-        raise ValueError(f"{source} is no YAML: {' '.join(str(error).split())}.") from None
+        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{source} needs the keys train, val and names; it holds {content!r}.")
+        raise ValueError(f"{source} needs the keys train, val and names, but holds {content!r}.")
     if "kpt_shape" in content:
         raise ValueError(f"{source} holds keypoints (kpt_shape), which are read from COCO files only; convert it.")
     return content
 
 
 def _names(content, source):
-    """The names in the order of the ids, which are 0, 1 ...; numbers where there are none."""
+    """The names in the order of the ids 0, 1 ...; the ids themselves if there are no names."""
     names, count = content.get("names"), content.get("nc")
     if isinstance(names, dict):
         if sorted(names) != list(range(len(names))):
@@ -120,14 +120,14 @@ def _names(content, source):
     if names is None and isinstance(count, int):
         names = range(count)
     if not isinstance(names, (list, range)):
-        raise ValueError(f"{source} needs names, a list or a dict of number to name; it holds {names!r}.")
+        raise ValueError(f"{source} needs names, a list or a dict of number to name, but holds {names!r}.")
     if count not in (None, len(names)):
         raise ValueError(f"{source}: nc is {count}, but there are {len(names)} names.")
     return [str(name) for name in names]
 
 
 def _listed(content, split, source, notes):
-    """Paths of the pictures that a data.yaml gives for a split."""
+    """Paths of the pictures that a data.yaml lists for a split."""
     known = [name for name, keys in _SPLITS.items() if any(content.get(key) for key in keys)]
     if split not in known:
         raise ValueError(f"{source} has the splits {known}; split={split!r} is none of them.")
@@ -136,95 +136,99 @@ def _listed(content, split, source, notes):
     roots = (os.path.join(here, content.get("path") or ""), here)
     pictures = []
     for part in entry if isinstance(entry, list) else [entry]:
-        # Some exporters write ../train/images for a folder that lies beside the file.
+        # Some exporters write ../train/images for a folder that is next to the file.
         tails = (str(part), str(part).removeprefix("../"))
-        places = [os.path.normpath(os.path.join(root, tail)) for root in roots for tail in tails]
-        place = next((place for place in places if os.path.exists(place)), None)
-        if place is None:
-            raise FileNotFoundError(f"{source}: {split} is {part}, but {places[0]} does not exist.")
-        if os.path.isdir(place):
-            pictures += _pictures_in(place, notes)
+        candidates = [os.path.normpath(os.path.join(root, tail)) for root in roots for tail in tails]
+        path = next((candidate for candidate in candidates if os.path.exists(candidate)), None)
+        if path is None:
+            raise FileNotFoundError(f"{source}: {split} is {part}, but {candidates[0]} does not exist.")
+        if os.path.isdir(path):
+            pictures += _pictures_in(path, notes)
         else:
-            lines = [line.strip() for line in files.text(place).splitlines() if line.strip()]
-            beside = os.path.dirname(place)
+            lines = [line.strip() for line in files.text(path).splitlines() if line.strip()]
+            beside = os.path.dirname(path)
             pictures += [_first(os.path.join(root, line) for root in (beside, *roots)) for line in lines]
     return pictures
 
 
-def _first(places):
-    places = [os.path.normpath(place) for place in places]
-    return next((place for place in places if os.path.exists(place)), places[0])
+def _first(paths):
+    """The first path that exists, or else the first."""
+    paths = [os.path.normpath(path) for path in paths]
+    return next((path for path in paths if os.path.exists(path)), paths[0])
 
 
-def _bare(folder, split):
-    places = [os.path.join(folder, *parts) for parts in (("images", split or ""), (split or "", "images"))]
-    for place in places:
-        if os.path.isdir(place):
-            return os.path.normpath(place)
-    raise FileNotFoundError(f"{folder} has no split {split!r}: neither {places[0]} nor {places[1]} exists.")
+def _plain_folder(folder, split):
+    candidates = [os.path.join(folder, *parts) for parts in (("images", split or ""), (split or "", "images"))]
+    for candidate in candidates:
+        if os.path.isdir(candidate):
+            return os.path.normpath(candidate)
+    raise FileNotFoundError(f"{folder} has no split {split!r}: neither {candidates[0]} nor {candidates[1]} exists.")
 
 
 def _class_file(folder):
-    places = [os.path.join(folder, *parts) for parts in (("classes.txt",), ("labels", "classes.txt"))]
-    for place in places:
-        if os.path.exists(place):
-            return [line.strip() for line in files.text(place).splitlines() if line.strip()]
-    raise FileNotFoundError(f"{folder} names no classes: write {places[0]}, a name a line, or pass classes=[...].")
+    candidates = [os.path.join(folder, *parts) for parts in (("classes.txt",), ("labels", "classes.txt"))]
+    for candidate in candidates:
+        if os.path.exists(candidate):
+            return [line.strip() for line in files.text(candidate).splitlines() if line.strip()]
+    raise FileNotFoundError(
+        f"{folder} names no classes: write {candidates[0]}, one name per line, or pass classes=[...]."
+    )
 
 
 def _pictures_in(folder, notes):
-    """Paths of all image files below a folder, sorted; what looks like one and cannot be read is noted."""
-    found = sorted(os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
-    ending = [os.path.splitext(path)[1].lower() for path in found]
-    unread = [path for path, end in zip(found, ending, strict=True) if end in _UNREAD]
+    """Paths of all image files below a folder, sorted; files in unsupported image formats are noted."""
+    paths = sorted(os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    endings = [os.path.splitext(path)[1].lower() for path in paths]
+    unread = [path for path, ending in zip(paths, endings, strict=True) if ending in _UNREAD]
     if unread:
-        notes.append(f"{folder}: {len(unread)} files are of a kind that is not read, first {unread[0]}; save as JPEG.")
-    pictures = [path for path, end in zip(found, ending, strict=True) if end in _PICTURES]
+        notes.append(f"{folder}: {len(unread)} files have an unsupported format, first {unread[0]}; save them as JPEG.")
+    pictures = [path for path, ending in zip(paths, endings, strict=True) if ending in _PICTURES]
     if not pictures:
         raise FileNotFoundError(f"{folder} holds no images.")
     used = {_label(picture) for picture in pictures}
-    homes = {os.path.dirname(label) for label in used if label}
-    lonely = sorted({os.path.join(home, name) for home in homes for name in os.listdir(home)} - used)
-    lonely = [path for path in lonely if path.endswith(".txt") and os.path.basename(path) != "classes.txt"]
-    if lonely:
-        notes.append(f"{folder}: {len(lonely)} label files have no image and are left out, first {lonely[0]}.")
+    folders = {os.path.dirname(label) for label in used if label}
+    unused = sorted({os.path.join(parent, name) for parent in folders for name in os.listdir(parent)} - used)
+    unused = [path for path in unused if path.endswith(".txt") and os.path.basename(path) != "classes.txt"]
+    if unused:
+        notes.append(f"{folder}: {len(unused)} label files have no image and are ignored, first {unused[0]}.")
     return pictures
 
 
 def _label(picture):
     """The path of a picture's label file, or None."""
     beside = os.path.splitext(picture)[0] + ".txt"
-    return next((place for place in (_partner(picture), beside) if os.path.exists(place)), None)
+    return next((path for path in (_partner(picture), beside) if os.path.exists(path)), None)
 
 
 def _partner(picture):
+    """The path of a picture's label file in `labels`, whether or not it exists."""
     before, folder, after = f"{os.sep}{picture}".rpartition(f"{os.sep}images{os.sep}")
-    place = f"{before}{os.sep}labels{os.sep}{after}" if folder else f"{os.sep}{picture}"
-    return os.path.splitext(place)[0][1:] + ".txt"
+    path = f"{before}{os.sep}labels{os.sep}{after}" if folder else f"{os.sep}{picture}"
+    return os.path.splitext(path)[0][1:] + ".txt"
 
 
 def _rows(label, count):
-    """The objects of a label file: number of the line, class id, and points [P, 2] as shares; a box has two points."""
-    found = []
+    """The objects of a label file: line number, class id, and points [P, 2] as fractions; a box has two points."""
+    rows = []
     for line, row in enumerate(files.text(label).splitlines(), 1):
         fields = row.split()
         if not fields:
             continue
         place = f"{label}, line {line}"
         try:
-            kind, *values = map(float, fields)
+            class_id, *values = map(float, fields)
         except ValueError:
             faults.report(f"{place}: numbers are needed, class cx cy w h or class x1 y1 x2 y2 x3 y3 ...; got {row!r}.")
             continue
-        fault = _fault(kind, values, count)
+        fault = _fault(class_id, values, count)
         if fault:
             faults.report(f"{place}: {fault}; the row is {row!r}.")
             continue
         if len(values) == 4:
             x, y, width, height = values
             values = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-        found.append((line, int(kind), np.reshape(values, (-1, 2))))
-    return found
+        rows.append((line, int(class_id), np.reshape(values, (-1, 2))))
+    return rows
 
 
 def _area(points):
@@ -233,14 +237,14 @@ def _area(points):
     return abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
 
 
-def _fault(kind, values, count):
-    """What is wrong with a row, in words, or None."""
-    if not kind.is_integer() or not 0 <= kind < count:
-        return f"class {kind:g} is none of 0 ... {count - 1}"
+def _fault(class_id, values, count):
+    """Says what is wrong with a row, or returns None."""
+    if not class_id.is_integer() or not 0 <= class_id < count:
+        return f"class {class_id:g} is none of 0 ... {count - 1}"
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         return f"cx cy w h or at least three points must follow the class, not {len(values)} numbers"
     if not all(math.isfinite(value) and -_SLACK <= value <= 1 + _SLACK for value in values):
-        return "its numbers must be shares of the picture, 0...1"
+        return "its numbers must be fractions of the picture, 0...1"
     if len(values) == 4 and min(values[2:]) < 0:
         return "width and height must not be negative"
     return None

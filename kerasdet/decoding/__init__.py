@@ -1,1 +1,1 @@
-"""From a network's outputs to detections."""
+"""Decodes the outputs of networks to detections."""

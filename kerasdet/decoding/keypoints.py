@@ -1,21 +1,21 @@
-"""From a region's maps to the places of its keypoints."""
+"""Decodes the keypoints of a region from its heat maps."""
 
 import tensorflow as tf
 
-# Cubic convolution's parameter in torch and OpenCV; `tf.image.resize` has -0.5.
+# The parameter of cubic convolution in torch and OpenCV; `tf.image.resize` uses -0.5.
 CUBIC = -0.75
 
 
 def peaks(heatmaps, rois):
-    """Takes the greatest value of every map, enlarged to its region's pixels (Mask R-CNN, section 5).
+    """Finds the maximum of every heat map after resizing it to its region (Mask R-CNN, section 5).
 
     Args:
         heatmaps: [N, S, S, P] float32 logits.
         rois: [N, 4] float32, pixels.
 
     Returns:
-        [N, P, 3] float32: x and y of the greatest pixel's center in pixels, and the logit there. Of equal pixels the
-        first by row and column is taken.
+        [N, P, 3] float32: x and y of the center of the maximum pixel, in pixels, and its logit. In case of a tie, the
+        first pixel row by row is taken.
     """
     size = heatmaps.shape[1]
 
@@ -28,31 +28,31 @@ def peaks(heatmaps, rois):
         wide = tf.tensordot(tall, cubic(size, columns), [[1], [1]])  # [rows, P, columns]
         flat = tf.reshape(tf.transpose(wide, [1, 0, 2]), [heatmap.shape[-1], rows * columns])
         best = tf.argmax(flat, axis=1, output_type=tf.int32)
-        place = tf.cast(tf.stack([best % columns, best // columns], axis=1), tf.float32)
+        pixel = tf.cast(tf.stack([best % columns, best // columns], axis=1), tf.float32)
         ratio = sides / tf.cast(tf.stack([columns, rows]), tf.float32)
-        return tf.concat([(place + 0.5) * ratio + roi[:2], tf.gather(flat, best, batch_dims=1)[:, None]], axis=1)
+        return tf.concat([(pixel + 0.5) * ratio + roi[:2], tf.gather(flat, best, batch_dims=1)[:, None]], axis=1)
 
     signature = tf.TensorSpec([heatmaps.shape[-1], 3], tf.float32)
     return tf.map_fn(peak, (heatmaps, rois), fn_output_signature=signature)
 
 
 def cubic(size, count):
-    """The matrix that enlarges a line by cubic convolution (Keys, 1981), its borders repeated.
+    """The matrix that resizes a row of cells by cubic convolution (Keys, 1981), with repeated borders.
 
     Args:
-        size: cells of the line, an int.
-        count: cells wanted, an int or scalar tensor.
+        size: number of cells, an int.
+        count: number of cells after resizing, an int or scalar tensor.
 
     Returns:
         [count, size] float32.
     """
-    steps = (tf.range(tf.cast(count, tf.float32)) + 0.5) * (size / tf.cast(count, tf.float32)) - 0.5
-    near = tf.cast(tf.floor(steps), tf.int32)
+    centers = (tf.range(tf.cast(count, tf.float32)) + 0.5) * (size / tf.cast(count, tf.float32)) - 0.5
+    left = tf.cast(tf.floor(centers), tf.int32)
     matrix = 0.0
     for offset in range(-1, 3):
-        distance = tf.abs(steps - tf.cast(near + offset, tf.float32))
+        distance = tf.abs(centers - tf.cast(left + offset, tf.float32))
         inner = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
         outer = CUBIC * (((distance - 5) * distance + 8) * distance - 4)
         weight = tf.where(distance <= 1, inner, outer)
-        matrix += weight[:, None] * tf.one_hot(tf.clip_by_value(near + offset, 0, size - 1), size)
+        matrix += weight[:, None] * tf.one_hot(tf.clip_by_value(left + offset, 0, size - 1), size)
     return matrix

@@ -24,7 +24,7 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
         counts: anchors of every level, ints or scalar tensors, A in all.
         windows: [B, 4] float32, to which boxes are clipped; of an image that counts nothing without area.
         per_level: anchors a level before suppression.
-        limit: proposals an image.
+        limit: proposals per image.
         iou: boxes that overlap a better one of their level by more are dropped.
         least: least logit, or None.
         side: least width and height, pixels, a number or [B, 1, 2].

@@ -52,8 +52,8 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit, nms="hard"
         above: candidates need a score above this, and so do rescored ones.
         limit: detections per image.
         nms: see `check`.
-        riders: what goes along with the boxes that stay, [B, N, ...]: masks, IoUs, tags. Voting divides by `variances`
-            [B, N, 4], square pixels, if there are any.
+        riders: values that go along with the boxes that stay, [B, N, ...]: masks, IoUs, tags. Voting divides by
+            `variances` [B, N, 4], square pixels, if there are any.
 
     Returns:
         The detections dict, with the riders' names too.

@@ -1,4 +1,4 @@
-"""COCO's metrics: what goes into pycocotools and what comes out. Its numbers are the metric; none is computed anew."""
+"""COCO's metrics: the input and output of pycocotools. Its numbers are the metric; nothing is re-implemented."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from kerasdet.decoding import paste
 _BOXES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _KEYPOINTS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 NUMBERS = {"bbox": _BOXES, "segm": _BOXES, "keypoints": _KEYPOINTS}
-# Most detections of an image that count: for AR1, AR10, AR100, and the last one for all other numbers.
+# Maximum numbers of detections per image: for AR1, AR10 and AR100; the last one is used for all other numbers.
 MAX_DETS = (1, 10, 100)
 _FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 _COCO_POINTS = 17
@@ -22,7 +22,7 @@ _AREAS = {"s": "small", "m": "medium", "l": "large", "": "all"}
 
 
 def ground_truth(dataset):
-    """Turns a data set into the ground truth that pycocotools reads.
+    """Converts a data set to pycocotools' ground truth.
 
     Args:
         dataset: a `kerasdet.data.dataset.Dataset`.
@@ -35,17 +35,17 @@ def ground_truth(dataset):
 
 
 def results(ids, detections, dataset):
-    """Lists a batch of detections the way COCO's result files do, with all that they hold.
+    """Converts a batch of detections to the entries of COCO's result files.
 
     Args:
         ids: [B] integers, image ids of the data set; images with a negative id are skipped.
         detections: dict of arrays in pixels of the original image: `scores` [B, D] in 0...1, `classes` [B, D],
-            `counts` [B], `boxes` [B, D, 4], and where there are `keypoints` [B, D, P, 3] and `segments`, B lists of D
-            run lengths (see `pasted`).
-        dataset: the `Dataset` that gives the category ids.
+            `counts` [B], `boxes` [B, D, 4], and optionally `keypoints` [B, D, P, 3] and `segments`, B lists of D
+            run-length codes (see `pasted`).
+        dataset: the `Dataset` that defines the category ids.
 
     Returns:
-        List of dicts `image_id`, `category_id`, `score`, `bbox` (x, y, width, height), and where there are
+        List of dicts `image_id`, `category_id`, `score`, `bbox` (x, y, width, height) and, if present,
         `segmentation` and `keypoints`; plain Python values in full precision, ready for `json.dump`.
     """
     convert = {"boxes": ("bbox", _xywh), "segments": ("segmentation", dict), "keypoints": ("keypoints", _flat)}
@@ -64,7 +64,7 @@ def results(ids, detections, dataset):
 
 
 def only(results, kind):
-    """Result dicts with what one kind of score looks at, as a result file that bare pycocotools scores holds them.
+    """Reduces result dicts to the fields of one kind of score, as in a result file for plain pycocotools.
 
     Args:
         results: list of result dicts.
@@ -74,19 +74,19 @@ def only(results, kind):
         List of dicts `image_id`, `category_id`, `score`, and `bbox`, `segmentation` or `keypoints`.
     """
     keys = ("image_id", "category_id", "score", _FIELDS[kind])
-    return [{key: one[key] for key in keys} for one in results]
+    return [{key: result[key] for key in keys} for result in results]
 
 
 def pasted(masks, boxes, height, width):
-    """Pastes the masks of a picture and encodes each at once, so that only one is held.
+    """Pastes the masks of a picture and encodes each at once, so only one full-size mask is in memory.
 
     Args:
         masks: [D, S, S] floats in 0...1, grids over the boxes.
         boxes: [D, 4] float32, pixels of the picture.
-        height, width: of the picture, pixels.
+        height, width: size of the picture, pixels.
 
     Returns:
-        List of D run lengths (RLE).
+        List of D run-length codes (RLE).
     """
     canvas, codes = np.zeros([height, width], np.uint8, order="F"), []
     for mask, box in zip(masks, boxes, strict=True):
@@ -103,11 +103,12 @@ def evaluate(truth, results, kind="bbox", image_ids=None, sigmas=None, max_dets=
 
     Args:
         truth: a `pycocotools.coco.COCO`, from `ground_truth` or from an annotation file.
-        results: list of COCO result dicts, which may be empty; only the field of `kind` is looked at.
-        kind: "bbox", "segm" or "keypoints"; the last looks at the categories that have keypoints.
+        results: list of COCO result dicts, which may be empty; only the field of `kind` is used.
+        kind: "bbox", "segm" or "keypoints"; "keypoints" scores only the categories that have keypoints.
         image_ids: the images to evaluate; None takes all.
-        sigmas: [P] floats, spread of each keypoint relative to the object's size, or one for all; None takes COCO's 17.
-        max_dets: numbers of detections an image, see `check_max_dets`; keypoints are scored at COCO's 20.
+        sigmas: [P] floats, tolerance of each keypoint relative to the object's size, or one for all; None takes COCO's
+            17.
+        max_dets: maximum detections per image, see `check_max_dets`; keypoints are scored at COCO's 20.
 
     Returns:
         A `pycocotools.cocoeval.COCOeval`, accumulated.
@@ -122,7 +123,7 @@ def evaluate(truth, results, kind="bbox", image_ids=None, sigmas=None, max_dets=
         if image_ids is not None:
             run.params.imgIds = [int(image_id) for image_id in image_ids]
         if kind == "keypoints":
-            run.params.catIds = sorted(number for number, one in truth.cats.items() if one.get("keypoints"))
+            run.params.catIds = sorted(i for i, category in truth.cats.items() if category.get("keypoints"))
             if sigmas is not None:
                 run.params.kpt_oks_sigmas = _each_point(truth, run.params.catIds, sigmas)
         else:
@@ -134,23 +135,23 @@ def evaluate(truth, results, kind="bbox", image_ids=None, sigmas=None, max_dets=
 
 
 def check_max_dets(max_dets):
-    """Checks how many detections of an image count.
+    """Checks the maximum numbers of detections per image.
 
     Args:
-        max_dets: rising whole numbers, COCO's 100 among them: AP is read at 100, and where the last is larger at that
-            too.
+        max_dets: increasing positive integers that include COCO's 100. AP is computed at 100, and also at the last
+            number if that is larger.
 
     Returns:
         The numbers as a tuple.
 
     Raises:
-        ValueError: they are none such.
+        ValueError: they are invalid.
     """
     max_dets = tuple(max_dets)
-    whole = all(isinstance(one, int) and one > 0 for one in max_dets)
-    if not whole or list(max_dets) != sorted(set(max_dets)) or MAX_DETS[-1] not in max_dets:
+    positive = all(isinstance(limit, int) and limit > 0 for limit in max_dets)
+    if not positive or list(max_dets) != sorted(set(max_dets)) or MAX_DETS[-1] not in max_dets:
         raise ValueError(
-            f"max_dets must be rising whole numbers with 100 among them, such as {MAX_DETS}, got {max_dets}."
+            f"max_dets must be increasing positive integers that include 100, such as {MAX_DETS}, got {max_dets}."
         )
     return max_dets
 
@@ -163,20 +164,20 @@ def check_sigmas(sigmas, keypoints):
         keypoints: names of the P keypoints.
 
     Raises:
-        ValueError: one line; their numbers differ.
+        ValueError: the numbers of sigmas and keypoints differ, or a sigma is not positive.
     """
     count = _COCO_POINTS if sigmas is None else np.size(sigmas)
     if count != len(keypoints) and (sigmas is None or np.ndim(sigmas)):
         raise ValueError(
-            f"there are {len(keypoints)} keypoints, {tuple(keypoints)}, but {count} sigmas: give `sigmas`, one for "
-            "each or one for all, such as 0.05."
+            f"there are {len(keypoints)} keypoints, {tuple(keypoints)}, but {count} sigmas: give `sigmas`, one per "
+            "keypoint or one for all, such as 0.05."
         )
     if sigmas is not None and np.min(sigmas) <= 0:
         raise ValueError(f"sigmas must be above 0, got {sigmas}.")
 
 
 def score(truth, results, kind="bbox", image_ids=None, sigmas=None, max_dets=MAX_DETS):
-    """Gives COCO's numbers, in all and per class.
+    """Computes COCO's numbers, overall and per class.
 
     Args:
         truth, results, kind, image_ids, sigmas, max_dets: as in `evaluate`.
@@ -188,45 +189,45 @@ def score(truth, results, kind="bbox", image_ids=None, sigmas=None, max_dets=MAX
 
 
 def summary(evaluation):
-    """Names the numbers of an evaluation: COCO's own, and beside them those with more detections an image.
+    """Names the numbers of an evaluation: COCO's own, and those with more detections per image, if any.
 
     Args:
-        evaluation: what `evaluate` returned.
+        evaluation: an accumulated evaluation from `evaluate`.
 
     Returns:
-        Dict of floats in 0...1, -1 where there is nothing to find: the names of `NUMBERS[kind]`, and the dicts
-        `per_class` (AP) and `per_class_AP50` by class name, at 100 detections an image (keypoints at 20); where
-        `max_dets` goes on to, say, 300, also "AP@300", "AP50@300" and so on at 300.
+        Dict of floats in 0...1, or -1 if there is nothing to find: the names of `NUMBERS[kind]`, and the dicts
+        `per_class` (AP) and `per_class_AP50` by class name, at 100 detections per image (keypoints at 20). If
+        `max_dets` ends with, say, 300, also "AP@300", "AP50@300" and so on at 300.
     """
     params = evaluation.params
-    own = MAX_DETS[-1] if MAX_DETS[-1] in params.maxDets else params.maxDets[-1]
-    found = _numbers(evaluation, own)
+    standard = MAX_DETS[-1] if MAX_DETS[-1] in params.maxDets else params.maxDets[-1]
+    metrics = _numbers(evaluation, standard)
     if params.iouType != "keypoints":
         recall = evaluation.eval["recall"]
-        found.update({f"AR{most}": _mean(recall[:, :, 0, place]) for place, most in enumerate(params.maxDets)})
-    if params.maxDets[-1] != own:
+        metrics.update({f"AR{limit}": _mean(recall[:, :, 0, i]) for i, limit in enumerate(params.maxDets)})
+    if params.maxDets[-1] != standard:
         more = _numbers(evaluation, params.maxDets[-1])
-        found.update({f"{name}@{params.maxDets[-1]}": value for name, value in more.items()})
-    return found
+        metrics.update({f"{name}@{params.maxDets[-1]}": value for name, value in more.items()})
+    return metrics
 
 
 def line(evaluation):
-    """AP, AP50 and AP75 of an evaluation in words, those with more detections an image beside them."""
-    found = summary(evaluation)
-    shown = [name for name in found if name.partition("@")[0] in ("AP", "AP50", "AP75")]
-    return "  ".join(f"{name} {found[name]:.3f}" for name in shown)
+    """AP, AP50 and AP75 of an evaluation as text, followed by those with more detections per image, if any."""
+    metrics = summary(evaluation)
+    shown = [name for name in metrics if name.partition("@")[0] in ("AP", "AP50", "AP75")]
+    return "  ".join(f"{name} {metrics[name]:.3f}" for name in shown)
 
 
-def _numbers(evaluation, most):
-    """The numbers of `summary` at so many detections an image."""
-    params, place = evaluation.params, evaluation.params.maxDets.index(most)
-    arrays = {"AP": evaluation.eval["precision"][..., place], "AR": evaluation.eval["recall"][..., place]}
+def _numbers(evaluation, limit):
+    """The numbers of `summary` at this many detections per image."""
+    params, position = evaluation.params, evaluation.params.maxDets.index(limit)
+    arrays = {"AP": evaluation.eval["precision"][..., position], "AR": evaluation.eval["recall"][..., position]}
 
     def number(name):
-        values, what = arrays[name[:2]], name[2:]
-        if what.isdigit():
-            return _mean(values[params.iouThrs == int(what) / 100][..., 0])
-        return _mean(values[..., params.areaRngLbl.index(_AREAS[what])])
+        values, suffix = arrays[name[:2]], name[2:]
+        if suffix.isdigit():
+            return _mean(values[params.iouThrs == int(suffix) / 100][..., 0])
+        return _mean(values[..., params.areaRngLbl.index(_AREAS[suffix])])
 
     wanted = [name for name in NUMBERS[params.iouType] if name[2:] in ("50", "75", *_AREAS)]
     precision, names = arrays["AP"][..., 0], _names(evaluation)
@@ -238,10 +239,10 @@ def _numbers(evaluation, most):
 
 
 def curves(evaluation):
-    """Gives the precision of each class that has objects, at IoU 0.5, over objects of all sizes.
+    """Returns the precision of each class that has objects, at IoU 0.5, for objects of all sizes.
 
     Args:
-        evaluation: what `evaluate` returned.
+        evaluation: an accumulated evaluation from `evaluate`.
 
     Returns:
         Dict of class name to [101] floats in 0...1, the precision at the recalls 0, 0.01 ... 1.
@@ -251,30 +252,31 @@ def curves(evaluation):
 
 
 def threshold(evaluation):
-    """Finds the score from which on detections are best shown: where F1 at IoU 0.5, averaged over classes, is highest.
+    """Finds the best score threshold for showing detections: the one with the highest mean F1 over classes at IoU 0.5.
 
     Args:
-        evaluation: what `evaluate` returned.
+        evaluation: an accumulated evaluation from `evaluate`.
 
     Returns:
-        (score in 0.01...0.99, that F1 in 0...1); (0.5, 0.0) where nothing was found.
+        (score in 0.01...0.99, its F1 in 0...1); (0.5, 0.0) if nothing was found.
     """
     candidates = np.arange(1, 100) / 100
-    sizes, pictures = len(evaluation.params.areaRng), len(evaluation.params.imgIds)
+    ranges, pictures = len(evaluation.params.areaRng), len(evaluation.params.imgIds)
     f1 = []
     for index in range(len(evaluation.params.catIds)):
-        start = index * sizes * pictures  # the first range of areas holds all
-        seen = [one for one in evaluation.evalImgs[start : start + pictures] if one is not None]
-        objects = sum(int(np.sum(np.logical_not(one["gtIgnore"]))) for one in seen)
+        start = index * ranges * pictures  # the first range of areas contains all objects
+        matched = [one for one in evaluation.evalImgs[start : start + pictures] if one is not None]
+        objects = sum(int(np.sum(np.logical_not(one["gtIgnore"]))) for one in matched)
         if objects:
-            scores = np.concatenate([one["dtScores"] for one in seen])
-            right = np.concatenate([one["dtMatches"][0] > 0 for one in seen])
-            counted = np.concatenate([np.logical_not(one["dtIgnore"][0]) for one in seen])
+            scores = np.concatenate([one["dtScores"] for one in matched])
+            right = np.concatenate([one["dtMatches"][0] > 0 for one in matched])
+            counted = np.concatenate([np.logical_not(one["dtIgnore"][0]) for one in matched])
             shown = (scores >= candidates[:, None]) & counted
             f1.append(2 * (shown & right).sum(axis=1) / (shown.sum(axis=1) + objects))
     mean = np.mean(f1, axis=0) if f1 else np.zeros(len(candidates))
     if mean.max() == 0:
         return 0.5, 0.0
+    # Between two scores F1 is constant: the middle of the plateau is farthest from scores that would change it.
     best = np.flatnonzero(mean >= mean.max() - 1e-9)
     return float(candidates[best[len(best) // 2]]), float(mean.max())
 
@@ -289,7 +291,7 @@ def _flat(points):
 
 
 def _loaded(truth, results, kind):
-    """Loads results without touching the caller's dicts; with the one field that counts, areas are that field's own."""
+    """Loads copies of the results with one field each, because `loadRes` derives the areas from the first it finds."""
     if not results:
         return _indexed({**truth.dataset, "annotations": []})
     return truth.loadRes(only(results, kind))
@@ -304,13 +306,13 @@ def _indexed(content):
 
 def _check_results(truth, results):
     for key, known, what in (("image_id", truth.imgs, "image"), ("category_id", truth.cats, "category")):
-        unknown = {one[key] for one in results} - set(known)
+        unknown = {result[key] for result in results} - set(known)
         if unknown:
-            raise ValueError(f"The results name {what} {min(unknown)}, which the ground truth does not hold.")
+            raise ValueError(f"The results name {what} {min(unknown)}, which is not in the ground truth.")
 
 
 def _each_point(truth, categories, sigmas):
-    """[P] sigmas; one number is that of every point."""
+    """[P] sigmas; a single number is repeated for every keypoint."""
     sigmas = np.asarray(sigmas, np.float64)
     return sigmas if sigmas.ndim else np.repeat(sigmas, len(truth.cats[categories[0]]["keypoints"]))
 
@@ -323,7 +325,7 @@ def _check_annotations(truth, params):
         if field == "keypoints" and field in one and len(one[field]) != 3 * len(params.kpt_oks_sigmas):
             raise ValueError(
                 f"Annotation {one['id']} has {len(one[field]) // 3} keypoints, but there are "
-                f"{len(params.kpt_oks_sigmas)} sigmas; give one sigma a keypoint."
+                f"{len(params.kpt_oks_sigmas)} sigmas; give one sigma per keypoint."
             )
 
 

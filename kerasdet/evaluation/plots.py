@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: precision over recall, and which class was taken for which."""
+"""Plots of an evaluation: precision-recall curves and the confusion matrix."""
 
 import matplotlib
 import numpy as np
@@ -13,11 +13,11 @@ _INK, _FAINT = "#222831", "#d9dde3"
 
 
 def precision_recall(evaluation, path):
-    """Draws each class's precision over recall at IoU 0.5, and their mean.
+    """Plots the precision-recall curve of each class at IoU 0.5, and their mean.
 
     Args:
-        evaluation: what `coco.evaluate` returned.
-        path: of the PNG file to write.
+        evaluation: an accumulated evaluation from `coco.evaluate`.
+        path: the PNG file to write.
     """
     curves = coco.curves(evaluation)
     recall = evaluation.params.recThrs
@@ -49,29 +49,29 @@ def precision_recall(evaluation, path):
 
 
 def confusion_matrix(truth, results, path, iou=0.5, above=0.5):
-    """Counts and draws which class was taken for which.
+    """Computes and plots the confusion matrix of objects and detections.
 
-    In every image the detections, best score first, each take the free object that overlaps them most, one of their
-    own class before any other. Detections that take none and lie under a crowd of their class are not counted.
+    Detections are matched as in `pairs.by_image`. Detections that match no object and lie under a crowd of their class
+    are not counted.
 
     Args:
         truth: a `pycocotools.coco.COCO`, from `coco.ground_truth` or from an annotation file.
         results: list of COCO result dicts with `bbox`.
-        path: of the PNG file to write.
-        iou: the overlap from which on a detection can take an object.
-        above: the score from which on a detection counts.
+        path: the PNG file to write.
+        iou: minimum overlap of a detection with its object.
+        above: minimum score of a detection.
 
     Returns:
         [K + 1, K + 1] int64; row: class of the object, column: class of the detection, in the order of the category
-        ids. The last row counts detections of nothing, the last column objects that were missed.
+        ids. The last row counts detections of background, the last column missed objects.
     """
-    numbers = sorted(truth.cats)
-    matrix = np.zeros((len(numbers) + 1, len(numbers) + 1), np.int64)
+    category_ids = sorted(truth.cats)
+    position = {category_id: i for i, category_id in enumerate([*category_ids, None])}
+    matrix = np.zeros((len(position), len(position)), np.int64)
     for image_pairs in pairs.by_image(truth, results, iou, above).values():
         for actual, detected in image_pairs:
-            row, column = (len(numbers) if one is None else numbers.index(one) for one in (actual, detected))
-            matrix[row, column] += 1
-    _draw_matrix(matrix, [truth.cats[number]["name"] for number in numbers] + ["background"], path)
+            matrix[position[actual], position[detected]] += 1
+    _draw_matrix(matrix, [truth.cats[category_id]["name"] for category_id in category_ids] + ["background"], path)
     return matrix
 
 

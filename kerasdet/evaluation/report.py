@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: numbers, COCO results, curves, and the photos worth looking at."""
+"""Writes the report of an evaluation: numbers, COCO results, curves, and the photos with the most errors."""
 
 import json
 import pathlib
@@ -13,17 +13,17 @@ from kerasdet.evaluation import coco, pairs, plots
 def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
     """Writes the files of a report.
 
-    metrics.json; results.json, and of masks and keypoints results_segm.json and results_keypoints.json (which bare
-    pycocotools scores to the same numbers), with pr_curves.png for each; confusion.png, the first pictures of the data
-    set as ID.png, and in `worst` those with most errors.
+    They are metrics.json; results.json, with results_segm.json and results_keypoints.json for masks and keypoints
+    (plain pycocotools computes the same numbers from them), and pr_curves.png for each; confusion.png; the first
+    pictures of the data set as ID.png; and in `worst` those with the most errors.
 
     Args:
         evaluator: an `Evaluator` that has run.
-        metrics: what it returned.
-        folder: for the files; made if needed.
-        pictures: how many of the data set's first images are drawn.
-        worst: how many of those with most errors are drawn.
-        above: least score of a drawn detection and of an error; by default the evaluation's best threshold.
+        metrics: the metrics that it returned.
+        folder: folder for the files; created if needed.
+        pictures: how many of the data set's first images to draw.
+        worst: how many of the images with the most errors to draw.
+        above: minimum score of drawn detections and of errors; by default the evaluation's best threshold.
 
     Returns:
         List of (name, errors) of the worst images: their file, or "image ID".
@@ -46,36 +46,36 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
     (folder / "worst").mkdir(exist_ok=True)
     for old in (folder / "worst").glob("*.png"):
         old.unlink()
-    for place, (number, _) in enumerate(ranked, start=1):
-        beside_truth(evaluator, records[number], above).save(folder / "worst" / f"{place:02d}_{number:06d}.png")
-    return [(records[number].name, errors) for number, errors in ranked]
+    for rank, (image_id, _) in enumerate(ranked, start=1):
+        beside_truth(evaluator, records[image_id], above).save(folder / "worst" / f"{rank:02d}_{image_id:06d}.png")
+    return [(records[image_id].name, errors) for image_id, errors in ranked]
 
 
 def beside_truth(evaluator, record, above):
-    """Draws one image twice: with its objects, and with what was found in it.
+    """Draws one image twice: with its objects and with its detections.
 
     Args:
         evaluator: an `Evaluator` that has run.
-        record: of its data set.
-        above: least score of a drawn detection.
+        record: a record of its data set.
+        above: minimum score of a drawn detection.
 
     Returns:
         A PIL image.
     """
     dataset = evaluator.dataset
-    found = [one for one in evaluator.found(record.id) if one["score"] >= above]
+    detections = [result for result in evaluator.found(record.id) if result["score"] >= above]
     more = {}
-    if found and "segmentation" in found[0]:
-        more["masks"] = [segments.decode(one["segmentation"], record.height, record.width) for one in found]
-    if found and "keypoints" in found[0]:
-        more["keypoints"] = [np.reshape(one["keypoints"], (-1, 3)) for one in found]
-    seen = draw.boxes(
+    if detections and "segmentation" in detections[0]:
+        more["masks"] = [segments.decode(d["segmentation"], record.height, record.width) for d in detections]
+    if detections and "keypoints" in detections[0]:
+        more["keypoints"] = [np.reshape(d["keypoints"], (-1, 3)) for d in detections]
+    drawn = draw.boxes(
         record.pixels(),
-        [(x, y, x + width, y + height) for x, y, width, height in (one["bbox"] for one in found)],
-        [dataset.category_ids.index(one["category_id"]) for one in found],
+        [(x, y, x + width, y + height) for x, y, width, height in (d["bbox"] for d in detections)],
+        [dataset.category_ids.index(d["category_id"]) for d in detections],
         dataset.classes,
-        [one["score"] for one in found],
+        [d["score"] for d in detections],
         skeleton=dataset.skeleton,
         **more,
     )
-    return draw.beside(draw.truth(record, dataset), seen, ("ground truth", "detections"))
+    return draw.beside(draw.truth(record, dataset), drawn, ("ground truth", "detections"))

@@ -7,30 +7,31 @@ KINDS = ("AP2007", "AP2010")
 
 
 def score(truth, results, iou=0.5, plus_one=False):
-    """Gives VOC's average precision, in all and per class.
+    """Computes VOC's average precision, overall and per class.
 
-    A detection, best score first, looks at the object of its class that overlaps it most. Above `iou` it is right if
-    the object is still free and wrong if it is taken; objects that are difficult or a crowd make it neither.
+    In order of their scores, detections are compared with the object of their class that overlaps them most. Above
+    `iou`, a detection is right if the object is not yet matched and wrong if it is; difficult objects and crowds count
+    as neither.
 
     Args:
-        truth: a `pycocotools.coco.COCO`, from `coco.ground_truth` or from an annotation file; of an annotation, `bbox`,
-            `iscrowd` and, where present, `difficult` count.
+        truth: a `pycocotools.coco.COCO`, from `coco.ground_truth` or from an annotation file; it uses `bbox`, `iscrowd`
+            and, if present, `difficult` of the annotations.
         results: list of COCO result dicts with `bbox`.
-        iou: the overlap above which a detection has found its object.
-        plus_one: measure sides as x2 - x1 + 1, for boxes that count inclusive pixels as the devkit's do.
+        iou: overlap that a detection must exceed.
+        plus_one: measure sides as x2 - x1 + 1, for boxes of inclusive pixels like the devkit's.
 
     Returns:
-        Dict of floats in 0...1: `AP2007` (mean over 11 recalls) and `AP2010` (area), both the mean over the classes
-        that have objects, -1 where none has; and `per_class`: by class name `AP2007`, `AP2010`, `recall` (the last),
+        Dict of floats in 0...1: `AP2007` (mean over 11 recalls) and `AP2010` (area), both averaged over the classes
+        that have objects, -1 if none has; and `per_class`: by class name `AP2007`, `AP2010`, `recall` (the last),
         and the counts `positives` and `detections`.
     """
-    objects, found = _by_class(truth.anns.values()), _by_class(results)
+    objects, detections = _by_class(truth.anns.values()), _by_class(results)
     per_class = {
-        category["name"]: _class_score(objects.get(number, []), found.get(number, []), iou, float(plus_one))
-        for number, category in sorted(truth.cats.items())
+        category["name"]: _class_score(objects.get(i, []), detections.get(i, []), iou, float(plus_one))
+        for i, category in sorted(truth.cats.items())
     }
-    scored = [one for one in per_class.values() if one["positives"]]
-    means = {key: float(np.mean([one[key] for one in scored])) if scored else -1.0 for key in KINDS}
+    scored = [scores for scores in per_class.values() if scores["positives"]]
+    means = {key: float(np.mean([s[key] for s in scored])) if scored else -1.0 for key in KINDS}
     return {**means, "per_class": per_class}
 
 
@@ -62,7 +63,7 @@ def eleven_points(recall, precision):
 
 
 def area(recall, precision):
-    """VOC 2010 and later: the area under the curve, with precision made to fall monotonically.
+    """VOC 2010 and later: the area under the curve, with precision made monotonically decreasing.
 
     Args:
         recall, precision: [N] floats in 0...1, after each detection in order of score.
@@ -76,17 +77,17 @@ def area(recall, precision):
 
 def _by_class(entries):
     groups = {}
-    for one in entries:
-        groups.setdefault(one["category_id"], []).append(one)
+    for entry in entries:
+        groups.setdefault(entry["category_id"], []).append(entry)
     return groups
 
 
-def _class_score(objects, found, iou, extra):
-    positives = sum(not _neutral(one) for one in objects)
-    counts = {"positives": positives, "detections": len(found)}
+def _class_score(objects, detections, iou, extra):
+    positives = sum(not _neutral(annotation) for annotation in objects)
+    counts = {"positives": positives, "detections": len(detections)}
     if not positives:
         return {"AP2007": -1.0, "AP2010": -1.0, "recall": -1.0, **counts}
-    right, wrong = _judge(objects, found, iou, extra)
+    right, wrong = _judge(objects, detections, iou, extra)
     recall, precision = right / positives, right / np.maximum(right + wrong, 1)
     return {
         "AP2007": eleven_points(recall, precision),
@@ -96,28 +97,29 @@ def _class_score(objects, found, iou, extra):
     }
 
 
-def _judge(objects, found, iou, extra):
+def _judge(objects, detections, iou, extra):
     """Counts the right and the wrong detections after each detection in order of score: two [N] arrays."""
-    images = {}
-    for one in objects:
-        images.setdefault(one["image_id"], []).append(one)
-    right, wrong = np.zeros(len(found)), np.zeros(len(found))
-    taken = set()
-    for rank, one in enumerate(sorted(found, key=lambda one: -one["score"])):
-        rivals = images.get(one["image_id"], [])
-        overlap = _overlaps(one["bbox"], [rival["bbox"] for rival in rivals], extra)
-        if np.max(overlap, initial=0) <= iou:
+    by_image = {}
+    for annotation in objects:
+        by_image.setdefault(annotation["image_id"], []).append(annotation)
+    right, wrong = np.zeros(len(detections)), np.zeros(len(detections))
+    matched = set()
+    for rank, detection in enumerate(sorted(detections, key=lambda detection: -detection["score"])):
+        annotations = by_image.get(detection["image_id"], [])
+        overlaps = _overlaps(detection["bbox"], [annotation["bbox"] for annotation in annotations], extra)
+        if np.max(overlaps, initial=0) <= iou:
             wrong[rank] = 1
             continue
-        best = rivals[np.argmax(overlap)]
+        # Unlike COCO, VOC looks only at the best object: a detection never moves on to one that is still unmatched.
+        best = annotations[np.argmax(overlaps)]
         if not _neutral(best):
-            (wrong if best["id"] in taken else right)[rank] = 1
-            taken.add(best["id"])
+            (wrong if best["id"] in matched else right)[rank] = 1
+            matched.add(best["id"])
     return np.cumsum(right), np.cumsum(wrong)
 
 
-def _neutral(one):
-    return bool(one.get("iscrowd") or one.get("difficult"))
+def _neutral(annotation):
+    return bool(annotation.get("iscrowd") or annotation.get("difficult"))
 
 
 def _overlaps(box, others, extra):

@@ -1,4 +1,4 @@
-"""A detector as files that run without kerasdet: SavedModels of stock operators, TFLite files of builtin ones."""
+"""Exports detectors to files that run without kerasdet: SavedModels of stock operators, TFLite files of builtins."""
 
-# Numbers of a TFLite file, see `tflite.write`.
+# Precisions of a TFLite file, see `tflite.write`.
 KINDS = ("float32", "float16", "dynamic", "int8")

@@ -1,4 +1,4 @@
-"""What exported models say: detections by the names of TensorFlow's Object Detection API, and facts about the model."""
+"""The outputs of exported models: detections, named as in TensorFlow's Object Detection API, and facts of the model."""
 
 import json
 
@@ -16,7 +16,7 @@ def to_pixels(model, preprocess, pixels, proposals=None):
 
     Args:
         model: a `Detector`.
-        preprocess: its own, or another function of the same kind.
+        preprocess: its `preprocess`, or another function with the same signature.
         pixels: [B, H, W, 3] uint8 or float32, RGB 0...255.
         proposals: [B, R, 4] float32, pixels, for a detector that needs them.
 
@@ -34,8 +34,8 @@ def to_images(model, seen, sizes, proposals=None):
 
     Args:
         model: a `Detector`.
-        seen: what its `preprocess` returned.
-        sizes: [B, 2] float32, heights and widths of the pictures before.
+        seen: the result of its `preprocess`.
+        sizes: [B, 2] float32, heights and widths of the original pictures.
         proposals: as in `to_pixels`.
 
     Returns:
@@ -44,7 +44,7 @@ def to_images(model, seen, sizes, proposals=None):
     images = {**seen, "ids": tf.zeros(tf.shape(sizes)[:1], tf.int64)}
     if proposals is not None:
         counts = [tf.shape(one)[0] for one in (proposals, sizes)]
-        alike = tf.debugging.Assert(counts[0] == counts[1], ["proposals and images are not as many:", *counts])
+        alike = tf.debugging.Assert(counts[0] == counts[1], ["proposals and images differ in number:", *counts])
         with tf.control_dependencies([alike]):
             images["proposals"] = image.to_frames(proposals, images["frames"])
     found = model.detections(model.network(images), images)
@@ -52,17 +52,17 @@ def to_images(model, seen, sizes, proposals=None):
 
 
 def named(found, sizes):
-    """Names detections as the Object Detection API does.
+    """Names detections as in the Object Detection API.
 
     Args:
         found: the detections dict, in pixels of the pictures.
         sizes: [B, 2] float32, their heights and widths.
 
     Returns:
-        Dict of `detection_boxes` [B, D, 4], y1 x1 y2 x2 in parts of the picture; `detection_scores` [B, D];
-        `detection_classes` [B, D] float32, 0...K-1, -1 where padded; `num_detections` [B] float32; of detectors that
-        have them `detection_masks` [B, D, S, S], 0...1 on grids over the boxes, `detection_keypoints` [B, D, P, 2], y x
-        in parts of the picture, and `detection_keypoint_scores` [B, D, P].
+        Dict of `detection_boxes` [B, D, 4], y1 x1 y2 x2 in fractions of the picture; `detection_scores` [B, D];
+        `detection_classes` [B, D] float32, 0...K-1, -1 where padded; `num_detections` [B] float32; and, if the detector
+        has them, `detection_masks` [B, D, S, S], 0...1 on grids over the boxes, `detection_keypoints` [B, D, P, 2], y x
+        in fractions of the picture, and `detection_keypoint_scores` [B, D, P].
     """
     answers = {
         "detection_boxes": box.to_yxyx(found["boxes"]) / tf.concat([sizes, sizes], axis=-1)[:, None],
@@ -80,15 +80,15 @@ def named(found, sizes):
 
 
 def in_pixels(said, height, width):
-    """Reads the answers about one picture.
+    """Converts the outputs for one picture to detections in pixels.
 
     Args:
-        said: dict of arrays of `named`, without B.
-        height, width: of the picture, pixels.
+        said: dict of arrays as in `named`, without the dimension B.
+        height, width: size of the picture, pixels.
 
     Returns:
-        Dict of `boxes` [D, 4] float32 in pixels, `scores` [D] float32 and `classes` [D] int32, without padding; also
-        `masks` [D, S, S] over the boxes and `keypoints` [D, P, 3] where there are.
+        Dict of `boxes` [D, 4] float32 in pixels, `scores` [D] float32 and `classes` [D] int32, without padding; and, if
+        present, `masks` [D, S, S] over the boxes and `keypoints` [D, P, 3].
     """
     count = int(said["num_detections"])
     found = {
@@ -105,12 +105,12 @@ def in_pixels(said, height, width):
 
 
 def fitted(pixels, rule, margin):
-    """Brings a picture to the input of a file of one size.
+    """Resizes a picture to the input of a file of fixed size.
 
     Args:
         pixels: [1, H, W, 3] uint8, RGB.
-        rule: of `images.resize`.
-        margin: color beside a picture that does not fill the input, RGB 0...255.
+        rule: rule of `images.resize`.
+        margin: color around a picture that does not fill the input, RGB 0...255.
 
     Returns:
         The input [1, h, w, 3] uint8, and `frames` [1, 4] and `windows` [1, 4] of the images dict.
@@ -123,7 +123,7 @@ def fitted(pixels, rule, margin):
 
 
 def padded(boxes, count):
-    """The first proposals [1, R, 4] of so many, filled up with zeros."""
+    """The first `count` of proposals [1, R, 4], padded with zeros."""
     boxes = boxes[:, :count]
     return np.pad(boxes, [[0, 0], [0, count - boxes.shape[1]], [0, 0]])
 
@@ -134,13 +134,13 @@ def some(shape, complaint):
 
 
 def facts(model, **changes):
-    """What a reader of the file needs to know, as a line of JSON.
+    """The facts that a reader of the file needs, as JSON.
 
     Args:
         model: a `Detector`.
-        changes: facts that differ from the model's, or more.
+        changes: facts that differ from the model's, or additional ones.
 
     Returns:
-        str, an object of `detector`, of the model's attributes in `FACTS`, and of the changes.
+        str, an object of `detector`, the model's attributes in `FACTS`, and the changes.
     """
     return json.dumps({"detector": type(model).__name__, **{key: getattr(model, key) for key in FACTS}, **changes})

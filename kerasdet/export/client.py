@@ -1,4 +1,4 @@
-"""Asks a running TensorFlow Serving about one encoded picture at a time."""
+"""A client that sends encoded pictures to a running TensorFlow Serving, one at a time."""
 
 import base64
 import http.client
@@ -15,20 +15,20 @@ from kerasdet.export import answers
 
 
 def detect(address, data, height, width, above=0.3, timeout=60.0):
-    """Asks for the detections in a picture.
+    """Requests the detections in a picture.
 
     Args:
-        address: `http://HOST:8501/v1/models/NAME` asks by REST, `grpc://HOST:8500/NAME` by gRPC.
+        address: `http://HOST:8501/v1/models/NAME` for REST, `grpc://HOST:8500/NAME` for gRPC.
         data: bytes of the image file.
-        height, width: of the picture, pixels, once upright.
-        above: least score, 0...1.
+        height, width: size of the upright picture, pixels.
+        above: minimum score, 0...1.
         timeout: seconds to wait.
 
     Returns:
-        What `Detector.detect` returns.
+        The same dict as `Detector.detect`.
 
     Raises:
-        ValueError: the server cannot be reached, or refuses; the line is what it says.
+        ValueError: the server cannot be reached, or refuses, with the server's message.
     """
     ask = _grpc if address.startswith("grpc://") else _rest
     said = {name: np.asarray(value[0]) for name, value in ask(address, data, timeout).items()}
@@ -51,7 +51,7 @@ def _rest(address, data, timeout):
     except (OSError, http.client.HTTPException) as error:
         raise ValueError(f"{address}: {error or type(error).__name__}") from None
     except (ValueError, KeyError):
-        raise ValueError(f"{address}: what answers there is no TensorFlow Serving.") from None
+        raise ValueError(f"{address}: the server's answer is not one of TensorFlow Serving.") from None
 
 
 def _grpc(address, data, timeout):

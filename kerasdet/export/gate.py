@@ -5,21 +5,21 @@ from kerasdet.export import load, quantize, tflite
 
 
 def check(model, file, dataset, allowed, size=None, examples=(), **rules):
-    """Refuses a file that finds less than its detector.
+    """Refuses a file that loses too much AP.
 
     Args:
         model: the `Detector`.
-        file: what `tflite.write` wrote, or its draft.
+        file: a file written by `tflite.write`, or its draft.
         dataset: a `kerasdet.data.dataset.Dataset` to score both on.
-        allowed: greatest loss of AP, in points (hundredths).
+        allowed: largest allowed loss of AP, in points (hundredths).
         size, examples: as in `tflite.write`; to find the layers to blame.
-        rules: of the `Evaluator`.
+        rules: arguments of the `Evaluator`.
 
     Returns:
         (AP, AP50) of the detector and (AP, AP50) of the file.
 
     Raises:
-        ValueError: the file loses more; the message names the layers that quantization harms most.
+        ValueError: the file loses more; the message names the layers that suffer most from quantization.
     """
     numbers = [Evaluator(one, dataset, **rules)() for one in (model, load.load(file))]
     scores = [(one["AP"], one["AP50"]) for one in numbers]
@@ -32,7 +32,7 @@ def check(model, file, dataset, allowed, size=None, examples=(), **rules):
 
 def _blame(model, size, examples):
     if not examples:
-        return "Which layers are to blame is known for int8 alone, from its examples."
+        return "The layers to blame are known only for int8, from its examples."
     graph, _ = tflite.traced(model, size)
     layers = quantize.blame(tflite.converter(graph), model, tflite.fitted(model, examples[:20], size))
     return "Errors in steps of 8 bits: " + ", ".join(f"{name} {error:.1f}" for name, error in layers)

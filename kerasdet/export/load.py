@@ -1,4 +1,4 @@
-"""Exported files as detectors: `detect` and the verbs of evaluation, for SavedModels and TFLite files alike."""
+"""Opens exported files as detectors: `detect` and the verbs of evaluation, for both SavedModels and TFLite files."""
 
 import json
 import pathlib
@@ -12,12 +12,12 @@ from kerasdet.export import answers, metadata, saved_model
 
 
 class Exported(Detects):
-    """A file that answers for one picture at a time, by the names of `answers.named`.
+    """An exported file, which processes one picture at a time and names its outputs as in `answers.named`.
 
     Args:
-        facts: of `answers.facts`, a dict.
-        ask: function from pixels [1, H, W, 3] uint8, and proposals [1, R, 4] where they are needed, to the dict of
-            arrays of `answers.named`.
+        facts: dict of `answers.facts`.
+        ask: function from pixels [1, H, W, 3] uint8, and proposals [1, R, 4] if needed, to the dict of arrays of
+            `answers.named`.
     """
 
     def __init__(self, facts, ask):
@@ -27,7 +27,7 @@ class Exported(Detects):
         self.ask = ask
 
     def preprocess(self, pixels, size=None, scale=1.0):
-        """The picture as it is, see `Detector`: the file itself resizes."""
+        """The unchanged picture, see `Detector`: the file itself resizes."""
         self._check_scale(scale)
         return image.preprocess(pixels, ("keep",))
 
@@ -49,7 +49,7 @@ class Exported(Detects):
         return dict(zip(keys, found, strict=True))
 
     def _each(self, pixels, windows, ids, proposals=None):
-        """The detections of a padded batch, picture by picture; none where it is only filled up."""
+        """The detections of a padded batch, picture by picture; none for pictures that only fill it up."""
         found = []
         for i in np.flatnonzero(ids >= 0):
             width, height = windows[i, 2:].astype(int)
@@ -70,7 +70,7 @@ class Exported(Detects):
         self._check_scale(scale)
         given = [np.uint8(np.round(pixels))[None]]
         if proposals is not None and not self.needs_proposals:
-            raise ValueError("the file proposes regions by itself and takes no others: give no proposals.")
+            raise ValueError("the file proposes regions itself and takes no others: give no proposals.")
         if proposals is not None:
             given.append(np.float32(proposals).reshape(1, -1, 4))
         said = {name: value[0] for name, value in self.ask(*given).items()}
@@ -78,7 +78,7 @@ class Exported(Detects):
 
 
 def is_exported(path):
-    """Whether this is the path of a SavedModel, of a folder of its versions, or of a TFLite file."""
+    """Whether a path is a SavedModel, a folder with versions of one, or a TFLite file."""
     path = pathlib.Path(path)
     return path.suffix == ".tflite" or _latest(path) is not None
 
@@ -87,15 +87,15 @@ def load(path, threads=None):
     """Opens a file that `kerasdet.export` wrote.
 
     Args:
-        path: a TFLite file, a SavedModel, or a folder of versions, of which the last is taken.
-        threads: of TFLite; None for its default.
+        path: a TFLite file, a SavedModel, or a folder of versions, of which the last is used.
+        threads: threads of TFLite; None for its default.
 
     Returns:
         An `Exported`.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file was not written by kerasdet, or gives no detections.
+        FileNotFoundError: there is no such file.
+        ValueError: the file was not written by kerasdet, or its outputs are not detections.
     """
     path = pathlib.Path(path)
     if path.suffix == ".tflite":
@@ -105,7 +105,9 @@ def load(path, threads=None):
         raise FileNotFoundError(f"{path}: no SavedModel there.")
     facts = folder / "assets" / "model.json"
     if not facts.is_file():
-        raise ValueError(f"{folder}: its assets have no model.json; only SavedModels that kerasdet wrote are opened.")
+        raise ValueError(
+            f"{folder}: its assets have no model.json; only SavedModels that kerasdet wrote can be opened."
+        )
     loaded = tf.saved_model.load(str(folder))  # keeps the variables that its signatures read
     serve = loaded.signatures["serving_default"]
 
@@ -119,7 +121,7 @@ def load(path, threads=None):
 
 
 def _latest(path):
-    """The SavedModel in a folder, or that of its last version; None without."""
+    """The SavedModel in a folder, or that of its last version; None if there is none."""
     versions = sorted(saved_model.versions(path), reverse=True)
     folders = (path, *(path / str(version) for version in versions))
     return next((folder for folder in folders if (folder / "saved_model.pb").is_file()), None)
@@ -130,11 +132,13 @@ def _tflite(path, threads):
         raise FileNotFoundError(f"{path}: no such file.")
     facts = metadata.read_file(path, metadata.FACTS)
     if facts is None:
-        raise ValueError(f"{path}: it has no model.json inside; only TFLite files that kerasdet wrote are opened.")
+        raise ValueError(f"{path}: it contains no model.json; only TFLite files that kerasdet wrote can be opened.")
     facts = json.loads(facts)
     interpreter = Lite(path, threads)
     if "detection_boxes" not in interpreter.outputs:
-        raise ValueError(f"{path}: it gives {', '.join(interpreter.outputs)}, no detections; it was exported as raw.")
+        raise ValueError(
+            f"{path}: its outputs are {', '.join(interpreter.outputs)}, not detections; it was exported with raw."
+        )
     size = facts.get("size")
 
     def ask(pixels, *proposals):
@@ -143,7 +147,7 @@ def _tflite(path, threads):
             return interpreter(pixels, *proposals)
         canvas, frames, windows = answers.fitted(pixels, facts["resize"], facts["margin"])
         said = interpreter(canvas, *(image.to_frames(boxes, frames).numpy() for boxes in proposals))
-        # From parts of the input to parts of the picture.
+        # Convert fractions of the input to fractions of the picture.
         (x, y, left, top), (height, width) = frames[0], pixels.shape[1:3]
         scale, shift, side = np.float32([y, x]), np.float32([top, left]), np.float32([height, width])
         for name, twice in (("detection_boxes", 2), ("detection_keypoints", 1)):
@@ -157,7 +161,7 @@ def _tflite(path, threads):
 
 
 def _inside(said):
-    """The answers without what lay in the margins, which has no area in the picture."""
+    """Drops detections in the margins, which have no area in the picture."""
     count = int(said["num_detections"][0])
     y1, x1, y2, x2 = said["detection_boxes"][0, :count].T
     kept = np.flatnonzero((y2 > y1) & (x2 > x1))
@@ -166,22 +170,22 @@ def _inside(said):
 
 
 class Lite:
-    """A TFLite file as a function from its inputs to a dict of arrays, by LiteRT's interpreter.
+    """A TFLite file as a function from its inputs to a dict of arrays, run by LiteRT's interpreter.
 
     Args:
-        path: of the file.
-        threads: None for the interpreter's default.
+        path: path of the file.
+        threads: number of threads; None for the interpreter's default.
     """
 
     def __init__(self, path, threads=None):
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
-            raise ValueError(f"{path}: TFLite files are run by ai-edge-litert; pip install kerasdet[tflite].") from None
+            raise ValueError(f"{path}: TFLite files need ai-edge-litert; pip install kerasdet[tflite].") from None
         self.interpreter = Interpreter(str(path), num_threads=threads)
         details = self.interpreter.get_input_details()
         self.inputs = [detail["index"] for detail in details]
-        self.proposals = details[-1]["shape"][1]  # of a detector that needs some
+        self.proposals = details[-1]["shape"][1]  # meaningful only if the detector needs proposals
         self.outputs = {detail["name"]: detail["index"] for detail in self.interpreter.get_output_details()}
         self.shapes = None
 

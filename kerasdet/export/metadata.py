@@ -1,4 +1,4 @@
-"""What a TFLite file says of itself: names of its tensors, and the metadata from which MediaPipe reads its labels."""
+"""The metadata of TFLite files: the description and labels that MediaPipe reads, and files appended to the model."""
 
 import io
 import zipfile
@@ -8,8 +8,8 @@ import numpy as np
 
 LABELS, FACTS = "labels.txt", "model.json"
 
-# Numbers of TFLite's metadata_schema.fbs: a table is written as a dict of a field's place to its value, a member of a
-# union as its kind and, one place on, its table.
+# Numbers from TFLite's metadata_schema.fbs. A table is written as a dict from a field's slot to its value; a member of
+# a union as its type and, in the next slot, its table.
 _RGB, _IMAGE, _BOX = 1, 2, 3
 _VALUE_LABELS, _BOUNDARIES = 3, 1
 _FEATURE = {0: 1, 1: {}}
@@ -19,12 +19,12 @@ _GROUP = {"detection_boxes": "location", "detection_classes": "category", "detec
 
 
 def detections(classes, outputs, size):
-    """The metadata of a detector, as MediaPipe's `ObjectDetector` reads it where suppression is inside.
+    """The metadata of a detector for MediaPipe's `ObjectDetector`, if the file includes suppression.
 
     Args:
-        classes: their names.
+        classes: class names.
         outputs: names of the outputs, in order.
-        size: (height, width) of the input, or None where any will do.
+        size: (height, width) of the input, or None for any.
 
     Returns:
         bytes of a `ModelMetadata` buffer.
@@ -59,14 +59,14 @@ def schema():
 
 
 def operators(content):
-    """Kinds of the operators of a TFLite model, in order.
+    """The operators of a TFLite model and their kinds, in order.
 
     Args:
         content: bytes of the model.
 
     Returns:
-        For each graph of the file a list of (kind, operator), the kind the name of a builtin or "CUSTOM name"; and the
-        parsed `ModelT`.
+        For each graph of the file, a list of (kind, operator), where the kind is the name of a builtin or "CUSTOM
+        name"; and the parsed `ModelT`.
     """
     parsed = schema().ModelT.InitFromPackedBuf(content, 0)
     kinds = {value: name for name, value in vars(schema().BuiltinOperator).items() if isinstance(value, int)}
@@ -87,7 +87,7 @@ def packed(parsed):
 
 
 def with_files(model, files):
-    """Appends text files to a TFLite model, as its metadata names them.
+    """Appends text files to a TFLite model, under the names in its metadata.
 
     Args:
         model: bytes of the model.

@@ -1,7 +1,6 @@
-"""Eight bits: the layers are quantized; pixels, decoding and suppression stay in float32.
+"""Quantization to 8 bits: layers are quantized; pixels, decoding and suppression stay in float32.
 
-Boxes and scores have no range in common with anything else, so one scale for eight bits of them would cost most of what
-quantization costs.
+Boxes and scores have ranges of their own. Quantizing them with a shared 8-bit scale would cause most of the loss.
 """
 
 import csv
@@ -13,8 +12,8 @@ import tensorflow as tf
 
 from kerasdet.export import metadata
 
-# Operators that put numbers side by side: between the heads and the decoding they stay float, so that every level of a
-# pyramid keeps a scale of its own.
+# Operators that only rearrange numbers: between the heads and decoding they stay in float, so that every level of a
+# pyramid keeps its own scale.
 _ARRANGE = ("CONCATENATION", "TRANSPOSE")
 
 
@@ -24,7 +23,7 @@ def int8(converter, model, examples):
     Args:
         converter: a `tf.lite.TFLiteConverter` of its graph, which converts once.
         model: the `Detector`.
-        examples: iterable of lists of inputs: pixels [1, H, W, 3] uint8, and proposals where they are needed.
+        examples: iterable of lists of inputs: pixels [1, H, W, 3] uint8, and proposals if needed.
 
     Returns:
         bytes of the TFLite model.
@@ -33,15 +32,15 @@ def int8(converter, model, examples):
 
 
 def blame(converter, model, examples, count=10):
-    """Finds the layers that quantization harms most.
+    """Finds the layers whose output suffers most from quantization.
 
     Args:
         converter, model, examples: as in `int8`.
-        count: of layers.
+        count: number of layers.
 
     Returns:
-        List of (name, error), worst first: the root of the mean squared error of the layer's output, in steps of its
-        scale. Rounding alone costs 0.29.
+        List of (name, error), worst first: the root mean squared error of the layer's output, in steps of its scale.
+        Rounding alone gives 0.29.
     """
     debugger = _debugger(converter, model, list(examples))
     debugger.run()
@@ -69,18 +68,18 @@ def _debugger(converter, model, examples):
     names, quantized = ([_name(tensors, operator) for _, operator in some] for some in (graph, inside))
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(
         denylisted_nodes=[name for name in names if name not in quantized],
-        # Those with several outputs have no name there.
+        # Operators with several outputs cannot be listed by name.
         denylisted_ops=sorted({kind for kind, operator in graph if len(operator.outputs) > 1}),
     )
     return debugger
 
 
 def in_layers(graph, tensors, layers):
-    """The operators that go to 8 bits: those of layers, but for what only puts numbers side by side after them.
+    """The operators to quantize: those of layers, except those after them that only rearrange numbers.
 
     Args:
-        graph: of `metadata.operators`.
-        tensors: of the graph.
+        graph: operators from `metadata.operators`.
+        tensors: tensors of the graph.
         layers: names of the layers to quantize.
 
     Returns:
@@ -96,17 +95,17 @@ def in_layers(graph, tensors, layers):
 
 
 def _forget_ranges(tensors, kept):
-    """Takes the measured range from all tensors but some: the quantizer rounds whatever has one, wanted or not."""
+    """Removes the measured range of all other tensors, because the quantizer rounds every tensor that has one."""
     for index, tensor in enumerate(tensors):
         if index not in kept:
             tensor.quantization = None
 
 
 def _name(tensors, operator):
-    """The name that the quantizer knows an operator by."""
+    """The quantizer's name for an operator."""
     return tensors[operator.outputs[0]].name.decode()
 
 
 def _stem(name):
-    """A layer's name without the numbers that tell layers of one kind apart."""
+    """A layer's name without the numbers that distinguish layers of one kind."""
     return re.sub(r"(_\d+)*$", "", name)

@@ -1,4 +1,4 @@
-"""What an exported file holds and how far it lies from Keras."""
+"""Reports the operators and the size of an exported file, and how closely it matches Keras."""
 
 import pathlib
 
@@ -8,18 +8,18 @@ from tensorflow.core.protobuf import saved_model_pb2
 from kerasdet import boxes
 from kerasdet.export import metadata
 
-# Two boxes of a class are the same detection from this overlap on, or where all corners lie this near, pixels.
+# Two boxes of a class are the same detection if their IoU is at least this, or all corners are this close, in pixels.
 SAME, NEAR = 0.5, 1.0
 
 
 def operators(path):
-    """Kinds of the operators in a file.
+    """Counts the operators in a file.
 
     Args:
         path: a TFLite file, or the folder of a SavedModel.
 
     Returns:
-        Dict of name to count, most frequent first; those of a TFLite file that are no builtins begin with "CUSTOM".
+        Dict of name to count, most frequent first; custom operators of a TFLite file begin with "CUSTOM".
     """
     path = pathlib.Path(path)
     if path.suffix == ".tflite":
@@ -44,14 +44,15 @@ def differences(model, exported, examples, above=0.0):
 
     Args:
         model: a `Detector`.
-        exported: what `load` opened.
+        exported: an exported file opened by `load`.
         examples: paths or arrays [H, W, 3] uint8, or pairs of one and proposals [R, 4].
-        above: least score of the detections to compare.
+        above: minimum score of the detections to compare.
 
     Returns:
-        Dict of `pictures` and `detections`, how many; `missing`, those that the file lacks, and `extra`, those that the
-        detector lacks, each being the other's of one other at most; of the rest the largest differences, `box` of a
-        corner in pixels, `score`, and where there are `mask`, one less the overlap, and `keypoint` in pixels.
+        Dict of the counts `pictures` and `detections`; `missing`, detections that the file lacks; and `extra`,
+        detections that the detector lacks, where each detection matches at most one other. For matched detections, the
+        largest differences: `box`, of a corner in pixels, `score` and, if present, `mask`, 1 - IoU, and `keypoint`, in
+        pixels.
     """
     numbers = {"pictures": 0, "detections": 0, "missing": 0, "extra": 0, "box": 0.0, "score": 0.0}
     for example in examples:
@@ -70,7 +71,7 @@ def differences(model, exported, examples, above=0.0):
 
 
 def _pairs(wanted, found):
-    """Rows of the same detection in both, each at most once: of its class the nearest that is left."""
+    """Rows of the same detection in both, each at most once: each takes the nearest unmatched one of its class."""
     distances = np.abs(wanted["boxes"][:, None] - found["boxes"][None]).max(axis=-1)
     alike = (np.asarray(boxes.iou(wanted["boxes"], found["boxes"])) >= SAME) | (distances < NEAR)
     distances[~alike | (wanted["classes"][:, None] != found["classes"][None])] = np.inf
@@ -83,7 +84,7 @@ def _pairs(wanted, found):
 
 
 def _between(wanted, i, found, j):
-    """How far two detections lie apart."""
+    """The differences between two detections."""
     apart = {key: np.abs(wanted[key][i] - found[key][j]).max() for key in ("boxes", "scores")}
     differences = {"box": apart["boxes"], "score": apart["scores"]}
     if "masks" in wanted:
@@ -96,11 +97,11 @@ def _between(wanted, i, found, j):
 
 
 def text(path, numbers=None):
-    """Lines about a file.
+    """Describes a file.
 
     Args:
         path: a TFLite file or a SavedModel's folder.
-        numbers: of `differences`.
+        numbers: None, or the dict from `differences`.
 
     Returns:
         str.
@@ -112,8 +113,8 @@ def text(path, numbers=None):
     ]
     if numbers:
         lines.append(
-            f"  against Keras on {numbers['pictures']} pictures, {numbers['detections']} detections: boxes within "
-            f"{numbers['box']:.2g} px, scores within {numbers['score']:.2g}, "
+            f"  compared with Keras on {numbers['pictures']} pictures, {numbers['detections']} detections: boxes "
+            f"within {numbers['box']:.2g} px, scores within {numbers['score']:.2g}, "
             + (f"masks within {numbers['mask']:.2g} of their areas, " if "mask" in numbers else "")
             + (f"keypoints within {numbers['keypoint']:.2g} px, " if "keypoint" in numbers else "")
             + f"{numbers['missing']} missing, {numbers['extra']} extra"

@@ -1,8 +1,8 @@
-"""SavedModels that TensorFlow alone loads, and so TensorFlow Serving: stock operators, suppression included.
+"""SavedModels of stock operators, suppression included, which plain TensorFlow and TensorFlow Serving can load.
 
-| signature | input | answers |
+| signature | input | outputs |
 |---|---|---|
-| `serving_default` | `images` [B, H, W, 3] uint8, RGB | of `answers.named`; `detection_class_names` [B, D] strings |
+| `serving_default` | `images` [B, H, W, 3] uint8, RGB | as `answers.named`; `detection_class_names` [B, D] strings |
 | `float_images` | `images` [B, H, W, 3] float32, RGB 0...255 | as above |
 | `image_bytes` | `image_bytes` [B] strings, JPEG, PNG, GIF, BMP or WebP of any sizes | as above |
 | `tf_example` | `tf_example` [B] serialized `tf.train.Example`s with `image/encoded` | as above |
@@ -28,9 +28,9 @@ def write(model, folder, version=None):
 
     Args:
         model: a `Detector`.
-        folder: to write into.
-        version: whole number; the model then lies in the folder of this name inside, as TensorFlow Serving wants it. A
-            new folder gets its name when it is complete, since servers look for new versions all the time.
+        folder: folder to write to.
+        version: None, or an integer: the model then goes to a subfolder of this name, as TensorFlow Serving expects. A
+            new folder gets its name when it is complete, because servers watch for new versions.
 
     Returns:
         `pathlib.Path` of the SavedModel.
@@ -53,12 +53,12 @@ def write(model, folder, version=None):
 
 
 def versions(folder):
-    """The numbers of the versions in a folder, in any order."""
+    """The version numbers in a folder, in any order."""
     return [int(path.name) for path in pathlib.Path(folder).glob("*") if path.name.isdigit()]
 
 
 def next_version(folder):
-    """The number after the last version in a folder, 1 where there is none."""
+    """The number after the last version in a folder; 1 if there is none."""
     return max(versions(folder), default=0) + 1
 
 
@@ -100,7 +100,7 @@ def _in_examples(model, examples, *proposals):
 
 
 def _in_files(model, data, *proposals):
-    """Detects in encoded pictures of any sizes: as a batch where the resize rule gives one size, else singly."""
+    """Detects in encoded pictures of any sizes: as one batch if the resize rule gives one size, else one by one."""
     with tf.control_dependencies([answers.some(tf.shape(data), "no image is given; the batch's shape is")]):
         numbers = tf.range(tf.size(data))
 
@@ -121,7 +121,7 @@ def _in_files(model, data, *proposals):
 
 
 def _mapped(function, *elements):
-    """`tf.map_fn`, with the shapes that the function itself gives."""
+    """`tf.map_fn`, with the output shapes inferred from the function."""
     specs = [tf.TensorSpec(element.shape[1:], element.dtype) for element in elements]
     traced = tf.function(function, autograph=False).get_concrete_function(*specs)
     outputs = tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), traced.structured_outputs)
@@ -129,7 +129,7 @@ def _mapped(function, *elements):
 
 
 def _examples(model):
-    """Requests that a server answers before the first real one: signature, and tensors by name."""
+    """Requests with which a server warms up: signature, and tensors by name."""
     gray = tf.fill([480, 640, 3], tf.constant(128, tf.uint8))
     more = {"proposals": tf.constant([[[0.0, 0.0, 640.0, 480.0]]])} if model.needs_proposals else {}
     yield "serving_default", {"images": gray[None], **more}
@@ -137,7 +137,7 @@ def _examples(model):
 
 
 def _prediction_log(signature, inputs):
-    """A `PredictionLog` of TensorFlow Serving's `apis`; by hand, so that writing it needs none of its packages."""
+    """A `PredictionLog` of TensorFlow Serving's `apis`, written by hand so that its packages are not needed."""
     request = _field(1, _field(3, signature.encode()))
     for name, tensor in inputs.items():
         value = tf.make_tensor_proto(tensor).SerializeToString()

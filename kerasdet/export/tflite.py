@@ -1,7 +1,8 @@
-"""TFLite files on builtin operators alone, suppression included, which phones run without an extra library.
+"""TFLite files with only builtin operators, suppression included, which phones run without an extra library.
 
-A file takes `images` [1, H, W, 3] uint8, RGB: of any size, which it resizes as the detector does, or of one size, which
-is then what the network sees; phones' delegates want the latter. It answers by the names of `answers.named`.
+A file takes `images` [1, H, W, 3] uint8, RGB. They may have any size, which the file resizes as the detector does, or a
+fixed size, which the network then sees directly; the delegates on phones need the latter. Outputs are named as in
+`answers.named`.
 """
 
 import functools
@@ -25,27 +26,29 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
 
     Args:
         model: a `Detector`.
-        file: to write.
-        kind: "float32"; "float16" halves the weights; "dynamic" has weights of 8 bits; "int8" computes in 8 bits, but
+        file: path of the file.
+        kind: "float32"; "float16" halves the weights; "dynamic" has 8-bit weights; "int8" computes in 8 bits, but
             decodes and suppresses in float32.
         size: (height, width) of the input, pixels; None for any.
-        raw: `Detector.raw` instead of detections, for an application that decodes by itself.
-        examples: for "int8", typical pictures, from which the ranges of activations are taken: arrays [H, W, 3] uint8,
-            or pairs of such an array and proposals [R, 4] where the detector needs them.
-        proposals: R, how many a picture has, for a detector that needs them; without area where there are fewer.
-        judge: function of the path of a draft that raises where it is no good; the file then stays as it was.
+        raw: output `Detector.raw` instead of detections, for an application that decodes itself.
+        examples: for "int8", typical pictures to measure the ranges of activations: arrays [H, W, 3] uint8, or pairs
+            of such an array and proposals [R, 4] if the detector needs them.
+        proposals: R, the number of proposals per picture, for a detector that needs them; fewer are padded with boxes
+            without area.
+        judge: None, or a function of the path of a draft that raises to refuse it; an existing file is then kept.
 
     Returns:
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: the kind is unknown, or "int8" has no examples, or a loop; or the size is none or not the network's.
+        ValueError: the kind is unknown, the size is invalid or not the network's, or "int8" has no examples or the detector
+            a loop.
     """
     examples = list(examples)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
     if kind == "int8" and not examples:
-        raise ValueError("kind='int8' takes the ranges of activations from examples: give typical pictures.")
+        raise ValueError("kind='int8' measures the ranges of activations on examples: give typical pictures.")
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"size must be height and width in pixels, got {tuple(size)}.")
     if size is not None and model.fixed and tuple(size) != tuple(model.resize[1:]):
@@ -80,10 +83,10 @@ def examples(model, dataset, count):
     Args:
         model: a `Detector`.
         dataset: a `kerasdet.data.dataset.Dataset`.
-        count: at most so many.
+        count: maximum number of pictures.
 
     Returns:
-        List of arrays [H, W, 3] uint8, or of pairs of one and proposals [R, 4] where the detector needs them.
+        List of arrays [H, W, 3] uint8, or of pairs of one and proposals [R, 4] if the detector needs them.
     """
     rows = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
     records = [dataset.records[row] for row in rows]
@@ -91,27 +94,27 @@ def examples(model, dataset, count):
 
 
 def rule(model, size):
-    """The resize rule that brings a picture to the input of a file of one size."""
+    """The resize rule from a picture to the input of a file of fixed size."""
     fits = model.resize[0] in image.ONE_SIZE and tuple(model.resize[1:]) == tuple(size)
     return model.resize if fits else ("stretch", *size)
 
 
 def margin(model):
-    """The color beside the picture of a letterbox, RGB 0...255: the one that the model paints outside its windows."""
+    """The color around a letterboxed picture, RGB 0...255: the one that the model paints outside its windows."""
     return np.round(model.pixels.outside).tolist()
 
 
 def fitted(model, examples, size, count=300):
-    """Examples as a file takes them.
+    """Converts examples to the inputs of a file.
 
     Args:
         model: a `Detector`.
         examples: as in `write`.
         size: (height, width) of the file's input; None for any.
-        count: of proposals.
+        count: number of proposals.
 
     Yields:
-        Lists of pixels [1, H, W, 3] uint8 and, of a pair, proposals [1, R, 4] float32.
+        Lists of pixels [1, H, W, 3] uint8 and, for a pair, proposals [1, R, 4] float32.
     """
     for example in examples:
         pixels, *proposals = example if isinstance(example, tuple) else (example,)
@@ -123,7 +126,7 @@ def fitted(model, examples, size, count=300):
 
 
 def traced(model, size=None, raw=False, proposals=300):
-    """The graph that a file holds, its weights as constants.
+    """The graph of a file, with weights as constants.
 
     Args:
         model, size, raw, proposals: as in `write`.
@@ -131,7 +134,7 @@ def traced(model, size=None, raw=False, proposals=300):
     Returns:
         A concrete function of the pixels, and the names of its outputs in order.
     """
-    if model.dtype_policy.compute_dtype != "float32":  # for which TFLite has no operators
+    if model.dtype_policy.compute_dtype != "float32":  # TFLite has no operators for half precision
         model = model.with_dtype("float32")
 
     def detect(images, *given):
@@ -149,16 +152,16 @@ def traced(model, size=None, raw=False, proposals=300):
         specs.append(tf.TensorSpec([1, proposals, 4], tf.float32, "proposals"))
     with ops.portable(lite=True):
         function = tf.function(detect, input_signature=specs, autograph=False).get_concrete_function()
-    # A model handed over with its variables would silently turn to NaN.
+    # A model converted with its variables would silently turn to NaN.
     return convert_variables_to_constants_v2(function), sorted(function.structured_outputs)
 
 
 def converter(graph, kind="float32"):
-    """A `tf.lite.TFLiteConverter` that refuses operators which are no builtins.
+    """A `tf.lite.TFLiteConverter` that refuses operators other than builtins.
 
     Args:
-        graph: from `traced`.
-        kind: one of `KINDS`; for "int8" without its examples.
+        graph: graph from `traced`.
+        kind: one of `KINDS`; "int8" still needs its examples.
     """
     made = tf.lite.TFLiteConverter.from_concrete_functions([graph])
     made.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -170,7 +173,7 @@ def converter(graph, kind="float32"):
 
 
 def _labeled(content, model, outputs, size):
-    """The file with names, a signature, metadata and labels."""
+    """Adds names, a signature, metadata and labels to the file."""
     schema = metadata.schema()
     parsed = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = parsed.subgraphs[0]

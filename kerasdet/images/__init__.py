@@ -1,4 +1,4 @@
-"""Images: files to pixels, and pixels to what a network sees."""
+"""Images: decodes files, and resizes pixels for a network."""
 
 from kerasdet.images.files import decode, is_heic, load, read
 from kerasdet.images.frames import (

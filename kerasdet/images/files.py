@@ -1,4 +1,4 @@
-"""Image files to pixels: JPEG, PNG, GIF, BMP and WebP in graphs of stock TensorFlow operators, HEIC outside of them."""
+"""Decodes image files: JPEG, PNG, GIF, BMP and WebP in graphs of stock TensorFlow operators, HEIC outside of graphs."""
 
 import os
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 _KINDS = "JPEG, PNG, GIF, BMP or WebP"
 _JPEG = b"\xff\xd8\xff"
 _HEAD = 2**11
-# What follows the size of a HEIC file's first box (ISO/IEC 23008-12, annex B).
+# The type and brand after the size of a HEIC file's first box (ISO/IEC 23008-12, annex B).
 _HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 _ORIENTATION = 0x0112
 
@@ -18,14 +18,14 @@ def load(path):
     """Reads an image file.
 
     Args:
-        path: str or path-like; a JPEG, PNG, GIF (its first frame), BMP or WebP file, whatever its ending; with the
-            extra `heic` also a phone's HEIC.
+        path: str or path-like; a JPEG, PNG, GIF (first frame), BMP or WebP file with any extension; with the extra
+            `heic` installed, also a phone's HEIC photo.
 
     Returns:
-        NumPy array [H, W, 3] uint8, RGB 0...255, upright by its EXIF orientation.
+        NumPy array [H, W, 3] uint8, RGB 0...255, turned upright by its EXIF orientation.
 
     Raises:
-        ValueError: one line that names the file and says why it gives no image.
+        ValueError: the file cannot be decoded; the message says why.
     """
     if is_heic(path):
         return _load_heic(path)
@@ -80,17 +80,18 @@ def read(path):
 def decode(data, name="image"):
     """Decodes the bytes of an image file.
 
-    Alpha is dropped, gray becomes three channels, of 16 bits the high byte stays, a JPEG is turned upright.
+    Alpha is dropped, gray becomes three channels, 16 bits are reduced to the high byte, and JPEGs are turned upright.
 
     Args:
-        data: scalar string tensor; JPEG, PNG, GIF (its first frame), BMP or WebP.
-        name: str or scalar string tensor that an error calls the image by.
+        data: scalar string tensor; JPEG, PNG, GIF (first frame), BMP or WebP.
+        name: str or scalar string tensor; the image's name in errors.
 
     Returns:
         Tensor [H, W, 3] uint8, RGB 0...255.
 
     Raises:
-        tf.errors.InvalidArgumentError: for bytes of another kind, with `name`; TensorFlow's own for damaged ones.
+        tf.errors.InvalidArgumentError: the format is unknown, which the message says with `name`; or the file is
+            damaged, with TensorFlow's message.
     """
 
     def other():
@@ -103,7 +104,7 @@ def decode(data, name="image"):
 
 
 def _head(data):
-    """The first bytes of a file as [2048] uint8, zeros behind its end; they hold a BMP's palette."""
+    """The first bytes of a file as [2048] uint8, padded with zeros; enough to hold a BMP's palette."""
     return tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD)
 
 
@@ -112,27 +113,27 @@ def _starts(head, magic, at=0):
 
 
 def _fault(data):
-    """Why bytes are no image of a known kind, as a string tensor; empty for those that are."""
+    """Says why bytes are not an image of a known format, as a string tensor; empty if they are one."""
     head = _head(data)
     known = [_starts(head, magic) for magic in (_JPEG, b"\x89PNG", b"GIF8", b"BM")]
     known.append(_starts(head, b"RIFF") & _starts(head, b"WEBP", at=8))
-    unknown = tf.where(tf.strings.length(data) == 0, "the file is empty", f"it is no {_KINDS} file")
+    unknown = tf.where(tf.strings.length(data) == 0, "the file is empty", f"it is not a {_KINDS} file")
     return tf.where(tf.reduce_any(known), "", unknown)
 
 
 def _words(error):
-    """What TensorFlow says, without the names of its nodes."""
+    """TensorFlow's message, without the names of its nodes."""
     return error.message.split("}} ")[-1].split(" [Op:")[0]
 
 
 def _jpeg(data):
-    """A JPEG, upright, by libjpeg's own default method: TensorFlow's is less exact and no faster."""
+    """Decodes a JPEG and turns it upright; libjpeg's default DCT is more exact than TensorFlow's and no slower."""
     pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     return _upright(pixels, _orientation(data))
 
 
 def _other(data):
-    """A PNG, GIF, BMP or WebP; `decode_image` gives the indices of a BMP with a palette, not its colors."""
+    """Decodes a PNG, GIF, BMP or WebP; for a BMP with a palette, `decode_image` returns indices instead of colors."""
 
     def decoded(channels):
         return tf.io.decode_image(data, channels=channels, expand_animations=False)[..., :3]
@@ -144,30 +145,30 @@ def _other(data):
 
 
 def _translucent(head):
-    """Whether a WebP has an alpha channel: `decode_image` drops none, and guesses so ill that animations crash."""
+    """Whether a WebP has an alpha channel: `decode_image` does not drop it, and crashes on animations by guessing."""
     flags = tf.bitwise.bitwise_and(head, 0x10) > 0
     return (_starts(head, b"WEBPVP8X", at=8) & flags[20]) | (_starts(head, b"WEBPVP8L", at=8) & flags[24])
 
 
 def _painted(pixels, head):
-    """The colors of the indices `pixels` in a BMP's palette."""
+    """Looks up the indices `pixels` in a BMP's palette."""
     start = 14 + _number(head, 14, 4)
-    places = start + 4 * tf.cast(pixels[..., :1], tf.int64) + [2, 1, 0]
-    return tf.gather(head, tf.minimum(places, _HEAD - 1))
+    positions = start + 4 * tf.cast(pixels[..., :1], tf.int64) + [2, 1, 0]
+    return tf.gather(head, tf.minimum(positions, _HEAD - 1))
 
 
 def _number(data, at, size, little=True):
-    """The numbers of `size` bytes at the positions `at` of a byte vector, int64; 0 where it ends before."""
+    """The integers of `size` bytes at the positions `at` of a byte vector, int64; 0 beyond its end."""
     at = tf.convert_to_tensor(at, tf.int64)
-    held = at + size <= tf.size(data, tf.int64)
-    places = tf.where(held, at, 0)[..., None] + tf.range(size, dtype=tf.int64)
-    weights = [256**place for place in range(size)]
+    inside = at + size <= tf.size(data, tf.int64)
+    positions = tf.where(inside, at, 0)[..., None] + tf.range(size, dtype=tf.int64)
+    weights = [256**i for i in range(size)]
     weights = tf.where(little, tf.constant(weights, tf.int64), tf.constant(weights[::-1], tf.int64))
-    return tf.where(held, tf.reduce_sum(tf.cast(tf.gather(data, places), tf.int64) * weights, -1), 0)
+    return tf.where(inside, tf.reduce_sum(tf.cast(tf.gather(data, positions), tf.int64) * weights, -1), 0)
 
 
 def _orientation(data):
-    """The EXIF orientation 1...8 of a JPEG; 1 where the tag is missing or makes no sense."""
+    """The EXIF orientation 1...8 of a JPEG; 1 if the tag is missing or invalid."""
     parts = tf.strings.split(tf.strings.substr(data, 0, 2**16), b"Exif\0\0", maxsplit=1)
     marker = tf.io.decode_raw(tf.strings.substr(tf.strings.join([b"\0" * 4, parts[0]]), -4, 4), tf.uint8)
     size = tf.maximum(_number(marker, 2, 2, little=False) - 8, 0)
@@ -178,7 +179,7 @@ def _orientation(data):
 
 
 def _tag(exif):
-    """The value of the orientation tag in the first directory of a TIFF structure; 1 without."""
+    """The value of the orientation tag in the first directory of a TIFF structure; 1 if there is none."""
     exif = tf.pad(exif, [[0, 4]])
     little = _starts(exif, b"II*\0")
     directory = _number(exif, 4, 4, little)
@@ -188,7 +189,7 @@ def _tag(exif):
 
 
 def _upright(pixels, orientation):
-    """The picture that EXIF orientation 1...8 says `pixels` to be a turned or mirrored copy of."""
+    """Turns and mirrors `pixels` upright from their EXIF orientation 1...8."""
 
     def turned(*axes, transposed=False):
         return tf.reverse(tf.transpose(pixels, [1, 0, 2]) if transposed else pixels, axes)

@@ -112,7 +112,7 @@ class Conv(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class DepthwiseConv(Conv):
-    """A `Conv` of every channel by itself.
+    """A `Conv` of each channel separately.
 
     Args:
         size: side of the kernel, odd.

@@ -1,19 +1,19 @@
-"""Fully connected layers, whole or factored."""
+"""Fully connected layers, plain or factorized."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable("kerasdet")
 class FC(keras.layers.Dense):
-    """A fully connected layer, or two of a lower rank in its place (Fast R-CNN, Girshick, ICCV 2015, section 3.1).
+    """A fully connected layer, or two of lower rank in its place (Fast R-CNN, Girshick, ICCV 2015, section 3.1).
 
-    With a rank, `inner` leads to it without activation. It has a bias as in the release's compressed network (the paper
-    has none there); the truncated SVD of `weights.svd` leaves it at 0.
+    With a rank, the layer `inner` comes first, without an activation. It has a bias as in the release's compressed
+    network (the paper has none there); the truncated SVD of `weights.svd` leaves the bias at 0.
 
     Args:
-        units: outputs.
-        rank: None, or the numbers between the two.
-        kwargs: of `keras.layers.Dense`, such as `activation`.
+        units: number of outputs.
+        rank: None, or the number of units between the two layers.
+        kwargs: arguments of `keras.layers.Dense`, such as `activation`.
     """
 
     def __init__(self, units, rank=None, **kwargs):
@@ -27,7 +27,7 @@ class FC(keras.layers.Dense):
         else:
             self.inner.build(shape)
             super().build((*shape[:-1], self.rank))
-            self.input_spec = None  # Dense expects its own kernel's input, which is `inner`'s output
+            self.input_spec = None  # Dense expects the input of its kernel, which is the output of `inner`
 
     def call(self, x, training=None):
         return super().call(x if self.inner is None else self.inner(x), training=training)

@@ -16,7 +16,7 @@ class ConvHead(keras.layers.Layer):
     Args:
         depth: convolutions of the tower.
         width: their channels.
-        anchors: predictions a cell.
+        anchors: predictions per cell.
         outputs: numbers a prediction.
         norm: kind of `layers.norm`; levels share "group", and each has its own of the other kinds, because the batch
             statistics of levels differ.

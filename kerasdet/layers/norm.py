@@ -33,16 +33,16 @@ def build(kind, epsilon=1e-5, momentum=0.9):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class BatchNorm(keras.layers.Layer):
-    """Batch normalization (Ioffe & Szegedy, 2015), whose running statistics a convolution can fold into itself.
+    """Batch normalization (Ioffe & Szegedy, 2015), whose running statistics can be folded into a convolution.
 
-    `Conv` asks `affine` for the fixed scale and shift at inference and when frozen, so that no pass over the
-    activations is left; only training on batch statistics runs `call`.
+    At inference and when frozen, `Conv` folds the fixed scale and shift of `affine` into its kernel and bias, which
+    saves a pass over the activations. Only training on batch statistics runs `call`.
 
     Args:
         epsilon: added to the variance. 1e-5 in released ResNets, 1e-3 in Keras' own networks.
-        momentum: share of the running statistics that a step keeps.
-        synchronized: statistics over the batch of all replicas.
-        frozen: no weight is trained and training uses the running statistics too.
+        momentum: share of the running statistics that is kept in each step.
+        synchronized: whether statistics are computed over the batch of all replicas.
+        frozen: no weight is trained, and training uses the running statistics too.
     """
 
     def __init__(self, epsilon=1e-5, momentum=0.9, synchronized=False, frozen=False, **kwargs):
@@ -84,7 +84,7 @@ class BatchNorm(keras.layers.Layer):
             variance = self._over_all(tf.reduce_sum(tf.square(x32 - mean), [0, 1, 2])) / count
             scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
             y = tf.cast((x32 - mean) * scale + self.beta, x.dtype)
-            variance *= count / tf.maximum(count - 1.0, 1.0)  # unbiased, as FusedBatchNorm's and torch's running ones
+            variance *= count / tf.maximum(count - 1.0, 1.0)  # unbiased, as the running variance of FusedBatchNorm
         else:
             y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=x, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True
@@ -94,7 +94,7 @@ class BatchNorm(keras.layers.Layer):
         return y
 
     def _over_all(self, x):
-        """The sum over replicas, which may have regions of different number."""
+        """The sum over replicas, which may hold different numbers of regions."""
         return tf.distribute.get_replica_context().all_reduce("SUM", x)
 
     def get_config(self):
@@ -104,13 +104,13 @@ class BatchNorm(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class GroupNorm(keras.layers.Layer):
-    """Group normalization (Wu & He, ECCV 2018, equation 7) in float32: 32 groups, or as many as divide narrow layers.
+    """Group normalization (Wu & He, ECCV 2018, equation 7) in float32: 32 groups, or fewer in narrow layers.
 
-    Statistics are sums of each channel's own, and the gradient is written out: two to three times as fast on a CPU as
-    moments over a tensor of five dimensions.
+    Statistics are combined from sums per channel, and the gradient is analytic: two to three times as fast on a CPU as
+    moments over a five-dimensional tensor.
 
     Args:
-        groups: of channels; where they do not divide the channels, their greatest common divisor.
+        groups: number of groups; if it does not divide the channels, their greatest common divisor is used.
         epsilon: added to the variance.
     """
 
@@ -139,7 +139,7 @@ def _group_norm(x, gamma, beta, groups, epsilon):
     channels = x.shape[-1]
 
     def over_groups(sums):
-        """[B, C] sums of channels to the mean over their group, at each of its channels, [B, 1, 1, C]."""
+        """Converts sums per channel [B, C] to the mean over each channel's group, [B, 1, 1, C]."""
         size = channels // groups
         count = tf.cast(tf.shape(x)[1] * tf.shape(x)[2] * size, tf.float32)
         means = tf.reduce_sum(tf.reshape(sums, [-1, groups, size]), axis=2, keepdims=True) / count
@@ -153,7 +153,7 @@ def _group_norm(x, gamma, beta, groups, epsilon):
 
         def gradient(upstream):
             plain = tf.reduce_sum(upstream, [1, 2])
-            # Sums of the gradient times the normalized input.
+            # Sums of the upstream gradient times the normalized input.
             along = (tf.reduce_sum(upstream * x, [1, 2]) - plain * mean[:, 0, 0]) * inverse[:, 0, 0]
             slope = tf.square(inverse) * over_groups(along * gamma)
             level = slope * mean - inverse * over_groups(plain * gamma)
@@ -166,7 +166,7 @@ def _group_norm(x, gamma, beta, groups, epsilon):
 
 @keras.saving.register_keras_serializable("kerasdet")
 class L2Norm(keras.layers.Layer):
-    """Scales every position's channels to unit length and each channel by a learned factor (ParseNet, section 3.3).
+    """Scales the channels of every position to unit length, then each channel by a learned factor (ParseNet, 3.3).
 
     Args:
         scale: initial factor.

@@ -1,4 +1,4 @@
-"""From pixels 0...255 to what a backbone was trained on."""
+"""Normalizes pixels 0...255 to the range that a backbone was trained on."""
 
 import keras
 import tensorflow as tf
@@ -57,7 +57,7 @@ class Pixels(keras.layers.Layer):
 
 
 def image_size(images):
-    """(height, width) of a batch: ints where the graph knows them, else scalar tensors."""
+    """(height, width) of a batch: ints if static, else scalar tensors."""
     static = images["pixels"].shape[1:3]
     dynamic = tf.shape(images["pixels"])
     return [side or dynamic[i] for i, side in enumerate(static, start=1)]

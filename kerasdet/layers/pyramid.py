@@ -53,10 +53,10 @@ class FPN(keras.layers.Layer):
         """Builds the pyramid.
 
         Args:
-            features: list of [B, H, W, C], each half the size of the one before.
+            features: list of [B, H, W, C], each half the size of the previous one.
 
         Returns:
-            List of [B, H / 2**i, W / 2**i, width], one a level.
+            List of [B, H / 2**i, W / 2**i, width], one per level.
         """
         merged = [lateral(x, training=training) for lateral, x in zip(self.laterals, features, strict=True)]
         for i in reversed(range(len(merged) - 1)):

@@ -1,4 +1,4 @@
-"""Losses of box deltas, and of boxes by their overlap."""
+"""Losses of box deltas, and of boxes based on their overlap."""
 
 import tensorflow as tf
 
@@ -16,7 +16,7 @@ def smooth_l1(predictions, targets, beta):
     Args:
         predictions: [...] float.
         targets: [...] of the same shape.
-        beta: the |d| where the parabola ends; 0 is the L1 loss, whose gradient at 0 is 0.
+        beta: |d| at which the parabola ends; 0 gives the L1 loss, whose gradient at 0 is 0.
 
     Returns:
         [...] losses.

@@ -8,15 +8,15 @@ from kerasdet.losses import widen
 def focal(logits, targets, alpha=0.25, gamma=2.0):
     """The focal loss of independent binary classifiers (Lin et al., ICCV 2017, equation 5).
 
-    FL = -alpha_t * (1 - p_t)^gamma * log(p_t), where p_t is the probability given to the true answer. It is computed
-    from z, the logit of the wrong answer: 1 - p_t = sigmoid(z) and -log(p_t) = softplus(z). The gradient is analytic:
+    FL = -alpha_t * (1 - p_t)^gamma * log(p_t), where p_t is the probability of the true answer. It is computed from z,
+    the logit of the wrong answer: 1 - p_t = sigmoid(z) and -log(p_t) = softplus(z). The gradient is analytic:
 
         dFL/dz = alpha_t * (1 - p_t)^gamma * (1 - p_t - gamma * p_t * log(p_t))
 
     Args:
         logits: [...] float.
-        targets: [...] 0 or 1 of the logits' shape; they get no gradient.
-        alpha: weight of the positives, 1 - alpha that of the negatives; no weights where None or negative.
+        targets: [...] 0 or 1, same shape as the logits; they get no gradient.
+        alpha: weight of the positives; negatives are weighted by 1 - alpha. None or a negative number: no weights.
         gamma: focusing exponent, at least 0.
 
     Returns:
@@ -25,6 +25,7 @@ def focal(logits, targets, alpha=0.25, gamma=2.0):
     logits, targets = widen(logits, targets)
     sign = 1 - 2 * targets
 
+    # Automatic differentiation of pow gives NaN where 1 - p_t underflows to 0 and gamma is below 1.
     @tf.custom_gradient
     def loss(logits):
         z = sign * logits

@@ -1,4 +1,4 @@
-"""The multi-task loss of regions: a class and a box each (Fast R-CNN, Girshick, ICCV 2015, section 2.3)."""
+"""The losses of regions: class and box (Fast R-CNN, Girshick, ICCV 2015, section 2.3), mask and keypoints."""
 
 import tensorflow as tf
 
@@ -6,45 +6,47 @@ from kerasdet.losses import boxes as box_losses
 
 
 def multi_task(logits, deltas, regions, kind, beta, weights):
-    """Cross-entropy over background and classes, and the box loss of the true class (equation 1).
+    """Cross-entropy over background and classes, and the box loss of the true class (Fast R-CNN, equation 1).
 
     Args:
-        logits: [B, N, 1 + K] float32, the background first.
-        deltas: [B, N, 1 + K, 4] float32, or [B, N, 1, 4] where classes share a box.
+        logits: [B, N, 1 + K] float32, background first.
+        deltas: [B, N, 1 + K, 4] float32, or [B, N, 1, 4] if classes share a box.
         regions: `targets.sample.Regions`.
         kind, beta, weights: as in `losses.boxes.coded`.
 
     Returns:
-        The class and the box losses, [B, N] each; 0 of regions that are not valid, the second also of background.
+        The class losses and the box losses, [B, N] each; both are 0 for invalid regions, box losses also for
+        background.
     """
-    kinds = regions.classes + 1
-    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(kinds, logits)
-    own = deltas[:, :, 0] if deltas.shape[2] == 1 else tf.gather(deltas, kinds, batch_dims=2)
+    labels = regions.classes + 1
+    class_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    own = deltas[:, :, 0] if deltas.shape[2] == 1 else tf.gather(deltas, labels, batch_dims=2)
     losses = box_losses.coded(regions.boxes, own, regions.targets, kind, beta, weights)
-    return tf.where(regions.valid, entropy, 0.0), tf.where(regions.positive, losses, 0.0)
+    return tf.where(regions.valid, class_losses, 0.0), tf.where(regions.positive, losses, 0.0)
 
 
 def mask(logits, targets, kinds, scores="sigmoid"):
     """The mask loss (Mask R-CNN, He et al., ICCV 2017, section 3 and table 2b).
 
     Args:
-        logits: [N, S, S, 1 + K] float32, the background first.
+        logits: [N, S, S, 1 + K] float32, background first.
         targets: [N, S, S] float32 in 0...1.
         kinds: [N] int32: the channel of each region's class.
-        scores: "sigmoid": the class' own channel alone; "softmax": over background and classes.
+        scores: "sigmoid": only the channel of the region's class; "softmax": over background and classes.
 
     Returns:
-        [N] losses, means over the cells.
+        [N] losses, averaged over the cells.
     """
-    own = tf.gather(tf.transpose(logits, [0, 3, 1, 2]), kinds, batch_dims=1)
+    true_class_logits = tf.gather(tf.transpose(logits, [0, 3, 1, 2]), kinds, batch_dims=1)
     if scores == "sigmoid":
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, own), axis=[1, 2])
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, true_class_logits), axis=[1, 2])
+    # Cross-entropy with soft targets: `targets` of the class, the rest of the background.
     total = tf.reduce_logsumexp(logits, axis=-1)
-    return tf.reduce_mean(total - targets * own - (1 - targets) * logits[..., 0], axis=[1, 2])
+    return tf.reduce_mean(total - targets * true_class_logits - (1 - targets) * logits[..., 0], axis=[1, 2])
 
 
 def keypoints(logits, cells):
-    """Cross-entropy over all cells of a map, which has one right cell (Mask R-CNN, section 5).
+    """Cross-entropy over all cells of a heat map, exactly one of which is right (Mask R-CNN, section 5).
 
     Args:
         logits: [N, S, S, P] float32.

@@ -1,4 +1,4 @@
-"""Operators that TensorFlow lacks: a native one where the library is built, its twin of stock operators elsewhere."""
+"""Operators that TensorFlow lacks: native if the library is built, else their twins of stock TensorFlow operators."""
 
 from kerasdet.ops.corner_pool import corner_pool as corner_pool
 from kerasdet.ops.library import native as native

@@ -4,26 +4,25 @@ import tensorflow as tf
 
 from kerasdet.ops import inputs, library
 
-# The axis that is scanned, and whether from its end: the pool of a top edge looks down.
+# The axis that is scanned, and whether from its end: the pool of the top edge looks down.
 DIRECTIONS = {"top": (1, True), "bottom": (1, False), "left": (2, True), "right": (2, False)}
 
 
 def corner_pool(features, direction):
-    """Takes at every cell the greatest value from there to the border.
+    """Takes, at every cell, the maximum of the cells from there to the border.
 
-    Of equal values the one farthest from the cell takes the gradient, as in CornerNet's own code.
+    In case of a tie, the cell farthest away gets the gradient, as in CornerNet's own code.
 
     Args:
-        features: [B, H, W, C], any floating type.
-        direction: "top" looks down, "bottom" up, "left" to the right, "right" to the left: the names of the corners'
-            edges.
+        features: [B, H, W, C], any floating dtype.
+        direction: the edge of the corner: "top" looks down, "bottom" up, "left" to the right, "right" to the left.
 
     Returns:
-        [B, H, W, C] of the features' type.
+        [B, H, W, C], dtype of the features.
 
     Raises:
         ValueError: the direction is unknown.
-        InvalidArgumentError: the features have another rank.
+        InvalidArgumentError: the features do not have rank 4.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {sorted(DIRECTIONS)}, got {direction!r}.")

@@ -1,7 +1,7 @@
-"""Finds the library of native operators and decides, once, whether it serves; `python -m kerasdet.ops.library` reports.
+"""Finds the library of native operators and decides once whether to use it; `python -m kerasdet.ops.library` reports.
 
-Every native operator has a twin of stock TensorFlow operators beside it. The twin runs where the library is missing,
-damaged or built for something else, inside `portable()`, and with KERASDET_NATIVE=0 in the environment.
+Every native operator has a twin of stock TensorFlow operators. The twin runs if the library is missing, damaged or
+built for another environment, inside `portable()`, and with KERASDET_NATIVE=0 in the environment.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _lite = contextvars.ContextVar("lite", default=False)
 
 
 def environment():
-    """What a library is built for: dict of TensorFlow's version and ABI, and the processor with its vector sets."""
+    """The environment that a library is built for: a dict of TensorFlow's version and ABI, processor, vector sets."""
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -44,12 +44,12 @@ def environment():
 
 
 def read_stamp(file):
-    """What the library was built for, as `environment`, and the hashes of its sources and of itself."""
+    """The environment that the library was built for, as in `environment`, and the hashes of its sources and itself."""
     return json.loads(file.with_suffix(".json").read_text())
 
 
 def problem(file):
-    """Says in one line why a library cannot be loaded here, without loading it; None if it can."""
+    """Says why a library cannot be loaded here, without loading it; None if it can."""
     if not file.is_file() or not file.with_suffix(".json").is_file():
         return "it has not been built"
     try:
@@ -71,7 +71,7 @@ def load():
     """Loads the library.
 
     Returns:
-        The module of its operators, or None with one warning that says why and what to do.
+        The module of its operators, or None after a warning that says why and what to do.
     """
     if os.environ.get("KERASDET_NATIVE") == "0":
         return None
@@ -82,7 +82,7 @@ def load():
         except (tf.errors.OpError, OSError) as error:
             reason = str(error).splitlines()[0]
     warnings.warn(
-        f"the native operators are not used, since {reason}; slower TensorFlow operators stand in. "
+        f"the native operators are not used because {reason}; slower TensorFlow operators are used instead. "
         f"To build them: {BUILD}",
         RuntimeWarning, stacklevel=2,
     )  # fmt: skip
@@ -90,23 +90,23 @@ def load():
 
 
 def native():
-    """Returns the module of the native operators, or None where the twins shall run."""
+    """Returns the module of the native operators, or None if the twins are to run."""
     return None if _portable.get() else load()
 
 
 def lite():
-    """Whether only operators shall run that are TFLite's builtins."""
+    """Whether only operators that TFLite has as builtins may be used."""
     return _lite.get()
 
 
 @contextlib.contextmanager
 def portable(lite=False):
-    """Inside, functions are traced with the twins: a graph of stock TensorFlow operators, which runs anywhere.
+    """Makes functions traced inside use the twins: their graphs of stock TensorFlow operators run anywhere.
 
-    It is asked when a function is traced: trace a fresh one inside.
+    The choice is made when a function is traced, so trace a new function inside.
 
     Args:
-        lite: with those operators only that TFLite has as builtins, for batches of a known size.
+        lite: use only operators that TFLite has as builtins, for batches of a known size.
     """
     tokens = _portable.set(True), _lite.set(lite)
     try:
@@ -117,7 +117,7 @@ def portable(lite=False):
 
 
 def main():
-    """Prints what was found, built and loaded, and why not."""
+    """Prints what was found, built and loaded, or why not."""
     for key, value in environment().items():
         print(f"{key:12s} {' '.join(value) if isinstance(value, list) else value}")
     print(f"{'library':12s} {FILE}")

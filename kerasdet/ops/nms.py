@@ -16,15 +16,15 @@ def nms(boxes, scores, classes, iou, above, limit, kinds=None):
 
     Args:
         boxes: [B, N, 4] float32 or float64, pixels. A box with a coordinate that is not finite is never kept.
-        scores: [B, N] of the same type.
+        scores: [B, N] of the same dtype.
         classes: [B, N] int32: boxes of different classes do not suppress each other; None suppresses across classes.
-        iou: boxes that overlap a better one of their class by more are dropped.
-        above: candidates need a score above this.
-        limit: boxes an image.
-        kinds: how many classes there are, where that is known; exports are faster then.
+        iou: boxes that overlap a better box of their class by more than this are dropped.
+        above: only boxes with a score above this are candidates.
+        limit: maximum number of boxes per image.
+        kinds: number of classes, if known; this makes exports faster.
 
     Returns:
-        indices [B, limit] int32, scores [B, limit] and valid [B, limit] bool, by falling score; 0 where not valid.
+        indices [B, limit] int32, scores [B, limit] and valid [B, limit] bool, by descending score; 0 if not valid.
 
     Raises:
         InvalidArgumentError: a shape does not fit.
@@ -45,45 +45,46 @@ def nms(boxes, scores, classes, iou, above, limit, kinds=None):
 
 
 def combined_nms(boxes, scores, iou, above, limit):
-    """`tf.image.combined_non_max_suppression` without clipping, in an export to TFLite by its builtin operators.
+    """`tf.image.combined_non_max_suppression` without clipping; in an export to TFLite, by its builtin operators.
 
     Args:
-        boxes: [B, N, K, 4] float32, pixels; [B, N, 1, 4] where classes share them.
-        scores: [B, N, K] float32. In a class, of equal scores any may come first.
-        iou: boxes of one class that overlap a better one by more are dropped.
-        above: candidates need a score above this.
-        limit: boxes an image.
+        boxes: [B, N, K, 4] float32, pixels; [B, N, 1, 4] if classes share them.
+        scores: [B, N, K] float32. Equal scores within a class may come in any order.
+        iou: boxes of one class that overlap a better box by more than this are dropped.
+        above: only boxes with a score above this are candidates.
+        limit: maximum number of boxes per image.
 
     Returns:
-        boxes [B, limit, 4], scores [B, limit], classes [B, limit] int32 and counts [B] int32, by falling score; zeros
-        behind the count.
+        boxes [B, limit, 4], scores [B, limit], classes [B, limit] int32 and counts [B] int32, by descending score;
+        zeros beyond the count.
     """
     if library.lite():
         return _combined_of_builtins(boxes, scores, iou, above, limit)
-    found = tf.image.combined_non_max_suppression(
+    kept = tf.image.combined_non_max_suppression(
         boxes, scores, max_output_size_per_class=limit, max_total_size=limit, iou_threshold=iou, score_threshold=above,
         clip_boxes=False,
     )  # fmt: skip
-    return found.nmsed_boxes, found.nmsed_scores, tf.cast(found.nmsed_classes, tf.int32), found.valid_detections
+    return kept.nmsed_boxes, kept.nmsed_scores, tf.cast(kept.nmsed_classes, tf.int32), kept.valid_detections
 
 
 def _by_operators(boxes, scores, classes, kinds, iou, above, limit):
-    """`nms` by an operator of TensorFlow or TFLite, in order of score: the operators pick any of equal scores."""
+    """`nms` by an operator of TensorFlow or TFLite, on sorted boxes, because the operators pick any of equal scores."""
     count, lowest = tf.shape(scores)[1], scores.dtype.min
     scores = tf.where((scores > above) & tf.reduce_all(tf.math.is_finite(boxes), axis=-1), scores, lowest)
     order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
     boxes, scores, classes = (tf.gather(values, order, batch_dims=1) for values in (boxes, scores, classes))
-    falling = tf.where(scores > lowest, tf.cast(count - tf.range(count), tf.float32), 0.0)
+    # Distinct scores N, N - 1 ... replace the sorted ones: they leave no ties, and give back the rows.
+    ranks = tf.where(scores > lowest, tf.cast(count - tf.range(count), tf.float32), 0.0)
     if library.lite():
         rows, counts = _greedy(
-            _apart(tf.expand_dims(boxes, 2), tf.expand_dims(classes, 2), kinds), falling, iou, 0.5, limit
+            _apart(tf.expand_dims(boxes, 2), tf.expand_dims(classes, 2), kinds), ranks, iou, 0.5, limit
         )
     else:
         low, high = tf.split(boxes, 2, axis=-1)
-        boxes = tf.concat([low, tf.maximum(low, high)], axis=-1)  # the operator would turn over what has no area
-        by_class = tf.one_hot(classes, kinds) * falling[..., None]
-        _, places, _, counts = combined_nms(tf.expand_dims(boxes, 2), by_class, iou, 0.5, limit)
-        rows = count - tf.cast(places, tf.int32)
+        boxes = tf.concat([low, tf.maximum(low, high)], axis=-1)  # the operator would reverse boxes without area
+        by_class = tf.one_hot(classes, kinds) * ranks[..., None]
+        _, kept_ranks, _, counts = combined_nms(tf.expand_dims(boxes, 2), by_class, iou, 0.5, limit)
+        rows = count - tf.cast(kept_ranks, tf.int32)
     valid = tf.range(limit)[None] < counts[:, None]
     order, scores = (tf.pad(values, [[0, 0], [0, 1]]) for values in (order, scores))  # there may be no boxes at all
     rows = tf.where(valid, rows, count)
@@ -91,7 +92,7 @@ def _by_operators(boxes, scores, classes, kinds, iou, above, limit):
 
 
 def _combined_of_builtins(boxes, scores, iou, above, limit):
-    """`combined_nms`, each class's boxes at a place of their own."""
+    """`combined_nms` by TFLite's builtins, with the classes' boxes shifted apart."""
     kinds = scores.shape[-1]
     pairs = _images(scores)
     rows, counts = _greedy(_apart(boxes, tf.range(kinds), kinds), pairs, iou, above, limit)
@@ -106,18 +107,19 @@ def _combined_of_builtins(boxes, scores, iou, above, limit):
 
 
 def _apart(boxes, classes, kinds):
-    """Boxes [B, N, S, 4] moved so that no two classes meet: onto a square of fields, which rounds less than a row.
+    """Shifts boxes [B, N, S, 4] apart by class: onto a square grid of fields, because a row would round more.
 
-    Those without area overlap nothing, but mislead TFLite: each goes to a place of its own in the corner of its field.
+    Boxes without area overlap nothing, but TFLite handles them wrongly; each gets its own position in the corner of its
+    field.
     """
     low, high = tf.split(boxes, 2, axis=-1)
     solid = tf.reduce_all((high > low) & (high - low < np.inf), axis=-1, keepdims=True)
     boxes = tf.where(solid, boxes, 0.0)
     count, start, end = tf.shape(boxes)[1], tf.reduce_min(boxes), tf.reduce_max(boxes)
     across = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(count, tf.float32))), tf.int32)
-    place = 2 * tf.stack([tf.range(count) % across, tf.range(count) // across], axis=-1)
-    place = end + 1 + tf.cast(tf.concat([place, place + 1], axis=-1), tf.float32)
-    boxes = tf.where(solid, boxes, tf.expand_dims(place, 1))
+    corner = 2 * tf.stack([tf.range(count) % across, tf.range(count) // across], axis=-1)
+    unit_boxes = end + 1 + tf.cast(tf.concat([corner, corner + 1], axis=-1), tf.float32)
+    boxes = tf.where(solid, boxes, tf.expand_dims(unit_boxes, 1))
     side = math.ceil(kinds**0.5)
     column, row = classes % side, classes // side
     fields = tf.cast(tf.stack([column, row, column, row], axis=-1), tf.float32)
@@ -125,35 +127,36 @@ def _apart(boxes, classes, kinds):
 
 
 def _images(values, sides=()):
-    """Values [B, ...] as [B, N, *sides]; where the batch is not known, it is one image."""
+    """Reshapes values [B, ...] to [B, N, *sides]; if the batch size is not known, it is 1."""
     return tf.reshape(values, [values.shape[0] or 1, -1, *sides])
 
 
 def _greedy(boxes, scores, iou, above, limit):
-    """Indices [B, limit] and counts [B] of the boxes [B, N, 4] that are kept, by one operator an image."""
+    """Indices [B, limit] and counts [B] of the boxes [B, N, 4] that are kept, by one operator per image."""
     kept = [
         tf.raw_ops.NonMaxSuppressionV4(
-            boxes=some, scores=own, max_output_size=limit, score_threshold=above, pad_to_max_output_size=True,
-            iou_threshold=np.nextafter(np.float32(iou), np.float32(2)),  # TFLite drops what overlaps by just as much
+            boxes=image_boxes, scores=image_scores, max_output_size=limit, score_threshold=above,
+            iou_threshold=np.nextafter(np.float32(iou), np.float32(2)),  # TFLite also drops boxes at the threshold
+            pad_to_max_output_size=True,
         )
-        for some, own in zip(tf.unstack(boxes), tf.unstack(_images(scores)), strict=True)
+        for image_boxes, image_scores in zip(tf.unstack(boxes), tf.unstack(_images(scores)), strict=True)
     ]  # fmt: skip
     return tuple(tf.stack(values) for values in zip(*kept, strict=True))
 
 
 def soft_nms(boxes, scores, classes, limit, method="gaussian", sigma=0.5, iou=0.3, above=0.001):
-    """Takes the best box, rescores all others of its class by how much it overlaps them, and goes on (section 3).
+    """Takes the best box, lowers the scores of the others of its class by their overlap, and repeats (section 3).
 
     Args:
         boxes, scores, classes: as in `nms`.
-        limit: boxes an image.
-        method: "gaussian" multiplies by exp(-IoU^2 / sigma) (equation 3), "linear" by 1 - IoU where that exceeds `iou`
-            (equation 2).
-        sigma, iou: of the two methods.
-        above: boxes whose score falls below are dropped.
+        limit: maximum number of boxes per image.
+        method: "gaussian" multiplies scores by exp(-IoU^2 / sigma) (equation 3); "linear" multiplies by 1 - IoU if the
+            IoU exceeds `iou` (equation 2).
+        sigma, iou: parameters of the two methods.
+        above: boxes whose score falls below this are dropped.
 
     Returns:
-        indices [B, limit] int32, rescored scores [B, limit] and valid [B, limit] bool, by falling score; 0 where not
+        indices [B, limit] int32, rescored scores [B, limit] and valid [B, limit] bool, by descending score; 0 if not
         valid.
 
     Raises:
@@ -189,24 +192,24 @@ def _checked(boxes, scores, classes):
 
 
 def _by_picks(boxes, scores, classes, limit, rescore):
-    """The twins: a loop that picks the best box alive and rescores those of its class; the lowest score is dead."""
+    """The twins: a loop that picks the best box left and rescores its class; the lowest score marks dropped boxes."""
     batch, lowest = tf.shape(scores)[0], scores.dtype.min
     finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1)
-    one_more = [[0, 0], [0, 1]]  # so that there is something to pick from no boxes
+    one_more = [[0, 0], [0, 1]]  # argmax needs at least one box
     alive = tf.pad(tf.where(finite, scores, lowest), one_more, constant_values=lowest)
     boxes = tf.pad(tf.where(finite[..., None], boxes, 0), [*one_more, [0, 0]])
     classes = tf.pad(classes, one_more)
 
-    places = tf.range(limit)[None]
+    positions = tf.range(limit)[None]
 
     def pick(k, alive, indices, picked):
         best = tf.expand_dims(tf.argmax(alive, axis=1, output_type=tf.int32), 1)
         score = tf.gather(alive, best, batch_dims=1)
         overlap = tf.squeeze(box.iou(tf.gather(boxes, best, batch_dims=1), boxes), 1)
         same = tf.gather(classes, best, batch_dims=1) == classes
-        left = tf.where(same & (alive > lowest), rescore(alive, overlap), alive)
-        left = tf.where(tf.range(tf.shape(alive)[1])[None] == best, lowest, left)
-        return k + 1, left, tf.where(places == k, best, indices), tf.where(places == k, score, picked)
+        alive = tf.where(same & (alive > lowest), rescore(alive, overlap), alive)
+        alive = tf.where(tf.range(tf.shape(alive)[1])[None] == best, lowest, alive)
+        return k + 1, alive, tf.where(positions == k, best, indices), tf.where(positions == k, score, picked)
 
     state = (0, alive, tf.zeros([batch, limit], tf.int32), tf.fill([batch, limit], lowest))
     _, _, indices, picked = tf.while_loop(lambda k, alive, *_: (k < limit) & tf.reduce_any(alive > lowest), pick, state)

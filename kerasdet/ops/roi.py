@@ -1,12 +1,12 @@
 """Region operators: RoIAlign, RoIPool, PS-RoIAlign, PS-RoIPool and PrRoIPool, on one map or on a pyramid.
 
-All take `features`, a map [B, H, W, C] or a list of maps of a pyramid, and `rois` [R, 5]: image, x1, y1, x2, y2, the
-corners in pixels of the image. `spatial_scale` is cells a pixel, one number or one for each map, and `levels` [R] says
-which map a RoI is taken from (`pyramid_levels`). A RoI whose image or level does not exist, or with a coordinate that
-is not finite, gives zeros and takes no gradient: such rows pad a batch.
+All take `features`, a map [B, H, W, C] or a list of the maps of a pyramid, and `rois` [R, 5]: image, x1, y1, x2, y2,
+the corners in pixels of the image. `spatial_scale` is in cells per pixel, one number or one per map, and `levels` [R]
+selects each RoI's map (`pyramid_levels`). A RoI whose image or level does not exist, or with a coordinate that is not
+finite, gives zeros and gets no gradient: such rows pad a batch.
 
-Features may be of any floating type; half precision is summed in float32. Cell (row i, column j) lies at y = i, x = j;
-RoIAlign shifts by half a cell, so that it lies at i + 0.5, where the image's continuous coordinates have it.
+Features may have any floating dtype; half precision is summed in float32. Cell (row i, column j) lies at y = i, x = j.
+RoIAlign shifts by half a cell, so that the cell lies at i + 0.5, its center in continuous image coordinates.
 """
 
 import tensorflow as tf
@@ -18,13 +18,13 @@ def roi_align(features, rois, spatial_scale, output_size, sampling_ratio=0, alig
     """Averages bilinear samples in every bin (Mask R-CNN, He et al., ICCV 2017, section 3).
 
     Args:
-        features, rois, spatial_scale, levels: see above.
+        features, rois, spatial_scale, levels: see the module.
         output_size: rows and columns of bins, one number or two.
-        sampling_ratio: samples a bin side; 0 takes as many as the bin has cells, rounded up.
-        aligned: shifts by half a cell. Without it, as in Mask R-CNN's first code, a side is at least one cell.
+        sampling_ratio: samples per side of a bin; 0 takes as many as the bin has cells, rounded up.
+        aligned: whether to shift by half a cell. Without, as in Mask R-CNN's first code, a side is at least one cell.
 
     Returns:
-        [R, rows, columns, C] of the features' type.
+        [R, rows, columns, C], dtype of the features.
 
     Raises:
         InvalidArgumentError: a shape does not fit.
@@ -34,16 +34,16 @@ def roi_align(features, rois, spatial_scale, output_size, sampling_ratio=0, alig
 
 
 def roi_pool(features, rois, spatial_scale, output_size, levels=None):
-    """Takes the greatest cell of every bin of the rounded RoI; an empty bin is 0 (Fast R-CNN, section 2.1).
+    """Takes the maximum of every bin of the rounded RoI; an empty bin is 0 (Fast R-CNN, section 2.1).
 
-    Corners are rounded half away from zero and inclusive. Of equal cells the first, row by row, takes the gradient.
+    Corners are rounded half away from zero and inclusive. The first maximum, row by row, gets the gradient.
 
     Args:
-        features, rois, spatial_scale, levels: see above.
+        features, rois, spatial_scale, levels: see the module.
         output_size: rows and columns of bins, one number or two.
 
     Returns:
-        [R, rows, columns, C] of the features' type.
+        [R, rows, columns, C], dtype of the features.
 
     Raises:
         InvalidArgumentError: a shape does not fit.
@@ -52,15 +52,15 @@ def roi_pool(features, rois, spatial_scale, output_size, levels=None):
 
 
 def ps_roi_align(features, rois, spatial_scale, output_size, sampling_ratio=0, levels=None):
-    """Position-sensitive RoIAlign: every bin samples channels of its own (R-FCN, Dai et al., NIPS 2016, section 2).
+    """Position-sensitive RoIAlign: every bin samples its own channels (R-FCN, Dai et al., NIPS 2016, section 2).
 
     Args:
-        features: see above; C = rows * columns * K channels, ordered (row, column, class).
-        rois, spatial_scale, levels: see above.
+        features: see the module; C = rows * columns * K channels, ordered (row, column, class).
+        rois, spatial_scale, levels: see the module.
         output_size, sampling_ratio: as in `roi_align`.
 
     Returns:
-        [R, rows, columns, K] of the features' type.
+        [R, rows, columns, K], dtype of the features.
 
     Raises:
         InvalidArgumentError: a shape does not fit.
@@ -71,15 +71,15 @@ def ps_roi_align(features, rois, spatial_scale, output_size, sampling_ratio=0, l
 def ps_roi_pool(features, rois, spatial_scale, output_size, levels=None):
     """Position-sensitive average of the cells of every bin (R-FCN, equation 1); an empty bin is 0.
 
-    Corners are rounded half away from zero, the second ones exclusive.
+    Corners are rounded half away from zero; the second ones are exclusive.
 
     Args:
-        features: see above; C = rows * columns * K channels, ordered (row, column, class).
-        rois, spatial_scale, levels: see above.
+        features: see the module; C = rows * columns * K channels, ordered (row, column, class).
+        rois, spatial_scale, levels: see the module.
         output_size: rows and columns of bins, one number or two.
 
     Returns:
-        [R, rows, columns, K] of the features' type.
+        [R, rows, columns, K], dtype of the features.
 
     Raises:
         InvalidArgumentError: a shape does not fit.
@@ -90,14 +90,14 @@ def ps_roi_pool(features, rois, spatial_scale, output_size, levels=None):
 def prroi_pool(features, rois, spatial_scale, output_size, levels=None):
     """Integrates the interpolated map over every bin (IoU-Net, Jiang et al., ECCV 2018, section 3.2).
 
-    It has a gradient to the boxes too. A RoI without area is 0.
+    The boxes get a gradient too. A RoI without area is 0.
 
     Args:
-        features, rois, spatial_scale, levels: see above.
+        features, rois, spatial_scale, levels: see the module.
         output_size: rows and columns of bins, one number or two.
 
     Returns:
-        [R, rows, columns, C] of the features' type.
+        [R, rows, columns, C], dtype of the features.
 
     Raises:
         InvalidArgumentError: a shape does not fit.
@@ -110,16 +110,16 @@ def pyramid_levels(rois, first, last, canonical_size=224.0, canonical_level=4):
 
     Args:
         rois: [R, 5]: image, x1, y1, x2, y2 in pixels.
-        first, last: levels of the pyramid's first and last map, which has stride 2**level.
+        first, last: levels of the pyramid's first and last maps; a map of a level has stride 2**level.
         canonical_size: side in pixels of a RoI that belongs to `canonical_level`.
 
     Returns:
-        [R] int32, numbers of the maps: 0 for `first`.
+        [R] int32, index of each RoI's map: 0 for `first`.
     """
     _, x1, y1, x2, y2 = tf.unstack(rois, axis=1)
     side = tf.sqrt(tf.maximum(x2 - x1, 0) * tf.maximum(y2 - y1, 0))
     level = tf.math.log(tf.maximum(side, 1e-6) / canonical_size) / tf.math.log(tf.constant(2, rois.dtype))
-    level = tf.floor(canonical_level + level + 1e-6)  # a RoI of exactly the size is not lost to rounding
+    level = tf.floor(canonical_level + level + 1e-6)  # rounding must not push a RoI of exactly this size down a level
     return tf.cast(tf.clip_by_value(tf.where(level == level, level, first), first, last), tf.int32) - first
 
 
@@ -156,7 +156,7 @@ def _run(name, features, rois, spatial_scale, output_size, levels, **settings):
     return tf.cast(out, dtype)
 
 
-# The native operators' attributes beside the output size.
+# The native operators' attributes besides the output size.
 _SETTINGS = {
     "roi_align": ("sampling_ratio", "aligned"),
     "roi_pool": (),
@@ -167,20 +167,20 @@ _SETTINGS = {
 
 
 def _register(name, settings):
-    """The gradients of a native operator: to the features, and of PrRoIPool to the RoIs."""
+    """Registers the gradient of a native operator: to the features and, for PrRoIPool, to the RoIs."""
 
     @tf.RegisterGradient("Kerasdet>" + name.title().replace("_", ""))
     def _gradient(op, upstream):
         count = op.get_attr("N")
-        given = {
+        arguments = {
             "features": list(op.inputs[:count]), "rois": op.inputs[count], "levels": op.inputs[count + 1],
             "scales": op.inputs[count + 2], "upstream": upstream, "rows": op.get_attr("rows"),
             "columns": op.get_attr("columns"),
         }  # fmt: skip
         more = {key: op.get_attr(key) for key in settings}
         native = library.load()
-        to_rois = native.kerasdet_prroi_pool_box_gradient(**given) if name == "prroi_pool" else None
-        return [*getattr(native, f"kerasdet_{name}_gradient")(**given, **more), to_rois, None, None]
+        to_rois = native.kerasdet_prroi_pool_box_gradient(**arguments) if name == "prroi_pool" else None
+        return [*getattr(native, f"kerasdet_{name}_gradient")(**arguments, **more), to_rois, None, None]
 
 
 for _name, _settings in _SETTINGS.items():

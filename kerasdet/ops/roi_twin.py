@@ -1,7 +1,7 @@
-"""The twins of the region operators: stock TensorFlow operators that TFLite has too, differentiable, of static shapes.
+"""The twins of the region operators: stock TensorFlow operators that TFLite has too, differentiable, static shapes.
 
-All but RoIPool's are separable weighted sums: dense weights [R, bins, cells] along each axis and two matrix products,
-or, where a bin has few samples, four gathers a sample.
+All except RoIPool's are separable weighted sums: dense weights [R, bins, cells] along each axis and two matrix
+products, or four gathers per sample if a bin has few samples.
 """
 
 from functools import partial
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from kerasdet.ops import library
 
-# RoIs whose dense weights are held at once.
+# Number of RoIs whose dense weights are in memory at once.
 BLOCK = 32
 
 
 class Regions(NamedTuple):
-    """What the twins work on, as `ops.roi` describes it; RoIs that are not real are zeros."""
+    """The inputs of the twins, as described in `ops.roi`; RoIs that are not real are zeros."""
 
     maps: list
     rois: tf.Tensor
@@ -52,9 +52,9 @@ def prroi_pool(regions):
 
 
 def roi_pool(regions):
-    """RoIPool: a search for the first greatest cell of every bin, without a gradient, then one gather with it."""
+    """RoIPool: a search for the first maximum of every bin, without a gradient, then one gather with a gradient."""
     table, start, height, width = _table(regions)
-    nowhere = tf.shape(table)[0] - 1
+    zero_row = tf.shape(table)[0] - 1
     scale = tf.gather(tf.constant(regions.scales, regions.rois.dtype), regions.levels)
     _, x1, y1, x2, y2 = tf.unstack(regions.rois, axis=1)
     top, bottom = _pool_cells(y1, y2, scale, regions.rows, height[:, None], 1)
@@ -62,34 +62,34 @@ def roi_pool(regions):
     fixed = tf.stop_gradient(table)
     channels = tf.shape(table)[1]
     shape = tf.stack([tf.shape(start)[0], regions.rows, regions.columns, channels])
-    wide = tf.maximum(tf.reduce_max(right - left), 0)
-    cells = tf.maximum(tf.reduce_max(bottom - top), 0) * wide
+    widest = tf.maximum(tf.reduce_max(right - left), 0)
+    cells = tf.maximum(tf.reduce_max(bottom - top), 0) * widest
 
-    def look(k, place, best):
-        y, x = top + k // wide, left + k % wide
+    def look(k, row, best):
+        y, x = top + k // widest, left + k % widest
         inside = ((y < bottom)[:, :, None] & (x < right)[:, None, :]) & regions.real[:, None, None]
-        index = tf.where(inside, (start[:, None] + y * width[:, None])[:, :, None] + x[:, None, :], nowhere)
+        index = tf.where(inside, (start[:, None] + y * width[:, None])[:, :, None] + x[:, None, :], zero_row)
         value = tf.gather(fixed, index)
-        better = inside[..., None] & ((value > best) | (place == nowhere))
-        return k + 1, tf.where(better, index[..., None], place), tf.where(better, value, best)
+        better = inside[..., None] & ((value > best) | (row == zero_row))
+        return k + 1, tf.where(better, index[..., None], row), tf.where(better, value, best)
 
-    state = (0, tf.fill(shape, nowhere), tf.zeros(shape, table.dtype))
-    _, place, _ = tf.while_loop(lambda k, *_: k < cells, look, state)
-    flat = place * channels + tf.range(channels)
+    state = (0, tf.fill(shape, zero_row), tf.zeros(shape, table.dtype))
+    _, row, _ = tf.while_loop(lambda k, *_: k < cells, look, state)
+    flat = row * channels + tf.range(channels)
     return tf.gather(tf.reshape(table, [-1]), tf.stop_gradient(flat))
 
 
 def _by_weights(regions, weights, products):
-    """Sums over the levels; `weights` gives those of an axis, `products` what two axes make of a map."""
+    """Sums over the levels; `weights` computes the weights of an axis, `products` applies those of both to a map."""
     total = 0
     for level, (m, scale) in enumerate(zip(regions.maps, regions.scales, strict=True)):
         images, height, width, _ = tf.unstack(tf.shape(m))
-        mine = regions.real & (regions.levels == level)
+        here = regions.real & (regions.levels == level)
         _, x1, y1, x2, y2 = tf.unstack(regions.rois, axis=1)
         ys = weights(y1, y2, scale, regions.rows, height)
         xs = weights(x1, x2, scale, regions.columns, width)
         owner = tf.one_hot(tf.cast(tf.stop_gradient(regions.rois)[:, 0], tf.int32), images, dtype=m.dtype)
-        owner = tf.where(mine[:, None], owner, 0)
+        owner = tf.where(here[:, None], owner, 0)
         ys = tf.reshape(owner, [-1, 1, images, 1]) * tf.expand_dims(ys, 2)
         ys = tf.reshape(ys, [tf.shape(ys)[0], regions.rows, images * height])
         total += _in_blocks(products, ys, xs, m)
@@ -97,7 +97,7 @@ def _by_weights(regions, weights, products):
 
 
 def _products(ys, xs, m):
-    """[R, P, Q, C] of row weights [R, P, B * H], column weights [R, Q, W] and a map [B, H, W, C]."""
+    """[R, P, Q, C] from row weights [R, P, B * H], column weights [R, Q, W] and a map [B, H, W, C]."""
     count, rows = tf.shape(ys)[0], ys.shape[1]
     images, height, width, channels = tf.unstack(tf.shape(m))
     lines = tf.matmul(
@@ -108,7 +108,7 @@ def _products(ys, xs, m):
 
 
 def _position_products(ys, xs, m):
-    """As `_products`, for a map [B, H, W, P * Q * K] whose channels belong to the bins."""
+    """Like `_products`, for a map [B, H, W, P * Q * K] whose channels belong to the bins."""
     count, rows, columns = tf.shape(ys)[0], ys.shape[1], xs.shape[1]
     images, height, width, channels = tf.unstack(tf.shape(m))
     classes = channels // (rows * columns)
@@ -122,7 +122,7 @@ def _position_products(ys, xs, m):
 
 
 def _in_blocks(products, ys, xs, m):
-    """Runs a product over blocks of RoIs, so that memory stays bounded."""
+    """Applies `products` to blocks of RoIs, so that memory stays bounded."""
     known, count = ys.shape[0] if ys.shape[0] is not None else xs.shape[0], tf.shape(xs)[0]
     if known is not None and known <= BLOCK:
         return products(ys, xs, m)
@@ -139,7 +139,7 @@ def _in_blocks(products, ys, xs, m):
 
 
 def _align_sides(low, high, scale, bins, aligned):
-    """Start [R] and bin [R] of each RoI along an axis, in cells."""
+    """Start [R] and bin size [R] of each RoI along an axis, in cells."""
     scale = tf.cast(scale, low.dtype)
     shift = 0.5 if aligned else 0.0
     start = low * scale - shift
@@ -156,7 +156,7 @@ def _align_weights(low, high, scale, bins, size, sampling_ratio, aligned):
     start = start[:, None] + tf.range(bins, dtype=low.dtype) * width[:, None]
     first, last = tf.zeros_like(start), tf.zeros_like(start) + count[:, None]
     if not sampling_ratio:
-        # Of RoIs much larger than the map only the samples near it: the loop stays bounded.
+        # For RoIs much larger than the map, take only the samples near it, so that the loop stays bounded.
         many = (count > 64)[:, None]
         first = tf.where(many, tf.maximum(tf.floor((-1 - start) / step) - 2, 0), first)
         last = tf.where(many, tf.minimum(first + 2 * limit + 16, last), last)
@@ -178,11 +178,11 @@ def _align_weights(low, high, scale, bins, size, sampling_ratio, aligned):
 
 
 def _pool_cells(low, high, scale, bins, size, inclusive):
-    """First cell and the one behind the last, [R, bins] int32 each, of every bin of the rounded RoI."""
+    """First cell and the one after the last, [R, bins] int32 each, of every bin of the rounded RoI."""
     start, stop = (tf.sign(v) * tf.floor(tf.abs(v) + 0.5) for v in (x * tf.cast(scale, x.dtype) for x in (low, high)))
     width = (tf.maximum(stop - start + inclusive, 1) / bins)[:, None]
-    places = tf.range(bins, dtype=low.dtype)
-    edges = tf.floor(places * width) + start[:, None], tf.math.ceil((places + 1) * width) + start[:, None]
+    bin_indices = tf.range(bins, dtype=low.dtype)
+    edges = tf.floor(bin_indices * width) + start[:, None], tf.math.ceil((bin_indices + 1) * width) + start[:, None]
     return [tf.cast(tf.clip_by_value(edge, 0, tf.cast(size, low.dtype)), tf.int32) for edge in edges]
 
 
@@ -195,28 +195,29 @@ def _pool_weights(low, high, scale, bins, size):
 
 
 def _precise_weights(low, high, scale, bins, size):
-    """[R, bins, size]: the integral of every cell's hat over the bin, divided by the bin's width.
+    """[R, bins, size]: the integral of every cell's hat function over the bin, divided by the bin's width.
 
-    No slices: TFLite knows no gradient of one, and IoU-Net asks for this gradient at test time.
+    It uses no slices, because TFLite has no gradient of them and IoU-Net needs this gradient at test time.
     """
     scale = tf.cast(scale, low.dtype)
     start = tf.reshape(low * scale, [-1, 1, 1])
     width = (tf.reshape(high * scale, [-1, 1, 1]) - start) / bins
-    some = width > 0
-    width = tf.where(some, width, 1)
-    places = tf.reshape(tf.range(bins, dtype=low.dtype), [1, -1, 1])
+    has_width = width > 0
+    width = tf.where(has_width, width, 1)
+    bin_indices = tf.reshape(tf.range(bins, dtype=low.dtype), [1, -1, 1])
     cells = tf.cast(tf.range(size), low.dtype)
 
     def integral(edge):
-        """Of every cell's hat up to an edge."""
+        """The integral of every cell's hat function up to an edge."""
         u = tf.clip_by_value(edge - cells, -1, 1)
         return 0.5 + u - 0.5 * u * tf.abs(u)
 
-    return tf.where(some, (integral(start + (places + 1) * width) - integral(start + places * width)) / width, 0)
+    left, right = start + bin_indices * width, start + (bin_indices + 1) * width
+    return tf.where(has_width, (integral(right) - integral(left)) / width, 0)
 
 
 def _table(regions):
-    """The cells of all maps as rows [N + 1, C], the last zeros; where each RoI's image begins, its map's sides, [R]."""
+    """The cells of all maps as rows [N + 1, C], the last one zeros; each RoI's first row and its map's sides, [R]."""
     shapes = [tf.shape(m) for m in regions.maps]
     sizes = tf.stack([tf.reduce_prod(shape[:3]) for shape in shapes])
     channels = shapes[0][3]
@@ -229,14 +230,14 @@ def _table(regions):
 
 
 def _align_by_samples(regions, sampling_ratio, aligned):
-    """RoIAlign with few samples: the four neighbors of each, gathered for all bins at once."""
+    """RoIAlign with few samples: gathers the four neighbors of each sample for all bins at once."""
     table, start, height, width = _table(regions)
-    nowhere = tf.shape(table)[0] - 1
+    zero_row = tf.shape(table)[0] - 1
     scale = tf.gather(tf.constant(regions.scales, regions.rois.dtype), regions.levels)
     _, x1, y1, x2, y2 = tf.unstack(regions.rois, axis=1)
 
     def corners(low, high, bins, size):
-        """For every sample of a bin side its two cells and weights, pairs of [R, bins]."""
+        """The two cells and weights of every sample along a side of a bin, pairs of [R, bins]."""
         first, step = _align_sides(low, high, scale, bins, aligned)
         first = first[:, None] + tf.range(bins, dtype=low.dtype) * step[:, None]
         limit = tf.cast(size, low.dtype)[:, None]
@@ -255,13 +256,13 @@ def _align_by_samples(regions, sampling_ratio, aligned):
     for y, row_weight in corners(y1, y2, regions.rows, height):
         for x, column_weight in columns:
             index = (start[:, None] + y * width[:, None])[:, :, None] + x[:, None, :]
-            index = tf.where(regions.real[:, None, None], index, nowhere)
+            index = tf.where(regions.real[:, None, None], index, zero_row)
             if library.lite():
-                index += _nothing(total)
+                index += _zero_after(total)
             total += (row_weight[:, :, None] * column_weight[:, None, :])[..., None] * tf.gather(table, index)
     return total / sampling_ratio**2
 
 
-def _nothing(total):
-    """0, but only once the sum is there: converters put all gathers, and so all their memory, before the additions."""
+def _zero_after(total):
+    """0, but computed from the sum: else the converter would run all gathers, with all their memory, before any sum."""
     return tf.cast(tf.reduce_any(total[:1, 0, 0, 0] > float("inf")), tf.int32)

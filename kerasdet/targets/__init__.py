@@ -1,1 +1,1 @@
-"""Which anchor, cell or region learns which object."""
+"""Targets: which anchor, cell or region learns which object."""

@@ -1,4 +1,4 @@
-"""What the keypoint branch learns: one cell of a region's map for every keypoint."""
+"""Targets of the keypoint branch: one cell of a region's heat map for every keypoint."""
 
 import tensorflow as tf
 
@@ -7,13 +7,13 @@ def cells(keypoints, rois, size):
     """Finds each keypoint's cell (Mask R-CNN, He et al., ICCV 2017, section 5).
 
     Args:
-        keypoints: [..., P, 3] float32: x, y in pixels and visibility, of the object of each region.
+        keypoints: [..., P, 3] float32: x, y in pixels and visibility, of each region's object.
         rois: [..., 4] float32, pixels.
-        size: cells a side.
+        size: cells per side.
 
     Returns:
-        [..., P] int32: row * size + column, 0 where not valid; and [..., P] bool: whether the keypoint is labeled and
-        lies in the region, whose right and lower border belong to the last cell.
+        [..., P] int32: row * size + column, 0 if not valid; and [..., P] bool: whether the keypoint is labeled and
+        lies in the region. The region's right and lower borders belong to the last cells.
     """
     x1, y1, x2, y2 = tf.unstack(rois[..., None, :], axis=-1)
     x, y, seen = tf.unstack(keypoints, axis=-1)

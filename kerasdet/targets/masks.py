@@ -1,4 +1,4 @@
-"""What the mask branch learns: the objects' masks, cut to the regions."""
+"""Targets of the mask branch: the objects' masks, cropped to the regions."""
 
 import tensorflow as tf
 
@@ -6,20 +6,20 @@ from kerasdet import ops
 
 
 def cut(masks, frames, rois, objects, size, aligned=True):
-    """Averages each region's mask in its cells (Mask R-CNN, He et al., ICCV 2017, section 3.1).
+    """Averages each region's mask over the region's cells (Mask R-CNN, He et al., ICCV 2017, section 3.1).
 
     Args:
         masks: [B, M, S, T] uint8 or bool: grids of 0/1 over `frames`.
         frames: [B, M, 4] float32: the rectangle that a grid covers, pixels.
         rois: [B, P, 4] float32, pixels.
-        objects: [B, P] int32: number of each region's object, -1 for none.
-        size: cells a side.
-        aligned: of `ops.roi_align`; without it as torchvision has it.
+        objects: [B, P] int32: index of each region's object, -1 for none.
+        size: cells per side.
+        aligned: as in `ops.roi_align`; False as in torchvision.
 
     Returns:
-        [B, P, size, size] float32 in 0...1, not rounded; 0 where there is no object.
+        [B, P, size, size] float32 in 0...1, not rounded; 0 if there is no object.
     """
-    none = tf.cast(tf.shape(masks)[1] == 0, tf.int32)  # a batch without objects gets one, which is nobody's
+    none = tf.cast(tf.shape(masks)[1] == 0, tf.int32)  # a batch without objects gets a dummy, which no region uses
     masks = tf.pad(masks, [[0, 0], [0, none], [0, 0], [0, 0]])
     frames = tf.pad(frames, [[0, 0], [0, none], [0, 0]])
     count, each = tf.unstack(tf.shape(masks)[:2])

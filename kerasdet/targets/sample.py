@@ -94,7 +94,7 @@ class Regions(NamedTuple):
             valid: [B, n] bool.
 
         Returns:
-            `Regions` of n rows an image.
+            `Regions` of n rows per image.
         """
         parts = (tf.gather(part, rows, batch_dims=1) for part in self)
         boxes, objects, targets, classes, there = parts

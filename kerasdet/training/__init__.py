@@ -1,3 +1,3 @@
-"""Training: `fit` and what it is made of."""
+"""Training: `fit` and its parts."""
 
 from kerasdet.training.fit import fit as fit

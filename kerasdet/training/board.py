@@ -1,4 +1,4 @@
-"""TensorBoard: the rows of the log as curves, and a few validation pictures with what the model sees."""
+"""TensorBoard: the rows of the log as curves, and a few validation pictures with detections."""
 
 import importlib.util
 import pathlib
@@ -14,10 +14,10 @@ class Board:
 
     Args:
         folder: the run folder.
-        examples: pictures after every validation.
+        examples: number of pictures after every validation.
 
     Raises:
-        ValueError: TensorBoard is not installed; the line has the command.
+        ValueError: TensorBoard is not installed; the message has the command.
     """
 
     def __init__(self, folder, examples=4):

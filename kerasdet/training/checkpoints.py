@@ -1,4 +1,4 @@
-"""Checkpoints that hold everything a run needs to go on: weights, optimizer, average, seeds, step and facts."""
+"""Checkpoints with everything that resuming needs: weights, optimizer, averaged weights, seeds, step and facts."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 
-# What NumPy raises for a file that was cut short or damaged.
+# The exceptions that NumPy raises for a file that was cut short or damaged.
 _BROKEN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
 
@@ -16,8 +16,8 @@ class Checkpoints:
     """The newest checkpoints of a run, one file each, written under another name and renamed when complete.
 
     Args:
-        folder: where they lie.
-        keep: how many.
+        folder: folder of the checkpoints.
+        keep: how many to keep.
     """
 
     def __init__(self, folder, keep=2):
@@ -29,8 +29,8 @@ class Checkpoints:
 
         Args:
             model: a compiled detector whose optimizer is built.
-            facts: dict of plain values, among them the "step".
-            folder: where to write, by default the checkpoints' own.
+            facts: dict of plain values that includes the "step".
+            folder: folder to write to; by default the checkpoints' own.
         """
         folder = pathlib.Path(folder or self.folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ class Checkpoints:
             old.unlink()
 
     def newest(self):
-        """Reads the newest checkpoint that is whole; a broken one is passed over with a line.
+        """Reads the newest intact checkpoint; broken ones are skipped with a warning.
 
         Returns:
             Its facts and its values, for `restore`; None if there is none.
@@ -56,7 +56,7 @@ class Checkpoints:
                     values = {name: file[name] for name in file.files}
                 return json.loads(str(values.pop("facts"))), values
             except _BROKEN as error:
-                print(f"{path}: this checkpoint is broken ({error}); the one before it is taken.", flush=True)
+                print(f"{path}: this checkpoint is broken ({error}); the previous one is used.", flush=True)
         return None
 
     def clear(self):
@@ -74,27 +74,27 @@ def restore(model, values):
     """Sets all variables of a compiled model to the values of a checkpoint.
 
     Raises:
-        ValueError: the checkpoint is of another model or optimizer.
+        ValueError: the checkpoint belongs to another model or optimizer.
     """
     variables = _variables(model)
     if {n: tuple(v.shape) for n, v in variables.items()} != {n: value.shape for n, value in values.items()}:
         raise ValueError(
             f"the checkpoint holds {len(values)} tensors of another model or optimizer than this one with "
-            f"{len(variables)}: resume with the run's own settings, or take its weights by init_from."
+            f"{len(variables)}: resume with the run's own settings, or take its weights with init_from."
         )
     for name, variable in variables.items():
         variable.assign(values[name])
 
 
 def _variables(model):
-    """By number, since Keras' names count the layers that a process has made. `variables` has the seeds' states too."""
+    """Variables by number, because Keras' names count all layers of a process; `model.variables` has seed states."""
     parts = {"model": model.variables, "optimizer": model.optimizer.variables}
     return {f"{part}_{i}": variable for part, variables in parts.items() for i, variable in enumerate(variables)}
 
 
 @contextlib.contextmanager
 def kept(model):
-    """Whatever happens to the variables inside is undone afterwards."""
+    """Restores all variables afterwards."""
     values = state(model)
     try:
         yield
@@ -104,7 +104,7 @@ def kept(model):
 
 @contextlib.contextmanager
 def averaged(model):
-    """Inside, the model has its averaged weights, if its optimizer keeps an average."""
+    """Gives the model its averaged weights inside, if its optimizer keeps an average."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not getattr(optimizer, "use_ema", False):
         yield

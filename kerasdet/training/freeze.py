@@ -7,11 +7,11 @@ from kerasdet.weights import names
 
 @contextlib.contextmanager
 def frozen(model, patterns):
-    """Inside, the weights that a pattern matches do not train, and norms that are matched whole keep their statistics.
+    """Freezes the weights that match a pattern inside; norms that match completely keep their statistics.
 
     Args:
         model: a Keras model.
-        patterns: shell patterns of names as in `names.weights`, such as "backbone/*".
+        patterns: shell patterns of the names in `names.weights`, such as "backbone/*".
 
     Raises:
         ValueError: a pattern matches nothing, or nothing is left to train.

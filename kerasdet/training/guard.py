@@ -1,4 +1,4 @@
-"""Stops a run whose loss is not finite, and keeps what is needed to find out why."""
+"""Stops a run whose loss is not finite, and saves what is needed to find the cause."""
 
 import math
 import pathlib
@@ -11,11 +11,11 @@ import tensorflow as tf
 class Guard(keras.callbacks.Callback):
     """Stops at the first loss term that is not finite and saves the batch as `nonfinite.npz`.
 
-    It costs nothing: Keras has made numbers of a step's logs before it calls any callback.
+    It costs nothing, because Keras converts a step's logs to numbers before it calls any callback.
 
     Args:
-        folder: where to save.
-        start: step that the run starts at.
+        folder: folder for the batch.
+        start: step at which the run starts.
     """
 
     def __init__(self, folder, start):
@@ -48,17 +48,17 @@ def check_weights(model, step):
     """Checks that a model can be saved.
 
     Raises:
-        FloatingPointError: a weight is not finite; the line names it and the step.
+        FloatingPointError: a weight is not finite; the message names it and the step.
     """
     if (weight := not_finite(model)) is not None:
         raise FloatingPointError(
             f"the weight {weight.path} is not finite at step {step}: lower the learning rate or clip_norm; "
-            "the run's last checkpoint and model stay as they are."
+            "the run's last checkpoint and model are kept."
         )
 
 
 def whole(strategy, batch):
-    """A batch as this process's replicas hold it, as NumPy arrays."""
+    """The batch of this process's replicas, as NumPy arrays."""
 
     def joined(entry):
         return np.concatenate([value.numpy() for value in strategy.experimental_local_results(entry)])
@@ -70,7 +70,7 @@ def save_batch(path, images, objects):
     """Writes a batch as one NumPy file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         images, objects: the dicts of `contract`, of arrays; keys in the file are "images/pixels", "objects/boxes" ...
     """
     parts = {"images": images, "objects": objects}

@@ -1,4 +1,4 @@
-"""What a run tells while it trains."""
+"""The progress bar and log of a run."""
 
 import json
 import pathlib
@@ -8,15 +8,15 @@ import keras
 
 
 class Log(keras.callbacks.Callback):
-    """Adds learning rate, images a second and the share of time that waits for data to Keras' progress bar, and writes
-    `log.jsonl` in the run folder, one line every `every` steps.
+    """Adds learning rate, images per second and the share of time spent waiting for data to Keras' progress bar, and
+    writes `log.jsonl` in the run folder, one line every `every` steps.
 
     Args:
         folder: the run folder.
-        batch_size: images a step.
+        batch_size: images per step.
         schedule: the learning rate by step.
-        steps: of the whole run.
-        start: step that the run starts at.
+        steps: steps of the run.
+        start: step at which the run starts.
         every: steps between lines.
         board: None, or a `board.Board` that gets the same rows.
     """

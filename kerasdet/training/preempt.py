@@ -1,4 +1,4 @@
-"""SIGTERM, which cloud machines send before they vanish: the step ends, a checkpoint is written, exit code 0."""
+"""Handles SIGTERM, which cloud machines send before shutting down: finish the step, write a checkpoint, exit with 0."""
 
 import contextlib
 import signal
@@ -8,11 +8,11 @@ import keras
 
 
 class Preemption(keras.callbacks.Callback):
-    """After the step during which this process, or another worker, was asked to end: saves and exits.
+    """Saves and exits after the step in which this process or another worker was asked to end.
 
     Args:
-        agreed: of `strategy.agreement`.
-        save: called without arguments before the exit.
+        agreed: function from `strategy.agreement`.
+        save: function without arguments, called before the exit.
         run: the run folder, for the message.
     """
 
@@ -26,12 +26,12 @@ class Preemption(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.agreed(self.asked) > 0:
             step = self.save()
-            print(f"\nasked to end: saved at step {step} in {self.run}; the same command with --resume goes on.")
+            print(f"\nasked to end: saved at step {step} in {self.run}; the same command with --resume continues.")
             raise SystemExit(0)
 
     @contextlib.contextmanager
     def listening(self):
-        """Inside, SIGTERM asks; only a process's main thread can listen."""
+        """Handles SIGTERM inside; only the main thread of a process can do so."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

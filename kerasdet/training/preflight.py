@@ -152,7 +152,7 @@ def _shared(train, validation, images, report):
         first = " = ".join(record.name for record in pairs[0])
         report.faults.append(
             f"{len(pairs)} of {len(looked)} validation pictures are in the training set too, first {first}: AP will be "
-            "too good; split anew."
+            "too high; split again."
         )
     else:
         report.lines.append(f"none of {len(looked)} validation pictures is in the training set")

@@ -1,4 +1,4 @@
-"""The probe: a detector that cannot learn eight pictures by heart will learn nothing; it says what is to blame."""
+"""The probe: a detector that cannot overfit eight pictures will learn nothing; it names the cause."""
 
 import dataclasses
 import math

@@ -12,11 +12,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         rate: learning rate after the warm-up.
-        steps: of the whole run; where the cosine ends.
+        steps: steps of the run; the cosine ends there.
         warmup: steps from `warmup_from` * rate to rate.
         warmup_from: share of the rate at step 0 (Goyal et al., 2017).
-        drops: for "steps": steps at which the rate falls by `factor`; empty for a cosine to `factor` * rate.
-        factor: see drops.
+        drops: steps at which the rate is multiplied by `factor`; empty for a cosine down to `factor` * rate.
+        factor: see `drops`; by default 0.1 with drops and 0 for a cosine.
     """
 
     def __init__(self, rate, steps, warmup=0, warmup_from=0.001, drops=(), factor=None):
@@ -43,11 +43,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @dataclasses.dataclass
 class Plan:
-    """How long a run trains and how its rate moves.
+    """The length and the learning rate of a run.
 
     Attributes:
-        learning_rate: after the warm-up.
-        steps: of the run, a multiple of `evaluate_every`.
+        learning_rate: learning rate after the warm-up.
+        steps: steps of the run, a multiple of `evaluate_every`.
         warmup, warmup_from, drops: see `Schedule`.
         evaluate_every: steps between evaluations.
         ema: momentum of the averaged weights, or None.
@@ -71,13 +71,13 @@ class Plan:
         return Schedule(self.learning_rate, self.steps, self.warmup, self.warmup_from, self.drops)
 
     def for_batch(self, batch_size, stated, optimizer):
-        """Scales the learning rate to another batch: in proportion for SGD (Goyal et al., 2017), by the square root for
-        Adam (Malladi et al., 2022). A warm-up to a higher rate takes as many times more steps.
+        """Scales the learning rate to another batch size: linearly for SGD (Goyal et al., 2017), by the square root for
+        Adam (Malladi et al., 2022). A warm-up to a higher rate gets proportionally more steps.
 
         Args:
-            batch_size: images a step, over all replicas.
-            stated: the batch size that the learning rate is for, or None.
-            optimizer: its name.
+            batch_size: images per step, over all replicas.
+            stated: the batch size that the learning rate belongs to, or None.
+            optimizer: name of the optimizer.
 
         Returns:
             A `Plan`.
@@ -94,7 +94,7 @@ class Plan:
         return dataclasses.replace(self, learning_rate=rate, warmup=warmup)
 
     def for_steps(self, steps):
-        """Stretches the plan to another number of steps: warm-up, drops, rounds and average keep their shares."""
+        """Stretches the plan to another number of steps; warm-up, drops, rounds and average scale with it."""
         share = steps / self.steps
         return dataclasses.replace(
             self,

@@ -1,7 +1,8 @@
-"""Where a model trains: one device, all devices of this machine, several machines, a TPU. One code path for all.
+"""Trains on one device, all devices of this machine, several machines or a TPU, with one code path for all.
 
-Each replica gets its part of the same global batch and loss terms are divided by counts over the global batch, so that
-the layout changes no curve. Every worker evaluates the whole validation set and saves; what the chief writes stays.
+Each replica gets its part of the same global batch, and loss terms are divided by counts over the global batch, so the
+layout does not change the loss curve. Every worker evaluates the whole validation set and saves; only the chief's files
+are kept.
 """
 
 import contextlib
@@ -16,12 +17,12 @@ KINDS = ("auto", "one", "mirrored", "workers", "tpu")
 
 
 def make(kind="auto", tpu=""):
-    """Makes a strategy; a model made inside its `scope()` trains there. Call it before anything else uses a device.
+    """Creates a strategy; a model created inside its `scope()` trains there. Call it before anything uses a device.
 
     Args:
-        kind: "one" device; "mirrored" over the GPUs of this machine, or its logical CPUs; "workers", the machines of
-            the environment variable TF_CONFIG; "tpu"; "auto" takes workers if TF_CONFIG names several, else mirrored if
-            there are several GPUs, else one.
+        kind: "one" device; "mirrored" over the GPUs of this machine, or its logical CPUs; "workers", the machines in
+            the environment variable TF_CONFIG; "tpu"; "auto" chooses workers if TF_CONFIG names several, else mirrored
+            if there are several GPUs, else one.
         tpu: name or address of the TPU; "" for the local one.
 
     Returns:
@@ -48,7 +49,7 @@ def make(kind="auto", tpu=""):
 
 
 def is_chief(strategy):
-    """Whether this process is the one whose files stay."""
+    """Whether this process is the one whose files are kept."""
     if not has_workers(strategy):
         return True
     resolver = strategy.cluster_resolver
@@ -58,7 +59,7 @@ def is_chief(strategy):
 
 @contextlib.contextmanager
 def own_folder(strategy, folder):
-    """The folder for the chief; for others one that is thrown away, since saving reads variables on all workers."""
+    """The folder for the chief; a temporary one for others, which must save too because saving reads all variables."""
     if is_chief(strategy):
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         yield pathlib.Path(folder)
@@ -68,16 +69,16 @@ def own_folder(strategy, folder):
 
 
 def batches(strategy, batch_size, accumulate, load):
-    """Shares a stream out.
+    """Distributes a stream over the replicas.
 
     Args:
-        strategy: the model's.
+        strategy: the model's strategy.
         batch_size: images over all replicas.
-        accumulate: parts that a replica takes its share in.
-        load: function of `part`, as in `data.pipeline.load`, that gives the stream.
+        accumulate: number of parts in which a replica processes its share.
+        load: function from `part`, as in `data.pipeline.load`, to the stream.
 
     Returns:
-        A dataset of which `strategy.run` takes an element.
+        A dataset whose elements `strategy.run` takes.
 
     Raises:
         ValueError: the replicas cannot have equal shares of equal parts.
@@ -98,7 +99,7 @@ def batches(strategy, batch_size, accumulate, load):
 
 
 def agreement(strategy):
-    """A function from each worker's number to the mean over all, so that they decide alike; every worker calls it."""
+    """Returns a function that averages a number over workers, so that all decide alike; every worker must call it."""
     if not has_workers(strategy):
         return float
 

@@ -1,4 +1,4 @@
-"""How many steps fit into some minutes, by trying a few."""
+"""Finds out how many steps fit into a time, by timing a few."""
 
 import dataclasses
 import statistics
@@ -7,48 +7,48 @@ import time
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.training.checkpoints import kept
 
-# Steps that are timed, and steps before them in which pipeline and memory settle.
+# Steps that are timed, and warm-up steps before them.
 TIMED, SETTLING = 20, 3
-# Share of the time that is planned; the rest is for checkpoints and for what slows down.
+# Share of the time that is planned; the rest is for checkpoints and slowdowns.
 PLANNED = 0.95
 
 
 def steps_within(minutes, begin, model, stream, validation, batch_size, rounds, evaluate=None):
-    """Times training and evaluation on the real graphs, and leaves the model as it was.
+    """Times training and evaluation on the real graphs, and leaves the model unchanged.
 
     Args:
-        minutes: for the whole run.
-        begin: when it began, by `time.perf_counter`.
+        minutes: minutes for the complete run.
+        begin: start of the run, by `time.perf_counter`.
         model: a compiled detector.
-        stream: batches as `strategy.batches` gives them.
+        stream: batches from `strategy.batches`.
         validation: a `Dataset`, or None.
-        batch_size: images of a batch in evaluation.
-        rounds: evaluations of the run.
+        batch_size: images per batch in evaluation.
+        rounds: number of evaluations.
         evaluate: further arguments of the `Evaluator`, or None.
 
     Returns:
-        The number of steps, and the seconds of one.
+        The number of steps, and the seconds per step.
 
     Raises:
-        ValueError: not even a step fits.
+        ValueError: not even one step fits.
     """
     with kept(model):
         step, tracing = _step_seconds(model, iter(stream), limit=6 * minutes)
     evaluation, more = (0.0, 0.0)
     if validation:
         evaluation, more = _evaluation_seconds(model, validation, batch_size, evaluate or {})
-    # The run traces again, since its schedule is another.
+    # The run traces again because it has a different schedule.
     left = 60 * minutes * PLANNED - (time.perf_counter() - begin) - tracing - more - rounds * evaluation
     if left < step:
         raise ValueError(
             f"minutes={minutes:g} is too short: a step takes {step:.2f} s, an evaluation {evaluation:.0f} s and "
-            f"there are {rounds}, the start {tracing + more:.0f} s. Train longer, or a smaller model."
+            f"there are {rounds}, the start {tracing + more:.0f} s. Train longer, or use a smaller model."
         )
     return int(left / step), step
 
 
 def _step_seconds(model, iterator, limit):
-    """The median of a few steps, and what tracing took; it stops at the limit of seconds."""
+    """The median time of a few steps, and the time of tracing; stops after `limit` seconds."""
     model.make_train_function()
     times = []
     while len(times) < 1 + SETTLING + TIMED and (len(times) < 3 or sum(times[1:]) < limit):
@@ -61,7 +61,7 @@ def _step_seconds(model, iterator, limit):
 
 
 def _evaluation_seconds(model, validation, batch_size, evaluate):
-    """Of the whole validation set, by its first two batches; and what tracing takes."""
+    """The time for the complete validation set, estimated from its first two batches, and the time of tracing."""
     few = dataclasses.replace(validation, records=validation.records[: 2 * batch_size])
     evaluator = Evaluator(model, few, batch_size, **evaluate)
     begin = time.perf_counter()

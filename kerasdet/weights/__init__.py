@@ -1,1 +1,1 @@
-"""Weights that others trained."""
+"""Loads weights that were trained elsewhere."""

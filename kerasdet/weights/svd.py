@@ -9,18 +9,18 @@ from kerasdet.weights import names
 
 
 def factors(matrix, rank):
-    """The two factors whose product is the best approximation of a rank, in the sum of squares.
+    """Factorizes a matrix into the two factors of its best approximation of a given rank, by least squares.
 
     Args:
         matrix: [N, M].
-        rank: of the approximation, 1...min(N, M).
+        rank: rank of the approximation, 1...min(N, M).
 
     Returns:
-        [N, rank] U S and [rank, M] V^T of the largest singular values, float32; as in the paper, the layer that is run
-        first holds the values.
+        [N, rank] U S and [rank, M] V^T of the largest singular values, float32; as in the paper, the layer that runs
+        first holds the singular values.
 
     Raises:
-        ValueError: the rank is larger than a side.
+        ValueError: the rank is out of range.
     """
     matrix = np.asarray(matrix, np.float32)
     if not 1 <= rank <= min(matrix.shape):
@@ -30,16 +30,16 @@ def factors(matrix, rank):
 
 
 def compress(model, ranks):
-    """Makes the detector with two fully connected layers in the place of each.
+    """Replaces each fully connected layer of a detector with two smaller ones.
 
     Args:
-        model: a `Detector` with an argument `ranks`, not compressed.
-        ranks: one for each fully connected layer, as its argument takes them: (1024, 256) in the paper for VGG16's fc6
+        model: a `Detector` with an argument `ranks`, not yet compressed.
+        ranks: one per fully connected layer, in the order of the argument; (1024, 256) in the paper for VGG16's fc6
             and fc7.
 
     Returns:
-        A `Detector` with the same weights but for these layers, and for each of them, by name, the share of the sum of
-        squares of its matrix that is kept.
+        A new `Detector` with the same weights except in these layers, and a dict from the name of each of these layers
+        to the share of its matrix's sum of squares that is kept.
 
     Raises:
         ValueError: the detector has no such layers, or is compressed already.
@@ -50,18 +50,18 @@ def compress(model, ranks):
     if config["ranks"] is not None:
         raise ValueError(f"the model is compressed already, to ranks {tuple(config['ranks'])}.")
     small = type(model).from_config({**config, "ranks": tuple(ranks)})
-    whole, kept, done = names.layers(model), {}, set()
+    original, kept, done = names.layers(model), {}, set()
     for path, layer in names.layers(small).items():
         if isinstance(layer, FC) and layer.inner is not None:
-            kernel = np.asarray(whole[path].kernel)
+            kernel = np.asarray(original[path].kernel)
             inner, outer = factors(kernel, layer.rank)
             layer.inner.kernel.assign(inner)
             layer.inner.bias.assign(np.zeros(layer.rank, np.float32))
             layer.kernel.assign(outer)
             kept[path] = float(np.square(inner).sum() / np.square(kernel).sum())
             done |= {f"{path}/{name}" for name in ("kernel", "inner/kernel", "inner/bias")}
-    theirs = names.weights(model)
+    original_weights = names.weights(model)
     for name, variable in names.weights(small).items():
         if name not in done:
-            variable.assign(theirs[name])
+            variable.assign(original_weights[name])
     return small, kept

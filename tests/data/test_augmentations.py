@@ -1,4 +1,4 @@
-"""The papers' augmentations, against slow NumPy: pixels by value, and objects where the pixels say."""
+"""The papers' augmentations against slow NumPy: pixel values, and objects located from the pixels."""
 
 import colorsys
 import functools
@@ -160,7 +160,7 @@ def iou(a, b):
     return shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
 
 
-def test_sample_crop_takes_the_overlap_that_is_asked_for():
+def test_sample_crop_reaches_the_required_overlap():
     boxes = np.float32([[10, 10, 70, 40]])
     sample = plain(noise(48, 80), boxes)
     for least in (0.5, 0.7):
@@ -180,7 +180,7 @@ def test_sample_crop_keeps_pictures_without_objects_whole():
     assert all(crop(seed)["pixels"].shape == (48, 80, 3) for seed in seeds(10))
 
 
-def test_cropped_scenes_are_whole_scenes():
+def test_a_chain_moves_masks_and_keypoints():
     """Masks and keypoints follow SSD's chain."""
     chain = [("expand", 2.0, 0.5, (0, 0, 0)), ("flip_vertical", 1.0), ("rotate",)]
     crop = graph(scene(), chain)
@@ -372,7 +372,7 @@ def test_mixup():
     assert abs(np.mean(weights) - 0.5) < 0.1 and 0.03 < np.var(weights) < 0.1
 
 
-def test_mixing_is_by_chance():
+def test_mixing_follows_its_probability():
     for name, settings in (("mosaic", (60, 0.3)), ("mixup", (1.5, 0.3))):
         mixed = run(name, *settings, draw=lambda seed: scene())
         count = sum(len(mixed(seed)["classes"]) > 3 for seed in seeds(60))

@@ -1,4 +1,4 @@
-"""COCO reader: values of small files written here, every refusal, and the real cut of val2017 where it is at hand."""
+"""COCO reader: values of small files written here, every refusal, and a real part of val2017, if available."""
 
 import copy
 import json
@@ -118,11 +118,11 @@ def test_skeleton(write):
     assert coco.read(*write(_posed)).skeleton == ()
 
 
-def test_keypoints_are_named_by_the_caller_or_left_out(write):
+def test_keypoints_are_named_by_the_caller_or_dropped(write):
     paths = write(lambda content: content["annotations"][0].update(keypoints=[12, 6.5, 2]))
     assert coco.read(*paths, keypoints=["nose"]).records[0].keypoints[0].tolist() == [[12.5, 7, 2]]
     unnamed = coco.read(*paths)
-    assert unnamed.records[0].keypoints is None and "keypoints are left out" in unnamed.notes[0]
+    assert unnamed.records[0].keypoints is None and "keypoints are dropped" in unnamed.notes[0]
 
 
 def _photo(path, orientation):
@@ -133,7 +133,7 @@ def _photo(path, orientation):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("stated", [True, False])
-def test_size_is_that_of_the_upright_picture(write, tmp_path, orientation, stated):
+def test_size_of_the_upright_picture(write, tmp_path, orientation, stated):
     _photo(tmp_path / "photo.jpg", orientation)
 
     def change(content):
@@ -169,7 +169,7 @@ def test_ignored_category_hides_every_class(write):
     assert (dataset.classes, dataset.category_ids) == (("egg", "crack"), (3, 7))
     assert record.classes.tolist() == [0, 1, 0] and record.crowds.all() and len(record.segments) == 3
     np.testing.assert_array_equal(record.boxes[:2], np.float32([[10, 5, 30, 20]] * 2))
-    assert "'ignored regions' is no class" in dataset.notes[0]
+    assert "'ignored regions' is not a class" in dataset.notes[0]
 
 
 def test_empty_and_missized_pictures(write, tmp_path):
@@ -227,7 +227,7 @@ def test_refused_in_one_line(write, name):
 
 
 @pytest.mark.parametrize("text", ["", "<annotation/>", "[]", '{"images": 3}', '{"images": [{"id": 1'])
-def test_what_is_no_coco_file_is_refused(write, text):
+def test_other_files_than_coco_are_refused(write, text):
     path, images = write()
     with open(path, "w") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""Wrong box formats are named, sloppy boxes are not; EXIF, copies and what lies outside, on records made here."""
+"""Wrong box formats are named, sloppy boxes are not; EXIF, copies and boxes outside, on records made here."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_a_wrong_format_is_named(name):
     assert words in misread(np.stack(change(*some_boxes().T), 1))
 
 
-def test_right_boxes_draw_no_word_even_if_sloppy():
+def test_sloppy_boxes_of_the_right_format_are_accepted():
     boxes = some_boxes()
     assert misread(boxes) is None
     boxes[:10, 2:] += 9  # one in twenty leaves its picture
@@ -97,7 +97,7 @@ def test_suspicious_boxes_are_one_line_each():
     assert suspect.boxes(dataset(*good)) == ([], False)
     stray = record(np.tile([[200, 0, 220, 20]], (4, 1)) + np.arange(4)[:, None], number=7)
     (line,), hopeless = suspect.boxes(dataset(*good, stray))
-    assert "4 of 124 boxes have no area or lie by more than half outside" in line and "image 7" in line
+    assert "4 of 124 boxes have no area or lie mostly outside" in line and "image 7" in line
     assert not hopeless
     copied = record(np.repeat(some_boxes(4), 2, 0), number=8)
     (line,), _ = suspect.boxes(dataset(*good, copied))
@@ -113,10 +113,10 @@ def test_suspicious_boxes_are_one_line_each():
     ([1, 1, 2], ("egg", "crack", "dirt"), "1 of 3 classes have no object, egg; ids may be off by one", False),
     ([0, 1, 1], ("egg", "crack", "dirt"), "1 of 3 classes have no object, dirt; ids may be off by one", False),
     ([0, 2, 2], ("egg", "crack", "dirt"), "1 of 3 classes have no object, crack: check", False),
-    ([0, 0, 1], ("background", "egg"), "2 objects are of class 'background', which is no object", False),
+    ([0, 0, 1], ("background", "egg"), "2 objects are of class 'background', which is not an object", False),
     ([], ("egg",), "has no objects", True),
 ])  # fmt: skip
-def test_class_ids_beside_names(kinds, names, words, hopeless):
+def test_class_ids_and_names(kinds, names, words, hopeless):
     counts, faults, stop = suspect.classes(dataset(record(some_boxes(len(kinds)), kinds), classes=names))
     assert stop == hopeless and len(faults) == (words is not None)
     assert words is None or words in faults[0]

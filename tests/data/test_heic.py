@@ -1,4 +1,4 @@
-"""A phone's HEIC photos, read through the whole pipeline; without the extra, one line."""
+"""A phone's HEIC photos, read through the whole pipeline; the error without the extra."""
 
 import sys
 
@@ -27,7 +27,7 @@ def dataset(path):
     return data.Dataset("phone", ["thing"], [record])
 
 
-def test_a_photo_is_read_in_python_and_in_the_pipeline(photo):
+def test_photo_in_python_and_in_the_pipeline(photo):
     path, quarters = photo
     pixels = images.load(path)
     assert np.abs(pixels.astype(int) - quarters[..., None]).max() < 6
@@ -42,7 +42,7 @@ def test_a_photo_becomes_a_copy(photo, tmp_path):
     assert np.abs(images.load(copy.image)[::63, ::95, 0].astype(int) - [[40, 90], [150, 220]]).max() < 8
 
 
-def test_without_the_extra_it_is_one_line(tmp_path, monkeypatch):
+def test_error_without_the_extra(tmp_path, monkeypatch):
     path = tmp_path / "IMG_0001.HEIC"
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)

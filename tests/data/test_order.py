@@ -1,4 +1,4 @@
-"""What comes when: rare classes more often, sizes in turns, and all of it the same after a restart."""
+"""The order of pictures: rare classes more often, sizes in turns, and everything the same after a restart."""
 
 import functools
 import math
@@ -47,7 +47,7 @@ def drawn(factors, seed, count):
     return next(iter(stream)).numpy()
 
 
-def test_repeated_pictures_come_as_often_as_their_factors_say():
+def test_pictures_repeat_by_their_factors():
     """Rounded down or up in every pass, right on average, in another order each time."""
     factors = np.array([1.0, 1.3, 2.5, 1.0, 3.0, 1.75])
     length = math.ceil(factors.sum())
@@ -132,7 +132,7 @@ def test_a_hundred_switches_trace_once_in_bounded_memory():
     assert memory[1] - memory[0] < 20  # MiB, after a hundred more
 
 
-def test_what_belongs_to_training():
+def test_training_options_are_refused_in_evaluation():
     records = [record(0)]
     for options in ({"sizes": (32,)}, {"repeat_rare": 0.1}):
         with pytest.raises(ValueError, match="sizes and repeat_rare belong to training"):

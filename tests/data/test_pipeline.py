@@ -94,7 +94,7 @@ def test_one_pass_in_order():
                 assert (objects[key][i, count:] == padding).all()
 
 
-def test_what_fills_the_last_batch():
+def test_filler_of_the_last_batch():
     image, objects = arrays(load([record(0)], 4))[0]
     assert image["ids"].tolist() == [100, -1, -1, -1]
     assert not image["pixels"][1:].any() and not image["windows"][1:].any()
@@ -117,7 +117,7 @@ def test_every_picture_once_a_pass(count):
 TRANSFORMS = [("flip", 0.5), ("zoom", 0.6, 1.6), ("color", 0.2, 0.5, 0.5, 0.1)]
 
 
-def test_a_later_start_is_a_skip():
+def test_starting_later_equals_skipping():
     records = [record(i, count=i % 4) for i in range(5)]
     options = {"training": True, "transforms": TRANSFORMS, "seed": 3, "preprocess": letterbox(64, 64)}
     whole = arrays(load(records, 2, **options).take(7))
@@ -135,7 +135,7 @@ def test_augmentation_differs_from_pass_to_pass_and_seed_to_seed():
     assert sums.isdisjoint(float(image["pixels"].sum()) for image, _ in other)
 
 
-def test_seeds_give_other_orders():
+def test_seeds_change_the_order():
     records = [record(i) for i in range(7)]
     orders = [tuple(ids(arrays(load(records, 7, training=True, seed=seed).take(1)))) for seed in range(4)]
     assert len(set(orders)) == 4
@@ -159,7 +159,7 @@ def test_empty_data_set():
         load([])
 
 
-def test_masks_that_are_not_there():
+def test_missing_masks():
     with pytest.raises(ValueError, match="made up has images without segmentations.*masks=False"):
         load([record(0)], masks=True)
 
@@ -264,7 +264,7 @@ def test_masks_and_frames_of_the_shapes_follow_the_resize():
         assert image["pixels"].shape == (2, 300, 400, 3)
 
 
-def test_files_and_arrays_alike(tmp_path):
+def test_files_and_arrays_agree(tmp_path):
     """Paths, arrays, and both in one data set."""
     records, files = [record(i) for i in range(3)], [record(i) for i in range(3)]
     for r in files:

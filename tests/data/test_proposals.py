@@ -1,4 +1,4 @@
-"""Proposals: files, batches, what transforms and tiles do to them, recall, detectors that need them."""
+"""Proposals: files, batches, transforms and tiles, recall, detectors that need them."""
 
 import dataclasses
 
@@ -50,7 +50,7 @@ def read(folder, **options):
     return data.read(folder / "boxes.csv", format="xyxy", images=str(folder), **options)
 
 
-def test_files_give_back_what_was_written(files):
+def test_files_round_trip(files):
     found, checks = proposals.read(files / "proposals.npz")
     assert checks == {}
     assert set(found) == {"a.png", "b.png"}
@@ -64,7 +64,7 @@ def test_files_give_back_what_was_written(files):
     assert [one.proposals for one in read(files).records] == [None, None]
 
 
-def test_parts_of_a_folder_have_them_too(files):
+def test_parts_of_a_folder_have_proposals(files):
     yolo = "0 0.5 0.5 0.2 0.2\n"
     (files / "images").mkdir(), (files / "labels").mkdir()
     for name in ("a", "b"):
@@ -75,7 +75,7 @@ def test_parts_of_a_folder_have_them_too(files):
         assert len(part) == 1 and len(part.records[0].proposals) in (1, 2)
 
 
-def test_what_is_wrong_with_a_file(files):
+def test_faulty_files_are_refused(files):
     with pytest.raises(FileNotFoundError, match="none.npz: no proposals there"):
         read(files, proposals=files / "none.npz")
     (files / "text.npz").write_text("no zip")
@@ -181,12 +181,12 @@ def test_mixed_pictures_have_the_proposals_of_all():
         np.testing.assert_allclose(kept, boxes[kinds >= 0], atol=1e-4)
 
 
-def test_some_without():
+def test_all_pictures_need_proposals():
     with pytest.raises(ValueError, match="made up: image 11 has no proposals, but others have"):
         pipeline.load(dataset(record(0), record(1, proposals=None)), letterbox, 2)
 
 
-def test_tiles_take_none():
+def test_tiles_refuse_proposals():
     with pytest.raises(ValueError, match="made up has proposals for whole pictures"):
         tiles.dataset(dataset(record(0)), 32, 8)
 

@@ -1,4 +1,4 @@
-"""The one door: each format is recognized by what lies at the path, and what is not is refused with advice."""
+"""`read`: each format is recognized by the content of its path, and anything else is refused with advice."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_coco_folder_with_images_elsewhere(tmp_path):
 
 
 @pytest.mark.parametrize("split", [None, "v", "test"])
-def test_coco_split_must_be_one(tmp_path, split):
+def test_ambiguous_coco_split_is_refused(tmp_path, split):
     for name in ("val2014", "val2017"):
         _coco(tmp_path / f"annotations/instances_{name}.json")
     with pytest.raises(ValueError, match=r"\['val2014', 'val2017'\].*does not choose one"):
@@ -78,7 +78,7 @@ def test_voc_folder(tmp_path, inner):
     assert dataset.records[0].boxes.tolist() == [[0, 0, 4, 4]] and dataset.records[0].classes.tolist() == [1]
 
 
-def test_what_is_not_understood_is_refused_with_advice(tmp_path):
+def test_unknown_formats_are_refused_with_advice(tmp_path):
     with pytest.raises(ValueError, match="shapes.*COCO.*VOC") as error:
         read(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
@@ -100,7 +100,7 @@ def test_foreign_options_are_refused(tmp_path):
         read("shapes", "val", images="photos")
 
 
-def test_coco_beside_the_images(tmp_path):
+def test_coco_file_next_to_the_images(tmp_path):
     for split in ("train", "valid"):
         _coco(tmp_path / split / "_annotations.coco.json")
         Image.new("RGB", (9, 9)).save(tmp_path / split / "1.png")
@@ -124,7 +124,7 @@ def test_table_has_no_split(tmp_path):
         read(tmp_path / "boxes.csv", "train", format="xywh")
 
 
-def test_coco_file_beside_lists(tmp_path):
+def test_coco_file_with_lists_of_splits(tmp_path):
     """The whole, or the images that a list names, with or without their endings and in its order."""
     _coco(tmp_path / "instances.json", 3)
     _pictures(tmp_path / "images", 3)
@@ -138,10 +138,10 @@ def test_coco_file_beside_lists(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no split 'test'.*\['train', 'val'\]"):
         read(tmp_path, "test")
     (tmp_path / "val.txt").write_text("2\n4\nx\n")
-    with pytest.raises(ValueError, match=r"val.txt: 2 of 3 names are no images of instances.json, first '4'"):
+    with pytest.raises(ValueError, match=r"val.txt: 2 of 3 names are not images of instances.json, first '4'"):
         read(tmp_path, "val")
     _coco(tmp_path / "keypoints.json")
-    with pytest.raises(ValueError, match="several json files, instances.json, keypoints.json"):
+    with pytest.raises(ValueError, match="several JSON files, instances.json, keypoints.json"):
         read(tmp_path, "train")
 
 

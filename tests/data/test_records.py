@@ -1,4 +1,4 @@
-"""TFRecord shards: nothing changes on the way, a cut writing goes on, damage is named, others' shards are read."""
+"""TFRecord shards: the round trip is exact, interrupted writing continues, damage is named, other shards are read."""
 
 import io
 import json
@@ -74,7 +74,7 @@ def test_fields_of_the_object_detection_api(dataset, tmp_path):
     )
 
 
-def test_a_cut_writing_goes_on(dataset, tmp_path, monkeypatch):
+def test_interrupted_writing_continues(dataset, tmp_path, monkeypatch):
     """The third shard fails; the second call writes it alone."""
     encode, written = examples.encode, []
 
@@ -147,7 +147,7 @@ def _foreign(path, **more):
         writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
 
-def test_shards_of_others(tmp_path):
+def test_shards_from_other_writers(tmp_path):
     _foreign(tmp_path / "train.record-00000-of-00001")
     (record,) = (dataset := records.read(tmp_path, "train")).records
     assert dataset.classes == ("crack", "egg") and record.id == 0 and (record.height, record.width) == (200, 300)
@@ -159,7 +159,7 @@ def test_shards_of_others(tmp_path):
     assert dataset.records[0].classes.tolist() == [1, 0]
 
 
-def test_masks_of_others(tmp_path):
+def test_masks_from_other_writers(tmp_path):
     mask = np.zeros((200, 300), np.uint8)
     mask[20:33, 30:61] = 1
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""One image set in every format gives one stream of batches, to the last bit."""
+"""One image set gives the same batches in every format, bit for bit."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Selective search: what it finds, that it finds the same again, and that a cut call goes on."""
+"""Selective search: its proposals, its determinism, and that an interrupted call continues."""
 
 import sys
 
@@ -40,7 +40,7 @@ def test_without_opencv(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("side", [120, 240])
-def test_finds_what_stands_out(side):
+def test_finds_distinct_regions(side):
     pytest.importorskip("cv2")
     pixels, objects = scene()
     found = selective.search(pixels, side=side, least=side // 10)
@@ -52,7 +52,7 @@ def test_finds_what_stands_out(side):
     np.testing.assert_array_equal(selective.search(pixels, side=side, least=side // 10, count=2), found[:2])
 
 
-def test_a_call_goes_on(tmp_path):
+def test_interrupted_call_continues(tmp_path):
     """What is in the file stays, whatever it is; other settings are refused."""
     pytest.importorskip("cv2")
     path, settings = tmp_path / "p.npz", {"side": 120, "least": 10}

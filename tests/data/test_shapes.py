@@ -1,4 +1,4 @@
-"""The synthetic set: what it promises of counts, sizes, overlap, ground truth and color, measured on its pictures."""
+"""The synthetic set: its counts, sizes, overlaps, ground truth and colors, measured on its pictures."""
 
 import itertools
 
@@ -24,7 +24,7 @@ def objects(dataset):
     ]
 
 
-def test_what_it_holds(dataset):
+def test_counts_sizes_and_names(dataset):
     assert len(dataset) == 200 and shapes.COUNTS["train"] == 2000
     assert len(dataset.classes) == 6 and dataset.keypoints == ("center", "tip") and dataset.notes == []
     assert [record.id for record in dataset.records] == list(range(200))

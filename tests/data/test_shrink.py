@@ -51,7 +51,7 @@ def test_a_copy_is_made_once_and_again_when_the_photo_changes(photos, tmp_path):
     assert shrink.shrunk(photos, 150, tmp_path / "cache").records[0].image != first
 
 
-def test_nothing_large_nothing_written(photos, tmp_path):
+def test_small_photos_are_not_copied(photos, tmp_path):
     assert shrink.shrunk(photos, 500, tmp_path / "cache") is photos
     assert not (tmp_path / "cache").exists()
 

@@ -57,7 +57,7 @@ def test_a_class_of_two_images_is_on_both_sides():
 
 def test_a_class_of_one_image_is_noted():
     train, _ = data.split(dataset([(0,)] * 9 + [(1,)]))
-    assert any("class 'b' is in" in note and "1 images" in note for note in train.notes)
+    assert any("class 'b' is only in" in note and "1 images" in note for note in train.notes)
 
 
 def test_near_duplicates_stay_together():
@@ -76,7 +76,7 @@ def test_near_duplicates_stay_together():
         assert any("12 images are near-duplicates, in 6 groups" in note for note in train.notes)
 
 
-def test_pictures_that_only_brighten_alike_are_no_duplicates():
+def test_pictures_with_the_same_gradient_are_not_duplicates():
     ramps = [np.tile(np.linspace(low, low + 90, 32).astype(np.uint8)[:, None], (32, 1, 3)) for low in (0, 100)]
     assert len(near_duplicates(dataset([(0,), (0,)], ramps))) == 2
 

@@ -1,4 +1,4 @@
-"""CSV reader: headers, formats, background, what is statistically impossible, every refusal."""
+"""CSV reader: headers, formats, background, statistically impossible boxes, every refusal."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def rows(function, count=40):
     return HEAD + "".join(f"b.png,{','.join(map(str, row))},egg\n" for row in numbers)
 
 
-def test_other_formats_are_told(write):
+def test_other_formats_are_detected(write):
     impossible = {
         "x, y, width, height": (rows(lambda a, b, c, d: (a, b, c - a, d - b)), "xyxy", False),
         "relative": (rows(lambda a, b, c, d: (a / 60, b / 40, c / 60, d / 40)), "xyxy", False),
@@ -108,15 +108,15 @@ def test_a_lone_swapped_corner_is_dropped_with_a_note(write):
     assert len(dataset.notes) == 1 and "boxes.csv, line 201 is dropped" in dataset.notes[0]
 
 
-def test_a_slip_of_the_keyboard_is_noted(write):
+def test_misspelt_class_is_noted(write):
     text = rows(lambda *box: box).replace("egg", "platelet") + "a.png,1,2,3,4,platlet\n"
     assert "class 'platlet' has 1 of 40 'platelet': is it misspelt?" in table.read(write(text), format="xyxy").notes[0]
 
 
 REFUSED = {
-    "words": (HEAD + "b.png,10,five,30,20,egg\n", r"line 2, y1, needs a finite number, it holds 'five'"),
-    "half a box": (HEAD + "b.png,10,5,30,,egg\n", r"line 2, y2, needs a finite number, it holds ''"),
-    "no class": (HEAD + "b.png,10,5,30,20,\n", "line 2 has a box of no class"),
+    "words": (HEAD + "b.png,10,five,30,20,egg\n", r"line 2, y1, needs a finite number, but holds 'five'"),
+    "half a box": (HEAD + "b.png,10,5,30,,egg\n", r"line 2, y2, needs a finite number, but holds ''"),
+    "no class": (HEAD + "b.png,10,5,30,20,\n", "line 2 has a box without a class"),
     "no image": (HEAD + ",10,5,30,20,egg\n", "line 2 names no image"),
     "flag": ("image,x1,y1,x2,y2,class,crowd\nb.png,1,2,3,4,egg,maybe\n", "line 2: crowd and difficult.*'maybe'"),
     "no column": ("image,x1,y1,x2,class\nb.png,1,2,3,egg\n", r"has no column 'y2'; it has \['image'"),

@@ -1,4 +1,4 @@
-"""Augmentations: what is drawn in the picture is found again where boxes, masks and keypoints say."""
+"""Augmentations: shapes drawn in the picture stay where boxes, masks and keypoints say."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The long check lists every fault of a hostile folder at once, and writes a file that has none."""
+"""The thorough check lists every fault of a hostile folder at once and writes a file without faults."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def check(paths):
     return validate.check(dataset, refused)
 
 
-def test_nothing_is_wrong(folder):
+def test_clean_data_has_no_faults(folder):
     findings = check(write(folder))
     assert findings.faults == [] and len(findings.clean) == 2
     assert findings.lines[1] == "3 boxes, 0 of them regions to ignore, at most 2 in a picture"
@@ -96,7 +96,7 @@ def test_a_picture_of_another_size(folder):
         dataset = coco.read(*paths)
     dataset.records[0].height = 50
     findings = validate.check(dataset)
-    assert any("a.jpg: is stated as 60 x 50, and is 60 x 40" in fault for fault in findings.faults)
+    assert any("a.jpg: is stated as 60 x 50, but is 60 x 40" in fault for fault in findings.faults)
     assert [record.id for record in findings.clean.records] == [1]
 
 

@@ -1,4 +1,4 @@
-"""Pascal VOC reader: values of small folders written here, every refusal, and real folders where they are at hand."""
+"""Pascal VOC reader: values of small folders written here, every refusal, and real folders, if available."""
 
 import os
 
@@ -89,7 +89,7 @@ def test_unknown_class_is_refused(folder):
     assert "\n" not in str(error.value)
 
 
-def test_list_in_the_folder_itself(folder):
+def test_list_in_the_same_folder(folder):
     (folder / "mine.txt").write_text("third\n")
     (record,) = voc.read(folder, "mine").records
     np.testing.assert_array_equal(record.boxes, np.float32([[1.5, 2, 10, 12]]))
@@ -119,7 +119,7 @@ def test_boxes_are_clipped(folder):
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_size_comes_from_the_image_where_the_page_has_none(folder, size, orientation):
+def test_size_comes_from_the_image_if_the_page_has_none(folder, size, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (60, 40)).save(folder / "JPEGImages" / "first.jpg", exif=exif)
@@ -197,7 +197,7 @@ def test_encodings(folder):
     _write(folder, "first", SIZE)
     for part, end in (("Annotations", b"xml"), ("JPEGImages", b"jpg")):
         os.rename(folder / part / f"third.{end.decode()}", os.fsencode(folder / part) + b"/caf\xe9." + end)
-    with pytest.raises(ValueError, match=r"the file name '.*caf\\udce9\.xml' is not UTF-8, of 1 such") as error:
+    with pytest.raises(ValueError, match=r"the file name '.*caf\\udce9\.xml' is not UTF-8, one of 1 such") as error:
         voc.read(folder)
     assert str(error.value).isprintable()
 
@@ -206,22 +206,22 @@ def test_ignored_objects_hide_every_class(folder):
     _write(folder, "second", SIZE + _object("DontCare", (11, 6, 30, 20)))
     dataset = voc.read(folder, "train")
     record = dataset.records[0]
-    assert dataset.classes == ("aphid", "crack", "egg") and "'DontCare' is no class" in dataset.notes[0]
+    assert dataset.classes == ("aphid", "crack", "egg") and "'DontCare' is not a class" in dataset.notes[0]
     assert record.classes.tolist() == [0, 1, 2] and record.crowds.all()
     np.testing.assert_array_equal(record.boxes, np.float32([[10, 5, 30, 20]] * 3))
 
 
-def test_a_slip_of_the_keyboard_is_noted(folder):
+def test_misspelt_class_is_noted(folder):
     _write(folder, "first", SIZE + _object("crack", (1, 2, 3, 4)) * 40 + _object("crak", (1, 2, 9, 9)))
     assert "class 'crak' has 1 of 40 'crack': is it misspelt?" in voc.read(folder, "train").notes[0]
 
 
-def test_a_wrong_size_is_noted_and_that_of_the_file_taken(folder):
+def test_wrong_size_is_noted_and_the_file_size_used(folder):
     Image.new("RGB", (50, 30)).save(folder / "JPEGImages/first.jpg")
     dataset = voc.read(folder, "train")
     record = dataset.records[1]
     assert (record.height, record.width) == (30, 50) and record.boxes.max() == 50
-    assert "first.jpg) is stated as 60 x 40, and is 50 x 30" in dataset.notes[0]
+    assert "first.jpg) is stated as 60 x 40, but is 50 x 30" in dataset.notes[0]
 
 
 @pytest.mark.skipif("KERASDET_DATA" not in os.environ, reason="KERASDET_DATA names no folder of real data")

@@ -45,7 +45,7 @@ def test_polygons(folder):
     np.testing.assert_allclose(record.areas, [24], rtol=1e-6)
     label(folder, "0 0.1 0.2 0.5 0.2 0.3 0.8\n1 0.5 0.5 0.2 0.4\n")
     dataset = yolo.read(folder, "train")
-    assert dataset.records[0].segments is None and "masks are left out" in dataset.notes[0]
+    assert dataset.records[0].segments is None and "masks are dropped" in dataset.notes[0]
 
 
 @pytest.mark.parametrize("entry", ["images/train", "../images/train", "[images/train]", "list.txt"])
@@ -56,7 +56,7 @@ def test_entries(folder, entry):
     assert len(dataset) == (2 if entry == "list.txt" else 3) and len(dataset.records[0].boxes) == 1
 
 
-def test_bare_folders(folder):
+def test_plain_folders(folder):
     (folder / "data.yaml").unlink()
     with pytest.raises(FileNotFoundError, match="classes.txt"):
         yolo.read(folder, "train")
@@ -66,16 +66,16 @@ def test_bare_folders(folder):
         assert yolo.read(folder, split).records[0].classes.tolist() == [1]
 
 
-def test_labels_beside_the_images(folder):
+def test_labels_next_to_the_images(folder):
     (folder / "labels/train/a.txt").rename(folder / "images/train/a.txt")
     assert len(yolo.read(folder, "train").records[0].boxes) == 1
 
 
-def test_what_is_left_out_is_noted(folder):
+def test_ignored_files_are_noted(folder):
     (folder / "labels/train/z.txt").write_text("0 0.5 0.5 0.2 0.4\n")
     Image.new("RGB", (20, 10)).save(folder / "images/train/d.tif")
     notes = yolo.read(folder, "train").notes
-    assert any("1 files are of a kind" in note and "d.tif" in note for note in notes)
+    assert any("1 files have an unsupported format" in note and "d.tif" in note for note in notes)
     assert any("1 label files have no image" in note and "z.txt" in note for note in notes)
 
 
@@ -84,7 +84,7 @@ def test_ignored_names_are_crowds_of_every_class(folder):
     label(folder, "0 0.5 0.5 0.2 0.4\n2 0.5 0.5 0.5 0.4\n")
     dataset = yolo.read(folder, "train")
     record = dataset.records[0]
-    assert dataset.classes == ("egg", "crack") and "'ignore' is no class" in dataset.notes[0]
+    assert dataset.classes == ("egg", "crack") and "'ignore' is not a class" in dataset.notes[0]
     assert record.classes.tolist() == [0, 1, 1] and record.crowds.tolist() == [True, True, False]
     np.testing.assert_array_equal(record.boxes[:2], np.float32([[8, 3, 12, 7]] * 2))
 
@@ -105,8 +105,8 @@ REFUSED = {
     "class": ("2 0.5 0.5 0.2 0.4", "line 1: class 2 is none of 0 ... 1"),
     "broken class": ("0.5 0.5 0.5 0.2 0.4", "line 1: class 0.5"),
     "words": ("0 0.5 0.5 0.2 0.4\negg 0.5 0.5 0.2 0.4", "line 2: numbers are needed.*'egg"),
-    "pixels": ("0 120 90 40 30", r"line 1: its numbers must be shares"),
-    "nan": ("0 nan 0.5 0.2 0.4", r"line 1: its numbers must be shares"),
+    "pixels": ("0 120 90 40 30", r"line 1: its numbers must be fractions"),
+    "nan": ("0 nan 0.5 0.2 0.4", r"line 1: its numbers must be fractions"),
     "short": ("0 0.5 0.5 0.2", r"line 1: cx cy w h or at least three points.*not 3"),
     "score": ("0 0.5 0.5 0.2 0.4 0.9", r"line 1: .*not 5"),
     "negative": ("0 0.5 0.5 -0.2 0.4", r"line 1: width and height"),
@@ -126,10 +126,10 @@ YAMLS = {
     "train: images/train\nnames: [egg]\nnc: 2": "nc is 2, but there are 1 names",
     "train: images/train\nnames: {1: egg, 2: crack}": "keys of names must be 0, 1",
     "train: images/train": "needs names",
-    "train: images/train\nnames: [egg, egg]": "two classes have the name 'egg'",
+    "train: images/train\nnames: [egg, egg]": "two classes have the same name 'egg'",
     "train: images/train\nnames: [egg, crack]\nkpt_shape: [4, 3]": "keypoints",
     "names: [egg, crack]": r"has the splits \[\]",
-    "train: [": "is no YAML",
+    "train: [": "is not YAML",
     "just words": "needs the keys",
 }
 
@@ -162,5 +162,5 @@ def test_missing_and_unreadable_files(folder):
 def test_no_labels_at_all(folder):
     for name in "ab":
         (folder / f"labels/train/{name}.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"none of 3 images has a label file, as .*labels/train/a\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"none of 3 images has a label file, such as .*labels/train/a\.txt"):
         yolo.read(folder, "train")

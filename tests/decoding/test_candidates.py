@@ -1,4 +1,4 @@
-"""The candidates are those of one big search over all pairs of a level, in its order."""
+"""Candidates equal those of one search over all pairs of a level, in the same order."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def compare(logits, counts, per_level):
 
 @pytest.mark.parametrize("per_level", [1, 7, 40, 5000])
 @pytest.mark.parametrize("classes", [1, 4])
-def test_equals_one_big_search(per_level, classes):
+def test_equals_one_search_over_all_pairs(per_level, classes):
     rng = np.random.default_rng(per_level)
     counts = (90, 24, 6, 1)  # the last levels hold fewer than are asked for
     logits = rng.normal(size=(3, sum(counts), classes)).astype(np.float32)
@@ -45,7 +45,7 @@ def test_ties(values):
         compare(logits, counts, per_level)
 
 
-def test_all_of_one_anchor_before_the_next():
+def test_pairs_of_one_anchor_precede_those_of_the_next():
     """Many classes of a single anchor may fill the level."""
     logits = np.float32([[[1, 2, 3], [9, 8, 7], [4, 5, 6]]])
     values, rows, classes = candidates.top(tf.constant(logits), [3], 4)
@@ -54,7 +54,7 @@ def test_all_of_one_anchor_before_the_next():
     np.testing.assert_array_equal(classes[0], [0, 1, 2, 2])
 
 
-def test_counts_that_only_the_graph_knows():
+def test_dynamic_counts():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 50, 3)).astype(np.float32)
 

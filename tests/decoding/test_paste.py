@@ -1,4 +1,4 @@
-"""Masks in their pictures: a slow loop over pixels, and boxes of every kind."""
+"""Pasting masks: against a slow loop over pixels, with boxes of every kind."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_a_full_mask_covers_its_box():
 @pytest.mark.parametrize(
     "box", [[200, 200, 220, 230], [-60, 3, -40, 9], [0, 0, 0, 0], [12, 9, 12, 9], [30, 30, 10, 10], [5, -90, 9, -70]]
 )
-def test_boxes_that_hold_nothing(box):
+def test_boxes_without_area(box):
     """Outside, of no size, reversed: no fault, and at most one pixel."""
     masks = paste(np.ones([1, 28, 28]), np.float32([box]), 40, 48)
     assert masks.shape == (1, 40, 48) and masks.sum() <= 1

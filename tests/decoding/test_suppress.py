@@ -101,13 +101,13 @@ def test_overlap_must_be_above(way):
     assert compare(way, boxes, scores, classes, iou=0.499)[0].tolist() == [0]
 
 
-def test_a_dropped_box_drops_nobody(way):
+def test_a_suppressed_box_suppresses_no_other(way):
     boxes = np.float32([[[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]]])
     scores, classes = np.float32([[0.9, 0.8, 0.7]]), np.zeros([1, 3], np.int32)
     assert compare(way, boxes, scores, classes, iou=0.3)[0].tolist() == [0, 2]
 
 
-def test_classes_do_not_touch(way):
+def test_classes_do_not_suppress_each_other(way):
     boxes = np.tile(np.float32([-50, -50, 10, 10]), (1, 4, 1))
     scores, classes = np.float32([[0.6, 0.9, 0.8, 0.7]]), np.int32([[0, 1, 1, 2]])
     assert compare(way, boxes, scores, classes)[0].tolist() == [1, 3, 0]
@@ -128,7 +128,7 @@ def test_hostile_boxes(way):
     assert compare(way, boxes, scores, np.arange(10, dtype=np.int32)[None])[0].tolist() == list(range(10))
 
 
-def test_images_of_a_batch_do_not_touch(way):
+def test_images_of_a_batch_are_independent(way):
     rng = np.random.default_rng(5)
     boxes = np.stack([draw(rng, 60, 60), draw(rng, 60, 10)])
     scores = np.stack([rng.uniform(0.1, 1, 60), np.zeros(60)]).astype(np.float32)
@@ -158,7 +158,7 @@ def test_within_classes():
         np.testing.assert_array_equal(found["classes"][b], np.pad(classes[keep], (0, 25 - count), constant_values=-1))
 
 
-def test_batch_and_boxes_are_counted_apart(way):
+def test_batch_size_and_number_of_boxes_are_independent(way):
     """Neither count is known when the graph is made; its optimizer must not take one for the other."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None])])

@@ -1,4 +1,4 @@
-"""COCO scores on hand-made data, and what goes into pycocotools."""
+"""COCO scores on hand-made data, and the input of pycocotools."""
 
 import copy
 import json
@@ -177,7 +177,7 @@ def test_curves():
     np.testing.assert_allclose(coco.curves(run)["egg"], np.arange(101) <= 50, atol=1e-12)
 
 
-def test_masks_score_by_themselves():
+def test_masks_are_scored_separately():
     """Boxes agree, but half of the second mask is wrong."""
     grids = np.zeros((2, 200, 300), np.uint8)
     grids[0, 10:60, 10:60] = 1
@@ -227,7 +227,7 @@ def test_keypoints_need_their_sigmas():
 @pytest.mark.parametrize(("key", "what"), [("image_id", "image 99"), ("category_id", "category 99")])
 def test_results_of_another_data_set_are_refused(key, what):
     stranger = {**listed(EGGS)[0], key: 99}
-    with pytest.raises(ValueError, match=f"name {what}, which the ground truth does not hold"):
+    with pytest.raises(ValueError, match=f"name {what}, which is not in the ground truth"):
         coco.score(coco.ground_truth(EGGS), [stranger])
 
 
@@ -274,8 +274,8 @@ def test_bare_pycocotools_gives_the_same_at_three_hundred():
 
 
 @pytest.mark.parametrize("max_dets", [(1, 10), (100, 10), (1, 100, 100), (0, 100), (1.0, 100), ()])
-def test_numbers_of_detections_that_make_no_sense(max_dets):
-    with pytest.raises(ValueError, match="max_dets must be rising whole numbers with 100 among them"):
+def test_invalid_max_dets_are_refused(max_dets):
+    with pytest.raises(ValueError, match="max_dets must be increasing positive integers that include 100"):
         coco.score(coco.ground_truth(EGGS), listed(EGGS), max_dets=max_dets)
 
 

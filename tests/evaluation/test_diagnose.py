@@ -1,4 +1,4 @@
-"""Each cause of an AP of 0 is told from the others, on detections made from the objects."""
+"""Each cause of an AP of 0 is recognized, on detections made from the objects."""
 
 import numpy as np
 import pytest
@@ -55,8 +55,8 @@ def cause(dataset, results):
 def test_each_cause_is_named(dataset):
     assert cause(dataset, []).startswith("no detection has a score")
     wrong = cause(dataset, found(dataset, turn=1))
-    assert wrong.startswith("right places, wrong classes: without regard to classes AP50 is 1.00")
-    assert "12 times 'egg' is called 'crack'" in wrong
+    assert wrong.startswith("right places, wrong classes: if classes are ignored, AP50 is 1.00")
+    assert "'egg' is called 'crack' 12 times" in wrong
     # Moved by half a width, the IoU is (1/2) / (3/2).
     assert cause(dataset, found(dataset, shift=0.5)).startswith("low IoU: half of the objects")
     assert cause(dataset, found(dataset, shift=3.0)).startswith("boxes elsewhere: 100%")
@@ -85,5 +85,5 @@ def test_best_overlaps(dataset):
     np.testing.assert_array_equal(best_overlaps(truth, found(dataset, turn=1)), np.zeros(36))
 
 
-def test_a_good_evaluation_is_none_of_them(dataset):
+def test_a_good_evaluation_has_no_such_cause(dataset):
     assert coco.score(coco.ground_truth(dataset), found(dataset))["AP50"] > ZERO

@@ -37,7 +37,7 @@ def test_right_answers_score_1(dataset):
     assert numbers["segm/per_class"].keys() == numbers["per_class"].keys() == set(dataset.classes)
 
 
-def test_each_kind_is_scored_by_itself(evaluator):
+def test_each_kind_is_scored_separately(evaluator):
     _, numbers = evaluator
     assert numbers["AP"] == pytest.approx(1)
     assert numbers["segm/AP75"] < 0.5 < numbers["segm/AP50"] and 0.3 < numbers["segm/AP"] < 0.6
@@ -77,7 +77,7 @@ def test_the_files_of_a_report_score_the_same_in_bare_pycocotools(dataset, evalu
     assert written["segm/AP50"] == numbers["segm/AP50"]
 
 
-def test_results_hold_what_was_found(dataset, evaluator):
+def test_results_contain_all_detections(dataset, evaluator):
     """In pixels of the picture: boxes and points as learned, masks as wide as two thirds of their boxes."""
     evaluator, _ = evaluator
     assert len(evaluator.results) == sum(len(record.boxes) for record in dataset.records) > 5

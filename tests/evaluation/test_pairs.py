@@ -1,4 +1,4 @@
-"""Errors by image and the best threshold, against counts made by hand."""
+"""Errors per image and the best threshold, against counts made by hand."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_best_threshold_is_where_f1_is_highest():
     assert 0.3 < threshold <= 0.6 and f1 == pytest.approx(1.0)
 
 
-def test_best_threshold_weighs_classes_alike():
+def test_best_threshold_weighs_classes_equally():
     """Class 0 is perfect above 0.4, with two of four wrong from there on; class 1 is found at 0.2 only."""
     objects = [(1, 0, 0, 0), (1, 0, 100, 0), (1, 1, 200, 0)]
     rows = [(1, 0, 0, 0.9), (1, 0, 100, 0.8), (1, 0, 500, 0.4), (1, 0, 600, 0.4), (1, 1, 200, 0.2)]
@@ -41,7 +41,7 @@ def test_best_threshold_weighs_classes_alike():
     assert threshold <= 0.2 and f1 == pytest.approx(np.mean([4 / 6, 1.0]))  # at 0.5 it would be 0.5
 
 
-def test_best_threshold_counts_no_crowd():
+def test_best_threshold_ignores_crowds():
     objects = [(1, 0, 0, 0), (1, 0, 500, 1)]
     threshold, f1 = coco.threshold(coco.evaluate(truth(objects), found((1, 0, 0, 0.3), (1, 0, 510, 0.9))))
     assert threshold <= 0.3 and f1 == pytest.approx(1.0)

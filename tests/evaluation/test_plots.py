@@ -1,4 +1,4 @@
-"""Plots: the counts behind them, and that a picture of a fitting size comes out."""
+"""Plots: the counts behind them, and the sizes of the pictures."""
 
 import numpy as np
 import pytest

@@ -60,7 +60,7 @@ def test_a_second_detection_of_an_object_is_wrong():
     assert egg(TWO, found(FIRST, FIRST, SECOND))["AP2010"] == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
 
 
-def test_a_detection_looks_at_its_best_object_only():
+def test_a_detection_considers_only_its_best_object():
     """The second overlaps a free object by 0.6, but a taken one by more."""
     neighbors = [(FIRST, {}), ([0, 10, 40, 40], {})]
     assert egg(neighbors, found(FIRST, [0, 2, 40, 40]))["recall"] == 0.5

@@ -83,7 +83,7 @@ def test_says_what_keras_says(model, folder, stranger, tmp_path):
 
 
 BAD = {
-    "not an image": ("image_bytes", [b"hello"], "image 0: cannot be decoded as an image .it is no JPEG, PNG"),
+    "not an image": ("image_bytes", [b"hello"], "image 0: cannot be decoded as an image .it is not a JPEG, PNG"),
     "second is empty": ("image_bytes", [b"", b""], "image [01]: cannot be decoded as an image .the file is empty"),
     "no image": ("image_bytes", np.zeros([0], "S"), "no image is given"),
     "empty batch": ("serving_default", np.zeros([0, 9, 9, 3], np.uint8), "images are empty; their shape is. .0 9 9"),

@@ -83,7 +83,7 @@ def test_differences_count_what_is_too_much():
 
 def test_a_file_that_proposes_takes_no_proposals(tmp_path):
     FasterRCNN(**FasterRCNN.tiny()).export(tmp_path / "file.tflite", format="litert")
-    with pytest.raises(ValueError, match="proposes regions by itself"):
+    with pytest.raises(ValueError, match="proposes regions itself"):
         load(tmp_path / "file.tflite").detect(np.zeros([64, 64, 3], np.uint8), proposals=[[0, 0, 9, 9]])
 
 
@@ -122,7 +122,7 @@ def test_eight_bits_end_where_the_layers_end(tmp_path):
 
 @pytest.mark.parametrize("arguments, words", [
     ({"kind": "int4"}, "kind must be one of .*got 'int4'"),
-    ({"kind": "int8"}, "takes the ranges of activations from examples: give typical pictures"),
+    ({"kind": "int8"}, "measures the ranges of activations on examples: give typical pictures"),
 ])  # fmt: skip
 def test_refusals_are_one_line(arguments, words, tmp_path):
     with pytest.raises(ValueError, match=words) as error:

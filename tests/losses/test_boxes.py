@@ -38,7 +38,7 @@ def test_overlap_loss_vanishes_on_the_target_and_grows_away_from_it(name):
 
 
 @pytest.mark.parametrize("name", ("giou", "diou", "ciou"))
-def test_a_box_that_misses_its_target_is_drawn_to_it(name):
+def test_gradient_pulls_a_missed_box_to_its_target(name):
     target, prediction = np.float32([[20, 30, 60, 80]]), np.float32([[100, 30, 140, 80]])
     _, gradient = with_gradient(getattr(boxes, name), prediction, target)
     assert gradient[0, 0] > 0 or gradient[0, 2] > 0

@@ -1,4 +1,4 @@
-"""The focal loss against equation 5 of its paper, in float64 and without any care for speed."""
+"""The focal loss against equation 5 of its paper, in slow float64."""
 
 import numpy as np
 import pytest
@@ -50,12 +50,12 @@ def test_hostile_logits_are_finite(alpha, gamma):
         assert (loss.numpy() >= 0).all()
 
 
-def test_a_negative_alpha_is_none():
+def test_negative_alpha_means_no_weights():
     logits, targets = np.float32([-2, 0, 3]), np.float32([1, 0, 1])
     np.testing.assert_array_equal(classes.focal(logits, targets, alpha=-1), classes.focal(logits, targets, alpha=None))
 
 
-def test_without_focus_it_is_half_the_cross_entropy():
+def test_gamma_of_zero_is_half_the_cross_entropy():
     logits, targets = np.float32([-2, 0, 3, 1]), np.float32([1, 0, 1, 0])
     expected = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits) / 2
     np.testing.assert_allclose(classes.focal(logits, targets, alpha=0.5, gamma=0.0), expected, rtol=1e-6)
@@ -69,7 +69,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     np.testing.assert_allclose(loss, oracle(logits, targets, 0.25, 2.0), rtol=1e-5)
 
 
-def test_the_upstream_gradient_is_used_inside_a_graph_and_targets_get_none():
+def test_upstream_gradient_in_a_graph_and_no_gradient_for_targets():
     logits, targets = tf.constant([-2.0, 0.0, 3.0]), tf.constant([1.0, 0.0, 1.0])
 
     @tf.function

@@ -85,7 +85,7 @@ def test_soft(gpu, case):
 
 
 @pytest.mark.parametrize("name, settings", [("nms", (0.5, 0.1)), ("soft_nms", (0.5, 0.3, 0.1))])
-def test_boxes_that_are_not_there(gpu, name, settings):
+def test_nonexistent_boxes(gpu, name, settings):
     """Boxes that are not finite and scores that are NaN or too low never come out."""
     boxes = np.float32([[0, 0, 9, 9], [0, np.nan, 9, 9], [0, 0, np.inf, 9], [20, 20, 29, 29], [40, 40, 49, 49]])
     scores = np.float32([0.5, 0.9, 0.8, np.nan, np.inf])

@@ -91,7 +91,7 @@ def test_pyramid(gpu, case):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_regions_that_are_not_there(gpu, name):
+def test_nonexistent_regions(gpu, name):
     """They give zeros and no gradient; huge ones come to an end."""
     nan, inf, huge = np.nan, np.inf, 1e30
     nothing = [[0, nan, 0, 8, 8], [0, 0, 0, inf, 8], [-1, 0, 0, 8, 8], [2, 0, 0, 8, 8], [nan, 0, 0, 8, 8]]

@@ -1,4 +1,4 @@
-"""Boxes that no one should draw: nothing crashes, nothing is NaN, and both ways answer alike."""
+"""Hostile boxes: nothing crashes, nothing is NaN, and native operators and twins agree."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_regions(name, size):
 
 @needs_library
 @pytest.mark.parametrize("name", OPERATORS)
-def test_regions_that_are_not_there(name):
+def test_nonexistent_regions(name):
     """RoIs that are not real give zeros and no gradient; an ordinary one among them is not disturbed."""
     x, ordinary = draw(SIZES["ordinary"]), [[1, 2, 2, 14, 12]]
     alone = value_and_gradients(OPERATORS[name], x, np.float32(ordinary))[0]
@@ -160,7 +160,7 @@ def test_empty_corners(direction, shape):
         assert out.shape == shape
 
 
-def test_corner_pool_names_what_is_wrong(way):
+def test_corner_pool_errors_name_the_argument(way):
     with pytest.raises(tf.errors.InvalidArgumentError, match="features must have shape"):
         ops.corner_pool(tf.zeros([3, 4, 2]), "top")
     with pytest.raises(ValueError, match="direction must be one of"):

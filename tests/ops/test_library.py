@@ -1,4 +1,4 @@
-"""The library of native operators: what is loaded, what is refused and why, and what never leaves in an export."""
+"""The library of native operators: what is loaded, what is refused and why, and that exports do not contain it."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def restamp(file, **changes):
 
 
 @needs_library
-def test_a_good_library_is_no_problem(copy):
+def test_intact_library_has_no_problem(copy):
     assert library.problem(copy) is None
 
 
@@ -128,7 +128,7 @@ ROIS = np.float32([[0, 1, 2, 11, 9], [0, 3, 1, 20, 22]])
 
 @needs_library
 @pytest.mark.parametrize("name", ALL)
-def test_exports_hold_no_operator_of_ours(name, tmp_path):
+def test_exports_contain_no_custom_operator(name, tmp_path):
     """A graph traced inside `portable` after a native one: stock operators only, in TensorFlow and in TFLite."""
     native = ALL[name](FEATURES, ROIS)
     specs = [tf.TensorSpec(FEATURES.shape, name="x"), tf.TensorSpec(ROIS.shape, name="rois")]
@@ -193,7 +193,7 @@ class WithNms(RetinaNet):
 
 
 @needs_library
-def test_an_exported_detector_holds_no_operator_of_ours(tmp_path):
+def test_exported_detector_contains_no_custom_operator(tmp_path):
     model = WithNms(**RetinaNet.tiny())
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
     expected = model(pixels)  # runs natively

@@ -51,7 +51,7 @@ def tool(name, *arguments):
 def file(run):
     done = tool("export", run, "--to=tflite", SIZE)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "against Keras on 8 pictures" in done.stdout and "0 missing" in done.stdout
+    assert "compared with Keras on 8 pictures" in done.stdout and "0 missing" in done.stdout
     return run / "float32.tflite"
 
 

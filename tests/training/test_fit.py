@@ -118,7 +118,7 @@ def test_sigterm_saves_within_the_step_and_resume_goes_on(dataset, tmp_path, cap
     with pytest.raises(SystemExit) as end:
         training.fit(cut, dataset, None, tmp_path / "cut", steps=6, callbacks=[Each(ask)], **SETTINGS)
     assert end.value.code == 0
-    assert "saved at step 5 in" in (out := capsys.readouterr().out) and "--resume goes on" in out
+    assert "saved at step 5 in" in (out := capsys.readouterr().out) and "--resume continues" in out
     resumed = micro.make()
     training.fit(resumed, dataset, None, tmp_path / "cut", steps=6, resume=True, **SETTINGS)
     same(whole, resumed, rtol=0, atol=1e-6)

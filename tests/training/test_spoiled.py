@@ -100,7 +100,7 @@ def test_class_ids_off_by_one(tmp_path):
     names = ("background", "Platelets", "RBC", "WBC")
     path, root = as_coco(tmp_path, lower, [{"id": i, "name": name} for i, name in enumerate(names)])
     lines = faults(data.read(path, images=root)).faults
-    assert "objects are of class 'background', which is no object: ids are off by one" in lines[0]
+    assert "objects are of class 'background', which is not an object: ids are off by one" in lines[0]
     assert "1 of 4 classes have no object, WBC; ids may be off by one" in lines[1]
     names = ("cell", "Platelets", "RBC", "WBC")
     path, root = as_coco(tmp_path, lambda row: None, [{"id": i, "name": name} for i, name in enumerate(names)])

@@ -1,13 +1,12 @@
 """Augmentations of one picture and its objects.
 
-A sample is a dict of `pixels` [H, W, 3] uint8 or float32, of the unbatched entries of the objects dict, and of
-`proposals` [R, 4] where there are some. A transform
-takes the sample, a seed [2] int32 and its settings, and returns the changed sample; the same seed gives the same
-change.
-A pipeline names its transforms as tuples: `("flip", 0.5)` calls `flip(sample, seed, 0.5)`.
+A sample is a dict with `pixels` [H, W, 3] uint8 or float32, the unbatched entries of the objects dict, and
+`proposals` [R, 4], if any. A transform takes the sample, a seed [2] int32 and its settings, and returns the changed
+sample. The same seed gives the same change.
+A pipeline lists its transforms as tuples: `("flip", 0.5)` calls `flip(sample, seed, 0.5)`.
 
-`geometry` moves pixels as they are, `crops` changes the scale and the part of the picture that is seen, `color` its
-colors, and `mixing` makes one picture of several.
+`geometry` moves pixels without resampling, `crops` changes scale and visible part, `color` changes colors, and
+`mixing` joins several pictures.
 """
 
 import inspect
@@ -36,49 +35,49 @@ TRANSFORMS = {
     "mosaic": mosaic,
     "mixup": mixup,
 }
-# These take a function from a seed to another sample before their settings.
+# These take an extra argument before their settings: a function from a seed to another sample.
 MIXING = ("mosaic", "mixup")
 
 
 def apply(sample, transforms, seed, draw=None):
-    """Runs transforms in order, each with a seed of its own.
+    """Applies transforms in order, each with its own seed.
 
     Args:
         sample: the sample dict.
         transforms: tuples of a transform's name and its settings.
         seed: [2] int32.
-        draw: function from a seed [2] int32 to another sample, for what mixes pictures; those that are mixed in go
-            through the transforms before it.
+        draw: function from a seed [2] int32 to another sample, for transforms that mix pictures; the pictures that are
+            mixed in go through the earlier transforms.
 
     Returns:
         The changed sample.
 
     Raises:
-        ValueError: a name or a setting is unknown, or there is nothing to draw from.
+        ValueError: a name or a setting is unknown, or `draw` is missing.
     """
     for i, (name, *settings) in enumerate(transforms):
-        change = _checked(name, settings, draw)
-        own = tf.random.fold_in(seed, i)
+        transform = _checked(name, settings, draw)
+        step_seed = tf.random.fold_in(seed, i)
         if name in MIXING:
 
-            def another(seed, before=transforms[:i]):
-                return apply(draw(seed), before, seed, draw)
+            def another(seed, earlier=transforms[:i]):
+                return apply(draw(seed), earlier, seed, draw)
 
             settings = [another, *settings]
-        sample = change(sample, own, *settings)
+        sample = transform(sample, step_seed, *settings)
     return sample
 
 
 def _checked(name, settings, draw):
-    """The function of a name, if it takes the settings."""
+    """The transform with this name, if it accepts the settings."""
     if name not in TRANSFORMS:
         raise ValueError(f"transforms must be some of {sorted(TRANSFORMS)}, got {name!r}.")
     if name in MIXING and draw is None:
         raise ValueError(f"{name} mixes pictures of a data set; give `draw`, as `pipeline.load` does.")
-    given = ["sample", "seed", *(["another"] if name in MIXING else []), *settings]
+    arguments = ["sample", "seed", *(["another"] if name in MIXING else []), *settings]
     try:
-        inspect.signature(TRANSFORMS[name]).bind(*given)
+        inspect.signature(TRANSFORMS[name]).bind(*arguments)
     except TypeError as error:
-        names = list(inspect.signature(TRANSFORMS[name]).parameters)[len(given) - len(settings) :]
+        names = list(inspect.signature(TRANSFORMS[name]).parameters)[len(arguments) - len(settings) :]
         raise ValueError(f"transform {name!r} takes the settings {names}, got {settings}: {error}.") from error
     return TRANSFORMS[name]

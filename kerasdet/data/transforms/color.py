@@ -1,16 +1,16 @@
-"""Color and light; objects stay as they are."""
+"""Changes of color and brightness; objects are not affected."""
 
 import tensorflow as tf
 
 
 def color(sample, seed, brightness=0.125, contrast=0.5, saturation=0.5, hue=0.05):
-    """Changes brightness, contrast, saturation and hue at random, each by up to its share.
+    """Changes brightness, contrast, saturation and hue at random, each by up to its setting.
 
     Args:
         sample, seed: see `transforms`.
-        brightness: greatest shift, as a share of 255.
+        brightness: largest shift, as a fraction of 255.
         contrast, saturation: factors are drawn from 1 - x ... 1 + x.
-        hue: greatest shift, as a share of the circle.
+        hue: largest shift, as a fraction of the color circle.
     """
     shares = tf.unstack(tf.random.stateless_uniform([4], seed, -1.0, 1.0))
     pixels = tf.cast(sample["pixels"], tf.float32) / 255.0 + brightness * shares[0]
@@ -21,15 +21,16 @@ def color(sample, seed, brightness=0.125, contrast=0.5, saturation=0.5, hue=0.05
 
 
 def hsv(sample, seed, hue=0.015, saturation=0.7, value=0.4):
-    """Shifts the hue and scales saturation and value, as the later YOLO releases do, whose gains are the defaults.
+    """Shifts the hue and scales saturation and value, as in the later YOLO releases; the defaults are theirs.
 
     Args:
         sample, seed: see `transforms`.
-        hue: greatest shift, as a share of the circle.
+        hue: largest shift, as a fraction of the color circle.
         saturation, value: factors are drawn from 1 - x ... 1 + x.
     """
     shares = tf.unstack(tf.random.stateless_uniform([3], seed, -1.0, 1.0))
-    # Of pixels in 0...255 the value is so, too. Channels apart: a product with a vector of three takes far longer.
+    # The value has the range of the pixels, 0...255. Channels are split because multiplying by a vector of three takes
+    # far longer.
     angle, purity, light = tf.split(tf.image.rgb_to_hsv(tf.cast(sample["pixels"], tf.float32)), 3, axis=-1)
     angle += hue * shares[0]
     angle -= tf.floor(angle)
@@ -39,16 +40,17 @@ def hsv(sample, seed, hue=0.015, saturation=0.7, value=0.4):
 
 
 def photometric(sample, seed, brightness=32.0, contrast=0.5, saturation=0.5, hue=36.0, probability=0.5, shuffle=0.0):
-    """SSD's distortion of color (arXiv:1512.02325, section 2.2, in the order of its release).
+    """SSD's color distortion (arXiv:1512.02325, section 2.2, in the order of its release).
 
-    Brightness, contrast, saturation and hue in this order or, as likely, contrast last; each happens or not.
+    The order is brightness, contrast, saturation, hue or, with equal probability, contrast last. Each change is applied
+    or not.
 
     Args:
         sample, seed: see `transforms`.
-        brightness: greatest shift, of 255.
+        brightness: largest shift, of 255.
         contrast, saturation: factors are drawn from 1 - x ... 1 + x; contrast scales from black.
-        hue: greatest turn, degrees. The release counts 18 of OpenCV's 8-bit steps of two degrees.
-        probability: of each change.
+        hue: largest turn, degrees. The release counts 18 of OpenCV's 8-bit steps of two degrees.
+        probability: probability of each change.
         shuffle: probability that the channels trade places; 0 in the release.
     """
     lots = tf.unstack(tf.random.stateless_uniform([6], seed))
@@ -74,6 +76,6 @@ def photometric(sample, seed, brightness=32.0, contrast=0.5, saturation=0.5, hue
 
 
 def _with(sample, pixels):
-    """The sample with other pixels, in the type of its own: what is of 8 bits stays so, and is moved sooner."""
+    """The sample with new pixels in its own dtype: 8-bit pixels stay 8-bit, which makes later transforms faster."""
     dtype = sample["pixels"].dtype
     return {**sample, "pixels": tf.saturate_cast(tf.round(pixels) if dtype.is_integer else pixels, dtype)}

@@ -1,4 +1,4 @@
-"""Scale and part: random windows of a picture, smaller or larger than it."""
+"""Random windows of a picture, smaller or larger than the picture."""
 
 import tensorflow as tf
 
@@ -7,10 +7,10 @@ from kerasdet.data.transforms import geometry
 
 
 def zoom(sample, seed, low, high, fill=114.0):
-    """Scale jitter and crop: cuts a random window whose sides are 1 / s of the picture's, s log-uniform in low...high.
+    """Scale jitter and crop: crops a window whose sides are 1 / s of the picture's, s log-uniform in low...high.
 
-    With s below 1 the window is larger than the picture and is filled up. The model's resize then brings the window to
-    the network's size, so that pixels are resampled once.
+    With s below 1 the window is larger than the picture and is padded. The model's resize then scales the window to
+    the network's size, so pixels are resampled only once.
 
     Args:
         sample, seed: see `transforms`.
@@ -25,11 +25,11 @@ def zoom(sample, seed, low, high, fill=114.0):
 
 
 def scale_jitter(sample, seed, size, low=0.1, high=2.0, fill=114.0):
-    """Large-scale jitter: resizes so that the longer side is s * size, s uniform in low...high, to a square of `size`.
+    """Large-scale jitter: resizes the longer side to s * size, s uniform in low...high, then crops or pads to a square.
 
-    What reaches over the square is cut off at random, what is missing is filled at the right and the bottom. Pixels are
-    resampled once, and only those that stay; a model whose `resize` is this size takes them as they are. EfficientDet
-    (Tan et al., CVPR 2020, section 5.1) and copy-paste (Ghiasi et al., CVPR 2021, section 3) use 0.1...2.
+    A larger picture is cropped at random; a smaller one is padded at the right and the bottom. Pixels are resampled
+    once, and only those that stay; a model whose `resize` is this size does not resample them. EfficientDet (Tan et
+    al., CVPR 2020, section 5.1) and copy-paste (Ghiasi et al., CVPR 2021, section 3) use 0.1...2.
 
     Args:
         sample, seed: see `transforms`.
@@ -49,12 +49,12 @@ def scale_jitter(sample, seed, size, low=0.1, high=2.0, fill=114.0):
 
 
 def expand(sample, seed, ratio=4.0, probability=0.5, fill=(123, 117, 104)):
-    """Lays the picture at random on a canvas up to `ratio` times as wide and high (SSD, arXiv:1512.02325, section 3.6).
+    """Places the picture at random on a canvas up to `ratio` times as wide and high (SSD, arXiv:1512.02325, 3.6).
 
     Args:
         sample, seed: see `transforms`.
-        ratio: largest canvas over the picture, uniform in 1...ratio.
-        probability: of a canvas at all.
+        ratio: the sides of the canvas over those of the picture are uniform in 1...ratio.
+        probability: probability of a canvas.
         fill: red, green and blue of the canvas, 0...255; the mean of ImageNet in SSD's release.
     """
 
@@ -70,21 +70,21 @@ def expand(sample, seed, ratio=4.0, probability=0.5, fill=(123, 117, 104)):
 def sample_crop(sample, seed, overlaps=(0.1, 0.3, 0.5, 0.7, 0.9), scale=(0.3, 1.0), aspect=(0.5, 2.0), trials=50):
     """SSD's sampler (arXiv:1512.02325, section 2.2): the whole picture, or a window that overlaps an object enough.
 
-    For each least IoU with any object, and for none at all, the first of `trials` random windows that has it is kept;
-    one of these and the whole picture is taken, each as likely. Objects whose center lies outside are dropped, the
-    others clipped. As in SSD's release, a picture without objects stays whole.
+    For each minimum IoU with some object, and for no minimum at all, the first of `trials` random windows that reaches
+    it is a candidate. One of the candidates and the whole picture is chosen with equal probability. Objects whose
+    center lies outside are dropped, the others clipped. As in SSD's release, a picture without objects is not cropped.
 
     Args:
         sample, seed: see `transforms`.
-        overlaps: least IoU of a window with some object.
-        scale: range of the root of the window's share of the picture.
+        overlaps: minimum IoU of a window with some object.
+        scale: range of the square root of the window's share of the picture.
         aspect: range of width over height, relative to the picture's.
-        trials: windows tried for each overlap.
+        trials: number of windows tried for each overlap.
     """
     size = _size(sample)
     least = tf.constant([0.0, *overlaps])
     windows = _windows(size, tf.random.stateless_uniform([len(overlaps) + 1, trials, 4], seed), scale, aspect)
-    # No overlap is below 0, and of no objects the largest is minus infinity.
+    # Every window passes the minimum of 0, except in a picture without objects, where the maximum is minus infinity.
     best = tf.reduce_max(box.iou(windows, sample["boxes"]), -1)
     enough = best >= least[:, None]
     first = tf.gather(windows, tf.argmax(tf.cast(enough, tf.int32), axis=1), batch_dims=1)
@@ -104,7 +104,7 @@ def sample_crop(sample, seed, overlaps=(0.1, 0.3, 0.5, 0.7, 0.9), scale=(0.3, 1.
 def _windows(size, uniform, scale, aspect):
     """Random windows [..., 4] of whole pixels inside a picture, from `uniform` [..., 4] in 0...1."""
     share = scale[0] + (scale[1] - scale[0]) * uniform[..., 0]
-    # No wider or higher than the picture, as SSD's release bounds it.
+    # Bounded as in SSD's release, so that a window is never wider or higher than the picture.
     narrow, wide = tf.maximum(aspect[0], share**2), tf.minimum(aspect[1], share**-2)
     root = tf.sqrt(narrow + (wide - narrow) * uniform[..., 1])
     sides = tf.clip_by_value(tf.round(tf.stack([share / root, share * root], -1) * size), 1.0, size)

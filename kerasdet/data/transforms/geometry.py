@@ -1,15 +1,15 @@
-"""Windows, mirrors and turns: pixels move as they are, and boxes, masks and keypoints with them."""
+"""Crops, flips and turns: pixels move without resampling, and boxes, masks and keypoints move with them."""
 
 import tensorflow as tf
 
 from kerasdet import boxes as box
 from kerasdet import images as image
 
-# An object of which less than this share stays in the picture is ignored instead of learned.
+# An object is ignored instead of learned if less than this share of it stays in the picture.
 VISIBLE = 0.3
 
 OBJECTS = ("boxes", "classes", "crowds", "masks", "mask_frames", "keypoints")
-# What holds boxes; of the proposals none is ever dropped, those outside the picture have no area.
+# Entries that hold boxes. Proposals are never dropped; those outside the picture get zero area.
 BOXES = {"boxes", "mask_frames", "proposals"}
 
 
@@ -19,12 +19,12 @@ def flip(sample, seed, probability=0.5):
 
 
 def flip_vertical(sample, seed, probability=0.5):
-    """Mirrors top and bottom; this, too, makes a left ear a right one."""
+    """Mirrors top and bottom; like any mirroring, this turns a left ear into a right one."""
     return tf.cond(chance(seed, probability), lambda: _reflected(sample, 0), lambda: sample)
 
 
 def rotate(sample, seed):
-    """Turns counterclockwise by 0, 90, 180 or 270 degrees, each as likely."""
+    """Turns counterclockwise by 0, 90, 180 or 270 degrees with equal probability."""
     turns = tf.random.stateless_uniform([], seed, 0, 4, tf.int32)
     steps = (
         (turns % 2 == 1, _transposed),
@@ -37,26 +37,26 @@ def rotate(sample, seed):
 
 
 def window(sample, seed, x1, y1, x2, y2, fill=114.0):
-    """Cuts the window x1, y1, x2, y2 of whole pixels, which may reach over the border; see `crop`."""
+    """Crops the window x1, y1, x2, y2, whole pixels, which may extend beyond the border; see `crop`."""
     del seed
     return crop(sample, tf.constant([y1, x1]), tf.constant([y2 - y1, x2 - x1]), fill)
 
 
 def crop(sample, start, size, fill=114.0, visible=VISIBLE):
-    """Cuts a window, which may reach over the picture's border.
+    """Crops a window, which may extend beyond the picture's border.
 
-    Objects are clipped to the window. Of those that lose more than 1 - `visible` of their area, what is left is
+    Objects are clipped to the window. Those that lose more than 1 - `visible` of their area become crowds, so they are
     ignored.
 
     Args:
         sample: the sample dict.
         start: (y, x) of the window's corner, int32 pixels, may be negative.
         size: (height, width) of the window.
-        fill: value outside the picture, 0...255, or one for each of red, green and blue.
-        visible: least share of an object's area, 0...1.
+        fill: value outside the picture, 0...255, or one each for red, green and blue.
+        visible: minimum share of an object's area, 0...1.
 
     Returns:
-        The changed sample; pixels keep their type.
+        The changed sample; pixels keep their dtype.
     """
     left, top = tf.unstack(-tf.cast(tf.reverse(start, [0]), tf.float32))
     sample = moved({**sample, "pixels": cut(sample["pixels"], start, size, fill)}, tf.stack([1.0, 1.0, left, top]))
@@ -75,7 +75,7 @@ def crop(sample, start, size, fill=114.0, visible=VISIBLE):
 
 
 def cut(pixels, start, size, fill):
-    """The window of `crop` from pixels [H, W, 3]; each pixel is copied, none is converted."""
+    """The window of `crop` from pixels [H, W, 3]; pixels are copied without conversion."""
     low, high = tf.maximum(start, 0), tf.minimum(start + size, tf.shape(pixels)[:2])
     before, after = low - start, start + size - high
     inside = pixels[low[0] : high[0], low[1] : high[1]]
@@ -106,7 +106,7 @@ def moved(sample, frame):
         frame: [4] float32, scale x, scale y, offset x, offset y, as in `contract`.
 
     Returns:
-        The changed sample, its pixels as they were.
+        The changed sample, with its pixels unchanged.
     """
     sample = {**sample}
     for key in BOXES & sample.keys():
@@ -118,17 +118,17 @@ def moved(sample, frame):
 
 
 def only(sample, keep):
-    """Keeps the chosen objects; here, unbatched, no shape depends on their number."""
+    """Keeps the chosen objects, [M] bool; samples are unbatched, so their number need not be static."""
     return {key: tf.boolean_mask(value, keep) if key in OBJECTS else value for key, value in sample.items()}
 
 
 def chance(seed, probability):
-    """True with a probability."""
+    """True with this probability."""
     return tf.random.stateless_uniform([], seed) < probability
 
 
 def _reflected(sample, axis):
-    """Mirrors, and renames the keypoints that have a mirror image."""
+    """Mirrors, and swaps keypoints with their mirror images."""
     sample = _mirrored(sample, axis)
     if "keypoints" in sample:
         sample["keypoints"] = tf.gather(sample["keypoints"], sample["keypoint_pairs"], axis=1)

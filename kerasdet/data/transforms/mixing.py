@@ -1,6 +1,6 @@
-"""One picture of several: the objects of all are kept.
+"""Joins several pictures into one and keeps the objects of all.
 
-`another` is a function from a seed [2] int32 to one more sample of the data set.
+`another` is a function from a seed [2] int32 to another sample of the data set.
 """
 
 import tensorflow as tf
@@ -9,17 +9,17 @@ from kerasdet.data.transforms import geometry
 
 
 def mosaic(sample, seed, another, size, probability=1.0, bound=0.2, fill=114.0):
-    """Four pictures around a random point of a square (YOLOv4, arXiv:2004.10934, section 3.3).
+    """Joins four pictures around a random point of a square (YOLOv4, arXiv:2004.10934, section 3.3).
 
-    Each is scaled so that its longer side is `size`; of each a random part as large as its quarter is seen.
+    Each picture is scaled so that its longer side is `size`, and a random part as large as its quarter is used.
 
     Args:
         sample, seed: see `transforms`.
         another: see the module.
         size: side of the square, pixels.
-        probability: of a mosaic; else the picture stays as it is.
+        probability: probability of a mosaic; otherwise the picture is unchanged.
         bound: the point lies at `bound` ... 1 - `bound` of the side; 0.2 in YOLOv4's release.
-        fill: gray value beside a picture that is smaller than its quarter, 0...255.
+        fill: gray value around a picture that is smaller than its quarter, 0...255.
     """
 
     def mixed():
@@ -40,36 +40,38 @@ def mosaic(sample, seed, another, size, probability=1.0, bound=0.2, fill=114.0):
 
 
 def mixup(sample, seed, another, alpha=1.5, probability=1.0):
-    """Two pictures laid over each other (mixup for detection, Zhang et al., arXiv:1902.04103, section 3.1).
+    """Blends two pictures (mixup for detection, Zhang et al., arXiv:1902.04103, section 3.1).
 
     Both keep their size and start at the upper left corner of a black canvas that holds them. The weight of the first
-    is drawn from Beta(alpha, alpha); objects of both count fully.
+    is drawn from Beta(alpha, alpha). The objects of both count fully.
 
     Args:
         sample, seed: see `transforms`.
         another: see the module.
-        alpha: of the Beta distribution.
-        probability: of a mixture; else the picture stays as it is.
+        alpha: parameter of the Beta distribution.
+        probability: probability of mixing; otherwise the picture is unchanged.
     """
 
     def mixed():
         samples = [sample, another(tf.random.fold_in(seed, 1))]
-        size = tf.maximum(*(tf.shape(one["pixels"])[:2] for one in samples))
+        size = tf.maximum(*(tf.shape(s["pixels"])[:2] for s in samples))
         start = tf.zeros([2], tf.int32)
-        one, two = (tf.cast(geometry.cut(s["pixels"], start, size, 0), tf.float32) for s in samples)
+        first, second = (tf.cast(geometry.cut(s["pixels"], start, size, 0), tf.float32) for s in samples)
+        # X / (X + Y) of two Gamma(alpha, 1) variables is Beta(alpha, alpha), which TensorFlow cannot draw statelessly.
         gammas = tf.random.stateless_gamma([2], tf.random.fold_in(seed, 2), alpha)
         weight = gammas[0] / (gammas[0] + gammas[1])
-        return _joined(samples, weight * one + (1 - weight) * two)
+        return _joined(samples, weight * first + (1 - weight) * second)
 
     return _perhaps(mixed, sample, seed, probability)
 
 
 def _part(sample, size, window, uniform, fill):
     """A random window (height, width) of the sample scaled to `size`."""
-    old = tf.cast(tf.shape(sample["pixels"])[:2], tf.float32)
-    own = tf.maximum(tf.round(tf.cast(window, tf.float32) * tf.reduce_max(old) / size), 1.0)
-    start = tf.round((old - own) * uniform)
-    sample = geometry.crop(sample, tf.cast(start, tf.int32), tf.cast(own, tf.int32), fill)
+    picture_size = tf.cast(tf.shape(sample["pixels"])[:2], tf.float32)
+    # Crop at the original scale, then resize: only pixels that are used are resampled.
+    crop_size = tf.maximum(tf.round(tf.cast(window, tf.float32) * tf.reduce_max(picture_size) / size), 1.0)
+    start = tf.round((picture_size - crop_size) * uniform)
+    sample = geometry.crop(sample, tf.cast(start, tf.int32), tf.cast(crop_size, tf.int32), fill)
     return geometry.resized(sample, window)
 
 
@@ -81,5 +83,5 @@ def _joined(samples, pixels):
 
 
 def _perhaps(mixed, sample, seed, probability):
-    plain = {**sample, "pixels": tf.cast(sample["pixels"], tf.float32)}
-    return tf.cond(geometry.chance(seed, probability), mixed, lambda: plain)
+    unchanged = {**sample, "pixels": tf.cast(sample["pixels"], tf.float32)}
+    return tf.cond(geometry.chance(seed, probability), mixed, lambda: unchanged)

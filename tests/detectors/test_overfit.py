@@ -1,6 +1,6 @@
-"""Forms that no weights are at hand for learn a batch by heart: every box within an IoU of 0.95.
+"""Forms without available weights overfit one batch: every box reaches an IoU of 0.95.
 
-python -m pytest -s -m slow tests/detectors/test_by_heart.py
+python -m pytest -s -m slow tests/detectors/test_overfit.py
 """
 
 import dataclasses
@@ -17,13 +17,13 @@ from kerasdet.training import probe
 from kerasdet.training.schedules import Schedule
 
 SMALL = {"resize": ("shorter", 256, 256), "roi_batch": 64}
-# Anchors as much smaller than the papers' as the pictures are; dropout is there against learning by heart.
+# Anchors are smaller than the papers' in proportion to the pictures. No dropout, because it works against overfitting.
 SINGLE = {**SMALL, "sizes": ((54, 109, 218),), "dropout": 0.0}
-# Norms that see a batch differ between the few regions of a training step and all proposals.
+# Batch statistics would differ between the few regions of a training step and all proposals at inference.
 C4 = {**SMALL, "norm": "group", "roi_batch": 32, "after_nms": (2000, 200)}
 
-# Class, arguments, pictures, least side of their objects in pixels, steps. One map of stride 16 sees no small ones so
-# exactly.
+# Class, arguments, pictures, smallest side of their objects in pixels, steps. A single map of stride 16 cannot locate
+# small objects that precisely.
 FORMS = {
     "SSD300 VGG16": (SSD, {}, 4, 0, 200),
     "Faster VGG16": (FasterRCNN, {**faster_rcnn.VGG16, **SINGLE}, 2, 40, 1400),
@@ -35,7 +35,7 @@ FORMS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-def test_an_ap_of_one(form):
+def test_overfits_to_an_ap_of_one(form):
     kind, arguments, count, least, steps = FORMS[form]
     shapes = data.read("shapes", "val")
     large = [one for one in shapes.records if np.min(one.boxes[:, 2:] - one.boxes[:, :2], initial=least) >= least]
