@@ -41,8 +41,8 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: the kind is unknown, the size is invalid or not the network's, or "int8" has no examples or the detector
-            a loop.
+        ValueError: the kind is unknown, the size is invalid or not the network's, "int8" has no examples, or the
+            detector a loop.
     """
     examples = list(examples)
     if kind not in KINDS:
