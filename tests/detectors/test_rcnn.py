@@ -334,7 +334,9 @@ def test_a_proposal_of_padding_is_no_detection():
     logits, deltas = tf.zeros([1, 2, 3]), tf.zeros([1, 2, 3, 4])
     proposals = tf.constant([[[10.0, 10, 40, 40], [0, 0, 0, 0]]])
     windows = tf.constant([[0.0, 0, 96, 96]])
-    found = decode.detections(logits, deltas, proposals, windows, fast_rcnn.WEIGHTS, 0.5, 0.05, 10)
+    found = decode.detections(
+        {"logits": logits, "deltas": deltas}, proposals, windows, coders.WEIGHTS, 0.5, 0.05, 10
+    )
     assert int(found["counts"][0]) == 2  # a box for either class
     np.testing.assert_allclose(found["boxes"][0, :2], [[10, 10, 40, 40]] * 2, atol=1e-4)
 
@@ -385,8 +387,8 @@ def test_rows_of_known_classes_are_kept():
     copy.by_name(source, target)
     x = tf.random.normal([1, 5, 64])
     theirs, ours = source.predictor(x), target.predictor(x)
-    for a, b in zip(theirs, ours, strict=True):
-        np.testing.assert_allclose(b[:, :, 1], a[:, :, 3], atol=1e-6)
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name][:, :, 1], values[:, :, 3], atol=1e-6)
         assert np.abs(b[:, :, 2] - a[:, :, 1:3].numpy().mean(axis=2)).max() > 1e-3
     region = tf.random.normal([2, 4, 4, 32])
     np.testing.assert_allclose(target.mask_head(region)[..., 1], source.mask_head(region)[..., 3], atol=1e-5)

@@ -63,7 +63,7 @@ def test_anchors_that_miss_are_a_fault_with_the_line_to_paste(train):
     assert set(pasted) == set(ANCHORS)
     stated = float(fault.rpartition("-> ")[2].rstrip(")"))
     better = RetinaNet(**{**ARGUMENTS, **pasted})
-    reached = np.mean(reach.overlaps(better, reach.targets(better, train)) >= better.positive)
+    reached = np.mean(reach.overlaps(better, reach.targets(better, train)) >= better.positive_iou)
     assert reached == pytest.approx(stated, abs=1e-3) and reached > 0.9
 
 
