@@ -389,7 +389,7 @@ def test_rows_of_known_classes_are_kept():
     theirs, ours = source.predictor(x), target.predictor(x)
     for name, values in theirs.items():
         np.testing.assert_allclose(ours[name][:, :, 1], values[:, :, 3], atol=1e-6)
-        assert np.abs(b[:, :, 2] - a[:, :, 1:3].numpy().mean(axis=2)).max() > 1e-3
+        assert np.abs(ours[name][:, :, 2] - values[:, :, 1:3].numpy().mean(axis=2)).max() > 1e-3
     region = tf.random.normal([2, 4, 4, 32])
     np.testing.assert_allclose(target.mask_head(region)[..., 1], source.mask_head(region)[..., 3], atol=1e-5)
 
