@@ -43,9 +43,9 @@ def test_help_needs_no_tensorflow(form):
 
 def test_help_is_the_docstring_and_the_tools_own_flags():
     _, text, _ = run("-m", "kerasdet", "export", "--help")
-    assert text.startswith("Exports a detector as a file that runs without kerasdet")
+    assert text.startswith("Exports a detector to a file that runs without kerasdet")
     assert "python -m tools.export runs/mine --to=tflite --size=320,320" in text
-    assert "  --kind=float32\n        Numbers of a TFLite file. One of float32, float16, dynamic, int8." in text
+    assert "  --kind=float32\n        Precision of a TFLite file. One of float32, float16, dynamic, int8." in text
     assert "--max_ap_drop=…" in text and "--examples=200" in text and "--raw\n" in text
     assert "--verbosity" not in text and text.count("\n  --") == 11
     assert run("-m", "tools.export", "-h") == (0, text, "")

@@ -136,4 +136,4 @@ def _with_top(depth, weights):
     try:
         return NETWORKS[depth](include_top=True, weights=weights)
     except ValueError:
-        raise ValueError(f"{weights}: fc6 and fc7 start from weights with their top; this file has none.") from None
+        raise ValueError(f"{weights}: fc6 and fc7 need weights with top; this file has none.") from None

@@ -81,7 +81,7 @@ def within_classes(boxes, scores, iou, above, limit, nms="hard", **riders):
     """As `per_class` where every class has its own candidates; "hard" is `tf.image.combined_non_max_suppression`.
 
     Args:
-        boxes: [B, N, K, 4] float32, pixels; [B, N, 1, 4] where classes share them.
+        boxes: [B, N, K, 4] float32, pixels; [B, N, 1, 4] if classes share them.
         scores: [B, N, K] float32, 0...1.
         iou, above, limit, nms: as in `per_class`.
         riders: as in `per_class`, [B, N, K, ...] or [B, N, 1, ...].

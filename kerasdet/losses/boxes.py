@@ -91,7 +91,7 @@ def coded(anchors, deltas, targets, kind, beta, weights=(1.0, 1.0, 1.0, 1.0)):
 
     Args:
         anchors: [..., 4] float32, pixels.
-        deltas: [..., 4] float32, of the coder with `weights`.
+        deltas: [..., 4] float32, encoded by the coder with `weights`.
         targets: [..., 4] float32: the objects' boxes, pixels.
         kind: one of `BOX_LOSSES`: smooth L1 of the deltas, or a loss of the decoded boxes.
         beta: of smooth L1.

@@ -76,7 +76,7 @@ def test_evaluate_in_another_precision(run, file):
     exact = sorted(one["score"] for one in json.loads((run / "evaluation" / "results.json").read_text()))
     assert scores != exact and np.allclose(scores[-10:], exact[-10:], atol=0.05)
     done = tool("evaluate", file, "--dtype=float32")
-    assert done.returncode == 1 and "--dtype is for Keras' models" in done.stderr
+    assert done.returncode == 1 and "--dtype is for Keras models" in done.stderr
 
 
 def test_predict_draws_by_a_file(run, file, tmp_path):
@@ -129,7 +129,7 @@ def test_raw_outputs_are_those_of_the_network(run):
     for name, value in wanted.items():
         np.testing.assert_allclose(said[name], value, rtol=1e-3, atol=1e-3)
     done = tool("evaluate", file)
-    assert done.returncode == 1 and "it was exported as raw" in done.stderr
+    assert done.returncode == 1 and "it was exported with raw" in done.stderr
 
 
 def test_compare_exports(run):
