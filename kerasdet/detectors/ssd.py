@@ -8,7 +8,7 @@ from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import Conv, DepthwiseConv, L2Norm, Pixels, image_size
 from kerasdet.losses import boxes as box_losses
-from kerasdet.targets import assign
+from kerasdet.targets import assign, sample
 
 SCORES = ("softmax", "sigmoid")
 
@@ -191,7 +191,7 @@ class SSD(Detector):
         positive, negative = match.positive & real, match.counted & ~match.positive & real
         entropy = self._entropy(outputs["logits"], match.classes + 1)
         count = tf.reduce_sum(tf.cast(positive, tf.int32), axis=1)
-        hard = hardest(entropy, negative, self.negatives * tf.maximum(count, 1))
+        hard = sample.hard_negatives(entropy, negative, self.negatives * tf.maximum(count, 1))
         targets = coders.encode(grid, match.boxes, WEIGHTS)
         box = tf.reduce_sum(box_losses.smooth_l1(outputs["deltas"], targets, beta=1.0), axis=-1)
         total = assign.positives(match, images)  # N of equation 1
@@ -236,22 +236,6 @@ class SSD(Detector):
             "resize": ("keep",),
             "multiple": 32,
         }
-
-
-def hardest(losses, allowed, counts):
-    """Chooses each image's anchors of greatest loss, of equal ones the first.
-
-    Args:
-        losses: [B, A] float32.
-        allowed: [B, A] bool: anchors to choose from.
-        counts: [B] int32: how many; where fewer are allowed, all of them.
-
-    Returns:
-        [B, A] bool.
-    """
-    losses = tf.stop_gradient(tf.where(allowed, losses, -1.0))
-    order = tf.argsort(losses, axis=1, direction="DESCENDING", stable=True)
-    return allowed & (tf.argsort(order, axis=1) < counts[:, None])
 
 
 @keras.saving.register_keras_serializable("kerasdet")
