@@ -10,7 +10,8 @@ and training steps with norms of each kind, and the parts of each. `floor_ms` is
 at the median rate of a 2048^3 float32 matrix multiplication in the same rounds, `ratio` the median over it,
 `best_ratio` the best round over the floor at the best rate. `ops` times the native operators, forward and with
 gradients, beside their twins and what stock TensorFlow has; `copies` is the median over the time to copy an operator's
-inputs and outputs once, in the same rounds. Both run torchvision beside where installed.
+inputs and outputs once, in the same rounds, and `pair_ns` the nanoseconds of matching an anchor with an object. Both
+run torchvision beside where installed.
 `input` times the data pipeline; `floor_share` is the part of its time that decoding the JPEGs alone takes.
 """
 

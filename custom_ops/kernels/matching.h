@@ -35,7 +35,7 @@ inline bool HasNan(const float* corners) {
 }
 
 // `kLanes` boxes side by side.
-struct Block {
+struct Neighbors {
   Floats x1, y1, x2, y2, area;
   Ints index;  // of each box where it came from, or -1
 
@@ -102,7 +102,7 @@ class Blocks {
   }
 
   int64_t Count() const { return blocks_.size(); }
-  const Block& operator[](int64_t b) const { return blocks_[b]; }
+  const Neighbors& operator[](int64_t b) const { return blocks_[b]; }
 
   // Numbers of the blocks that an object may touch.
   const std::vector<int32_t>& Near(const Box<float>& object, std::vector<int32_t>* near) const {
@@ -131,8 +131,8 @@ class Blocks {
   static constexpr float kInfinity = std::numeric_limits<float>::infinity();
   static constexpr float kNowhere[4] = {kInfinity, kInfinity, -kInfinity, -kInfinity};
 
-  static void Put(const float* corners, size_t place, std::vector<Block>* blocks) {
-    Block& block = (*blocks)[place / kLanes];
+  static void Put(const float* corners, size_t place, std::vector<Neighbors>* blocks) {
+    Neighbors& block = (*blocks)[place / kLanes];
     const Box<float> box = MakeBox(corners);
     const int i = place % kLanes;
     block.x1[i] = box.x1;
@@ -195,8 +195,8 @@ class Blocks {
     return (x | x << 1) & 0x55555555;
   }
 
-  std::vector<Block> blocks_;
-  std::vector<Block> hulls_;  // of `kLanes` blocks each
+  std::vector<Neighbors> blocks_;
+  std::vector<Neighbors> hulls_;  // of `kLanes` blocks each
 };
 
 // Objects that the boxes of a block have, and by what IoU; 0 where none.

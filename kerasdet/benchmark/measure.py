@@ -42,6 +42,7 @@ class Case(NamedTuple):
     operations: floating-point operations of a call, as `flops` counts them; 0 where there is no floor.
     copied: bytes of inputs and outputs, each once; 0 where that is no measure.
     images: of a call; 0 for a part of a detector.
+    pairs: of boxes that a call compares; 0 where it compares none.
     peak_mib: how far making the case and calling it first raised the process's memory, or None.
     """
 
@@ -50,6 +51,7 @@ class Case(NamedTuple):
     images: int = 0
     peak_mib: float | None = None
     copied: int = 0
+    pairs: int = 0
 
 
 def flops(function):
@@ -189,7 +191,8 @@ def row(name, case, seconds, speed):
         Dict of `name`, `median_ms`, `best_ms`, `rounds`; where the case has images, `images_s`; where it has
         operations, `gflop`, `floor_ms` at the median matmul rate, `ratio` (median over that floor) and `best_ratio`
         (the best round over the floor at the best matmul rate); where bytes are counted, `copy_ms` at the median copy
-        rate, `copies` (median over that) and `gbs` (1e9 of those bytes a second); where it was watched, `peak_mib`.
+        rate, `copies` (median over that) and `gbs` (1e9 of those bytes a second); where pairs are counted, `pair_ns`,
+        nanoseconds a pair; where it was watched, `peak_mib`.
     """
     median, best = statistics.median(seconds), min(seconds)
     line = {"name": name, "median_ms": 1e3 * median, "best_ms": 1e3 * best, "rounds": len(seconds)}
@@ -202,6 +205,8 @@ def row(name, case, seconds, speed):
     if case.copied:
         copy = case.copied / 1e9 / speed["copy_gbs"]
         line |= {"copy_ms": 1e3 * copy, "copies": median / copy, "gbs": case.copied / 1e9 / median}
+    if case.pairs:
+        line["pair_ns"] = 1e9 * median / case.pairs
     if case.peak_mib is not None:
         line["peak_mib"] = case.peak_mib
     return line

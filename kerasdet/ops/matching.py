@@ -32,7 +32,7 @@ def match_by_iou(anchors, objects, chosen, positive, negative, low_quality):
     Raises:
         InvalidArgumentError: a shape does not fit.
     """
-    anchors, objects, chosen = _checked("anchors", anchors, objects, chosen)
+    anchors, objects, chosen = _checked("anchors", anchors, "objects", objects, chosen)
     if native := library.native():
         with tf.device("CPU:0"):
             return native.kerasdet_match_by_iou(
@@ -63,7 +63,7 @@ def match_one_to_one(anchors, objects, chosen, positive):
     Raises:
         InvalidArgumentError: a shape does not fit.
     """
-    anchors, objects, chosen = _checked("anchors", anchors, objects, chosen)
+    anchors, objects, chosen = _checked("anchors", anchors, "objects", objects, chosen)
     if native := library.native():
         with tf.device("CPU:0"):
             return native.kerasdet_match_one_to_one(anchors=anchors, objects=objects, chosen=chosen, positive=positive)
@@ -90,8 +90,8 @@ def covered(boxes, covers, chosen, least):
     Raises:
         InvalidArgumentError: a shape does not fit.
     """
-    boxes, covers, chosen = _checked("boxes", boxes, covers, chosen)
-    least = _batched("least", tf.convert_to_tensor(least), [None, None])
+    boxes, covers, chosen = _checked("boxes", boxes, "covers", covers, chosen)
+    least = _of_images("least", least, covers.shape[0], [boxes.shape[1]])
     if native := library.native():
         with tf.device("CPU:0"):
             return native.kerasdet_covered(boxes=boxes, covers=covers, chosen=chosen, least=least)
@@ -111,19 +111,20 @@ def covered(boxes, covers, chosen, least):
     return _each_image(cover, tf.bool, boxes, covers, chosen, least)
 
 
-def _checked(name, boxes, objects, chosen):
+def _checked(name, boxes, objects_name, objects, chosen):
+    """The inputs as tensors: boxes [1 or B, A, 4], objects [B, M, 4] and which of them are chosen, [B, M]."""
     objects, chosen = tf.convert_to_tensor(objects), tf.convert_to_tensor(chosen)
-    boxes = _batched(name, tf.convert_to_tensor(boxes), [None, None, 4])
-    inputs.check_shape("objects", objects, [None, None, 4])
+    inputs.check_shape(objects_name, objects, [None, None, 4])
     inputs.check_shape("chosen", chosen, objects.shape[:2])
-    return boxes, objects, chosen
+    return _of_images(name, boxes, objects.shape[0], [None, 4]), objects, chosen
 
 
-def _batched(name, values, shape):
-    """Values of one image or of each with a first axis, of size 1 where all images share them."""
-    if values.shape.rank == len(shape) - 1:
+def _of_images(name, values, batch, shape):
+    """Values of each image, [B, *shape], or of all, which get a first axis of size 1."""
+    values = tf.convert_to_tensor(values)
+    if values.shape.rank == len(shape):
         values = values[None]
-    inputs.check_shape(name, values, shape)
+    inputs.check_shape(name, values, [None if values.shape[:1] == [1] else batch, *shape])
     return values
 
 
@@ -204,7 +205,7 @@ def one_to_one(overlaps, chosen, size, positive):
         held, value, hopeful = _over_blocks(bid, rows, state)
         return bidders(held, hopeful), held, value, hopeful
 
-    state = (_rows(chosen), tf.fill([size], BACKGROUND), tf.zeros([size]), chosen)
+    state = (_rows(chosen & (size > 0)), tf.fill([size], BACKGROUND), tf.zeros([size]), chosen)
     shapes = (tf.TensorShape([None]),) * 4
     _, held, *_ = tf.while_loop(lambda rows, *_: tf.size(rows) > 0, every_bidder, state, shape_invariants=shapes)
     return tf.where(held >= 0, held, tf.where(best >= positive, indices, BACKGROUND))
