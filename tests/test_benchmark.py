@@ -283,7 +283,7 @@ def test_the_tool_names_what_it_measures():
 def test_operators_on_small_sizes():
     """Every operator is measured on both ways beside stock TensorFlow, and what it copies is counted."""
     reports = json.loads(json.dumps(operators.operators(rounds=2, beside=False, small=20)))
-    assert set(reports) == {"native", "twin", "suppression"}
+    assert set(reports) == {"native", "twin", "suppression", "matching"}
     names = {name: {line["name"]: line for line in report["cases"]} for name, report in reports.items()}
     regions = set(operators.region_cases(20))
     for way in ("native", "twin"):
@@ -296,6 +296,9 @@ def test_operators_on_small_sizes():
     line = names["native"]["roi_align P2 forward"]
     assert line["gbs"] * line["median_ms"] * 1e6 == pytest.approx(4 * (10 * 10 * 12 + 50 * 49 * 12))
     assert {name.split(",")[-1] for name in names["suppression"]} > {" stock TensorFlow", " twin"}
+    assert {f"by_iou 3836 x 250{way}" for way in ("", ", twin")} < set(names["matching"])
+    line = names["matching"]["one_to_one 1680 x 50"]
+    assert line["pair_ns"] == pytest.approx(1e6 * line["median_ms"] / (1680 * 50))
 
 
 def test_stock_forms_do_the_same_work():

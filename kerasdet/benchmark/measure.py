@@ -42,6 +42,7 @@ class Case(NamedTuple):
     operations: floating-point operations per call, as counted by `flops`; 0 if there is no floor.
     copied: bytes of inputs and outputs, each counted once; 0 if that is not meaningful.
     images: images per call; 0 for a part of a detector.
+    pairs: pairs of boxes that a call compares; 0 if none.
     peak_mib: by how much building the case and its first call raised the process's memory, or None.
     """
 
@@ -50,6 +51,7 @@ class Case(NamedTuple):
     images: int = 0
     peak_mib: float | None = None
     copied: int = 0
+    pairs: int = 0
 
 
 def flops(function):
@@ -189,7 +191,8 @@ def row(name, case, seconds, speed):
         Dict of `name`, `median_ms`, `best_ms`, `rounds`. If the case has images, also `images_s`. If it has operations,
         `gflop`, `floor_ms` at the median matmul rate, `ratio` (median over that floor) and `best_ratio` (best round
         over the floor at the best matmul rate). If bytes are counted, `copy_ms` at the median copy rate, `copies`
-        (median over that) and `gbs` (1e9 of those bytes per second). If it was watched, `peak_mib`.
+        (median over that) and `gbs` (1e9 of those bytes per second). If pairs are
+        counted, `pair_ns`, nanoseconds per pair. If it was watched, `peak_mib`.
     """
     median, best = statistics.median(seconds), min(seconds)
     line = {"name": name, "median_ms": 1e3 * median, "best_ms": 1e3 * best, "rounds": len(seconds)}
@@ -202,6 +205,8 @@ def row(name, case, seconds, speed):
     if case.copied:
         copy = case.copied / 1e9 / speed["copy_gbs"]
         line |= {"copy_ms": 1e3 * copy, "copies": median / copy, "gbs": case.copied / 1e9 / median}
+    if case.pairs:
+        line["pair_ns"] = 1e9 * median / case.pairs
     if case.peak_mib is not None:
         line["peak_mib"] = case.peak_mib
     return line

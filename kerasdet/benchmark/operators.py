@@ -1,8 +1,9 @@
 """Benchmarks of the native operators beside their twins, the forms of stock TensorFlow, and torchvision.
 
 The cases are the sizes at which papers run them: RoIAlign on the finest map of a pyramid (P2) and on conv4 of a ResNet
-(P4), RoIPool on conv5 of VGG16 (C4), R-FCN's score maps of 81 classes, and suppression of the boxes of a proposal
-network (12,000) and of a detector (5,000).
+(P4), RoIPool on conv5 of VGG16 (C4), R-FCN's score maps of 81 classes, suppression of the boxes of a proposal network
+(12,000) and of a detector (5,000), and matching of up to 5,000 objects with RetinaNet's anchors on a picture of
+640 x 640 and with 33,600 boxes that lie anywhere.
 """
 
 import functools
@@ -10,9 +11,10 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from kerasdet import ops
+from kerasdet import anchors, ops
 from kerasdet.benchmark import peers
 from kerasdet.benchmark.measure import Case, measure, traced
+from kerasdet.targets import assign
 
 SIDE = 800.0  # of the image, pixels
 
@@ -66,10 +68,10 @@ def cropped(features, rois, spatial_scale, bins=7, ratio=2):
     return tf.nn.avg_pool2d(crops, ratio, ratio, "VALID")
 
 
-def timed(function, *tensors, copied=0):
+def timed(function, *tensors, copied=0, pairs=0):
     """The `Case` of a function traced for the shapes of its tensors."""
     concrete, _ = traced(function, *tensors)
-    return Case(lambda: concrete(*tensors), copied=copied)
+    return Case(lambda: concrete(*tensors), copied=copied, pairs=pairs)
 
 
 def region_cases(small=1):
@@ -158,6 +160,52 @@ def suppression_cases(small=1):
     return ours, stock
 
 
+def matching_cases(small=1):
+    """Both rules of matching, each for more and more objects of one picture.
+
+    Args:
+        small: numbers of anchors and objects are divided by this.
+
+    Returns:
+        Dict of name to (function of anchors and boxes, anchors [A, 4], boxes [1, M, 4]).
+    """
+
+    def matched(rule, *thresholds):
+        def match(places, boxes):
+            count = boxes.shape[1]
+            objects = {
+                "boxes": boxes,
+                "classes": tf.zeros([1, count], tf.int32),
+                "crowds": tf.zeros([1, count], tf.bool),
+            }
+            return rule(places, objects, *thresholds)
+
+        return match
+
+    grid = anchors.Pyramid((3, 7), anchors.octaves((3, 7)))((640, 640))
+    rules = {
+        "by_iou": (matched(assign.by_iou, 0.5, 0.4), tf.constant(grid[: len(grid) // small])),
+        "one_to_one": (matched(assign.one_to_one, 0.5), tf.constant(random_boxes(33_600 // small, seed=4))),
+    }
+    counts = sorted({count // small for count in (10, 100, 1000, 5000)} - {0})
+    return {
+        f"{name} {len(places)} x {count}": (rule, places, tf.constant(random_boxes(count, 8.0, 96.0, seed=5))[None])
+        for name, (rule, places) in rules.items()
+        for count in counts
+    }
+
+
+def matching(rounds, twins=True, small=1):
+    """Measures matching natively and by the twins; arguments and result as in `operators`, of one report."""
+    cases = {}
+    for name, (function, places, boxes) in matching_cases(small).items():
+        pairs = len(places) * boxes.shape[1]
+        cases[name] = timed(function, places, boxes, pairs=pairs)
+        if twins:
+            cases[f"{name}, twin"] = timed(_portable(function), places, boxes, pairs=pairs)
+    return measure(cases, rounds)
+
+
 def operators(rounds, twins=True, beside=True, small=1):
     """Measures all operators, forward and with gradients.
 
@@ -168,7 +216,8 @@ def operators(rounds, twins=True, beside=True, small=1):
         small: divides the sizes, for a quick look.
 
     Returns:
-        Dict of title to what `measure` returns: "native", "twin" and "suppression", each with the machine's own speed.
+        Dict of title to what `measure` returns: "native", "twin", "suppression" and "matching", each with the machine's
+        own speed.
     """
     reports = {}
     for way in ("native", "twin") if twins else ("native",):
@@ -192,6 +241,7 @@ def operators(rounds, twins=True, beside=True, small=1):
     if beside:
         cases |= peers.torchvision_suppression(ours)
     reports["suppression"] = measure(cases, rounds)
+    reports["matching"] = matching(rounds, twins, small)
     return reports
 
 

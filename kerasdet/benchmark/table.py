@@ -2,7 +2,7 @@
 
 _COLUMNS = (
     "median_ms", "best_ms", "floor_ms", "ratio", "best_ratio", "images_s", "floor_share", "gflop", "peak_mib",
-    "copies", "gbs",
+    "copies", "gbs", "pair_ns",
 )  # fmt: skip
 
 

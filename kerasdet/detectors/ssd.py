@@ -9,7 +9,7 @@ from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import Extra, L2Norm, MapHeads, Pixels, image_size
 from kerasdet.losses import boxes as box_losses
-from kerasdet.targets import assign
+from kerasdet.targets import assign, sample
 
 SCORES = ("softmax", "sigmoid")
 
@@ -197,7 +197,7 @@ class SSD(Detector):
         positive, negative = match.positive & real, match.counted & ~match.positive & real
         entropy = self._entropy(outputs["logits"], match.classes + 1)
         count = tf.reduce_sum(tf.cast(positive, tf.int32), axis=1)
-        hard = hardest(entropy, negative, self.negatives * tf.maximum(count, 1))
+        hard = sample.hard_negatives(entropy, negative, self.negatives * tf.maximum(count, 1))
         targets = coders.encode(grid, match.boxes, coders.WEIGHTS)
         box = tf.reduce_sum(box_losses.smooth_l1(outputs["deltas"], targets, beta=1.0), axis=-1)
         total = assign.positives(match, images)  # N of equation 1
@@ -239,19 +239,3 @@ class SSD(Detector):
         network = {"backbone": {"name": "resnet18", "width": 16}, "norm": "batch", "extras": ((64, 3, 2, 1),)}
         default_boxes = {"scales": (0.2, 0.4, 0.7, 1.0), "ratios": ((2,),) * 3, "steps": None}
         return {"classes": ["square", "disc"], **network, **default_boxes, "resize": ("keep",), "multiple": 32}
-
-
-def hardest(losses, allowed, counts):
-    """Chooses each image's anchors of greatest loss, of equal ones the first.
-
-    Args:
-        losses: [B, A] float32.
-        allowed: [B, A] bool: anchors to choose from.
-        counts: [B] int32: how many; where fewer are allowed, all of them.
-
-    Returns:
-        [B, A] bool.
-    """
-    losses = tf.stop_gradient(tf.where(allowed, losses, -1.0))
-    order = tf.argsort(losses, axis=1, direction="DESCENDING", stable=True)
-    return allowed & (tf.argsort(order, axis=1) < counts[:, None])

@@ -3,6 +3,9 @@
 from kerasdet.ops.corner_pool import corner_pool as corner_pool
 from kerasdet.ops.library import native as native
 from kerasdet.ops.library import portable as portable
+from kerasdet.ops.matching import covered as covered
+from kerasdet.ops.matching import match_by_iou as match_by_iou
+from kerasdet.ops.matching import match_one_to_one as match_one_to_one
 from kerasdet.ops.nms import combined_nms as combined_nms
 from kerasdet.ops.nms import nms as nms
 from kerasdet.ops.nms import soft_nms as soft_nms

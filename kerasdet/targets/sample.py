@@ -65,6 +65,22 @@ def _greatest(mask, keys, counts, most):
     return mask & (keys >= least) & (counts > 0)[:, None]
 
 
+def hard_negatives(losses, allowed, counts):
+    """Chooses each image's anchors of greatest loss, of equal ones the first (SSD, section 2.2).
+
+    Args:
+        losses: [B, A] float32.
+        allowed: [B, A] bool: anchors to choose from.
+        counts: [B] int32: how many; where fewer are allowed, all of them.
+
+    Returns:
+        [B, A] bool.
+    """
+    losses = tf.stop_gradient(tf.where(allowed, losses, -1.0))
+    order = tf.argsort(losses, axis=1, direction="DESCENDING", stable=True)
+    return allowed & (tf.argsort(order, axis=1) < counts[:, None])
+
+
 class Regions(NamedTuple):
     """Regions that the second stage learns from, positives first; by loss in OHEM.
 

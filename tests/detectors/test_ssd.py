@@ -121,14 +121,6 @@ def test_losses_against_the_paper_in_numpy(model, scores):
     model.scores = "softmax"
 
 
-def test_hardest():
-    losses = tf.constant([[1.0, 5, 5, 3, 5, 0], [2.0, 2, 2, 2, 2, 2]])
-    allowed = tf.constant([[1, 1, 1, 1, 0, 1], [0, 1, 0, 1, 0, 0]]) > 0
-    chosen = ssd.hardest(losses, allowed, tf.constant([3, 4])).numpy()
-    np.testing.assert_array_equal(chosen, [[0, 1, 1, 1, 0, 0], [0, 1, 0, 1, 0, 0]])
-    np.testing.assert_array_equal(ssd.hardest(losses, allowed, tf.constant([1, 1]))[0], [0, 1, 0, 0, 0, 0])
-
-
 def test_outputs_of_classes_are_named_for_fine_tuning(model):
     """Anchor by anchor, the background first."""
     assert model.class_outputs == ("background", "square", "disc")

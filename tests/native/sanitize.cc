@@ -1,5 +1,6 @@
 // Runs the CPU kernels over random and hostile boxes; built with sanitizers, which end the program at the first fault.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "custom_ops/kernels/corner_pool.h"
+#include "custom_ops/kernels/matching.h"
 #include "custom_ops/kernels/nms.h"
 #include "custom_ops/kernels/roi.h"
 
@@ -157,6 +159,81 @@ void Corners() {
   }
 }
 
+// The greatest overlap that is left, again and again, of equal ones the first object, then the first box.
+std::vector<int32_t> Greedy(std::vector<std::vector<float>> overlaps, int64_t n) {
+  std::vector<int32_t> taken(n, -1);
+  while (true) {
+    float best = 0;
+    int64_t object = 0, box = 0;
+    for (size_t j = 0; j < overlaps.size(); ++j) {
+      for (int64_t i = 0; i < n; ++i) {
+        if (!(overlaps[j][i] > best)) continue;
+        best = overlaps[j][i];
+        object = j;
+        box = i;
+      }
+    }
+    if (best == 0) return taken;
+    taken[box] = static_cast<int32_t>(object);
+    overlaps[object].assign(n, 0);
+    for (auto& row : overlaps) row[box] = 0;
+  }
+}
+
+void Matching() {
+  const int64_t n = random_bits() % 300, count = random_bits() % 60;
+  const bool whole = random_bits() % 2, hostile = random_bits() % 2;
+  const auto draw = [&](int64_t boxes) {
+    std::vector<float> corners(boxes * 4);
+    for (int64_t i = 0; i < boxes * 4; ++i) {
+      const float low = i % 4 > 1 ? corners[i - 2] : Uniform<float>(-20, 60);
+      corners[i] = i % 4 > 1 ? low + Uniform<float>(0, 40) : low;
+      if (whole) corners[i] = std::floor(corners[i] / 16) * 16;
+    }
+    for (float& coordinate : corners) {
+      if (hostile && random_bits() % 8 == 0) coordinate = Coordinate<float>();
+    }
+    return corners;
+  };
+  const std::vector<float> boxes = draw(n), objects = draw(count);
+  std::vector<char> mask(count);
+  for (char& flag : mask) flag = random_bits() % 5 != 0;
+  std::vector<float> least(n);
+  for (float& area : least) area = Uniform<float>(-1, 200);
+  const kerasdet::Chosen chosen{objects.data(), reinterpret_cast<bool*>(mask.data()), count};
+  std::vector<std::vector<float>> overlaps(count, std::vector<float>(n));
+  for (int64_t j = 0; j < count; ++j) {
+    for (int64_t i = 0; mask[j] && i < n; ++i) {
+      const float *a = &objects[4 * j], *b = &boxes[4 * i];
+      if (kerasdet::HasNan(a) || kerasdet::HasNan(b)) continue;
+      const float overlap = kerasdet::Overlap(kerasdet::MakeBox(a), kerasdet::MakeBox(b));
+      overlaps[j][i] = overlap > 0 ? overlap : 0;
+    }
+  }
+  const std::vector<int32_t> pairs = Greedy(overlaps, n);
+  for (bool sort : {false, true}) {
+    const kerasdet::Blocks blocks(boxes.data(), n, sort);
+    std::vector<int32_t> out(n), single(n);
+    std::vector<char> under(n);
+    kerasdet::ByIou{0.5f, 0.4f, true}.Match(blocks, chosen, out.data());
+    kerasdet::OneToOne{2.0f}.Match(blocks, chosen, single.data());
+    Check(single == pairs, "not the greedy pairs");
+    kerasdet::Cover(blocks, least.data(), chosen, reinterpret_cast<bool*>(under.data()));
+    for (int64_t i = 0; i < n; ++i) {
+      float best = 0;
+      int32_t first = 0;
+      bool forced = false;
+      for (int64_t j = 0; j < count; ++j) {
+        const float overlap = overlaps[j][i];
+        if (overlap > best) first = static_cast<int32_t>(j);
+        best = std::max(best, overlap);
+        forced |= overlap > 0 && overlap == *std::max_element(overlaps[j].begin(), overlaps[j].end());
+      }
+      Check(out[i] == (forced || best >= 0.5f ? first : best < 0.4f ? -1 : -2), "not the best object");
+    }
+  }
+}
+
 }  // namespace
 
 int main(int, char** arguments) {
@@ -168,6 +245,7 @@ int main(int, char** arguments) {
     Suppression<double>();
     Corners<float>();
     Corners<double>();
+    Matching();
   }
   std::printf("%d rounds without a fault\n", rounds);
 }

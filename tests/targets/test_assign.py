@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasdet.ops import matching
 from kerasdet.targets import assign
 
 THRESHOLDS = ((0.5, 0.4), (0.7, 0.3), (0.5, 0.5))
@@ -94,12 +95,12 @@ def test_random_objects(positive, negative, low_quality):
 def test_more_objects_than_a_block(low_quality):
     rng = np.random.default_rng(1)
     count = 300
-    assert count > 2 * assign.BLOCK and count % assign.BLOCK
+    assert count > 2 * matching.BLOCK and count % matching.BLOCK
     found = compare(draw(rng, 100), batch(rng, (count,), crowd_share=0.3), 0.5, 0.4, low_quality)
-    assert found.indices.numpy().max() > assign.BLOCK
+    assert found.indices.numpy().max() > matching.BLOCK
 
 
-@pytest.mark.parametrize("count", [assign.BLOCK, assign.BLOCK + 1])
+@pytest.mark.parametrize("count", [matching.BLOCK, matching.BLOCK + 1])
 def test_ties_go_to_the_first_object_in_any_block(count):
     boxes = np.tile(np.float32([0, 0, 20, 20]), (1, count, 1))
     objects = {"boxes": boxes, "classes": np.zeros([1, count], np.int32), "crowds": np.zeros([1, count], bool)}
@@ -192,6 +193,7 @@ import resource
 import numpy as np
 import tensorflow as tf
 from kerasdet import anchors
+from kerasdet.ops import matching
 from kerasdet.targets import assign
 
 strides = (8, 16, 32, 64, 128)
@@ -265,7 +267,7 @@ def test_one_to_one(anchors, counts, crowds):
 
 def test_one_to_one_of_equal_objects_and_anchors():
     """All overlaps are 1: the first object takes the first anchor, and so on; what is left takes the first object."""
-    count = assign.BLOCK + 5
+    count = matching.BLOCK + 5
     objects = {
         "boxes": tf.tile(tf.constant([[[0.0, 0, 20, 20]]]), [1, count, 1]),
         "classes": tf.zeros([1, count], tf.int32),

@@ -1,4 +1,4 @@
-"""Sampling: what the numbers depend on."""
+"""Sampling: what the numbers depend on, and hard negatives by hand."""
 
 import numpy as np
 import tensorflow as tf
@@ -24,3 +24,11 @@ def test_numbers_depend_on_image_step_seed_and_kind():
 def test_first_prefers_lower_places_whatever_the_seed():
     np.testing.assert_array_equal(keys(order="first"), keys(seed=9, order="first"))
     assert (np.diff(keys(order="first")) < 0).all()
+
+
+def test_hard_negatives():
+    losses = tf.constant([[1.0, 5, 5, 3, 5, 0], [2.0, 2, 2, 2, 2, 2]])
+    allowed = tf.constant([[1, 1, 1, 1, 0, 1], [0, 1, 0, 1, 0, 0]]) > 0
+    chosen = sample.hard_negatives(losses, allowed, tf.constant([3, 4])).numpy()
+    np.testing.assert_array_equal(chosen, [[0, 1, 1, 1, 0, 0], [0, 1, 0, 1, 0, 0]])
+    np.testing.assert_array_equal(sample.hard_negatives(losses, allowed, tf.constant([1, 1]))[0], [0, 1, 0, 0, 0, 0])
