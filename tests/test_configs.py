@@ -54,8 +54,6 @@ def test_config_arguments_exist(name, form):
     if "resize" in model:
         images.check_rule(model["resize"])
     train = config["train"]
-    if "decay_biases" not in inspect.signature(training.fit).parameters:
-        train.pop("decay_biases", None)
     inspect.signature(training.fit).bind("model", "train", "validation", "run", **train)
     inspect.signature(Evaluator).bind("model", "dataset", **config.get("evaluate", {}))
     for transform, *settings in train.get("transforms", ()):
