@@ -9,10 +9,43 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from kerasdet import images as image
+from kerasdet.detectors import DETECTORS, SSD, FasterRCNN, RetinaNet
 from kerasdet.load import build
 from kerasdet.weights import torchvision
 
 FOLDER = pathlib.Path(os.environ.get("KERASDET_GOLDEN_MODELS", pathlib.Path(__file__).parent / "models"))
+
+_DENSE = {"score_thresh": "above", "nms_thresh": "suppression", "detections_per_img": "limit"}
+
+# torchvision's names of arguments and attributes, and ours; `torchvision.arguments` knows the others.
+NAMES = {
+    RetinaNet: {
+        **_DENSE,
+        "topk_candidates": "per_level",
+        "fg_iou_thresh": "positive",
+        "bg_iou_thresh": "negative",
+    },
+    SSD: {
+        **_DENSE,
+        "topk_candidates": "per_class",
+        "iou_thresh": "positive",
+        "neg_to_pos_ratio": "negatives",
+    },
+    FasterRCNN: {
+        "rpn_nms_thresh": "rpn_suppression",
+        "rpn_fg_iou_thresh": "rpn_positive",
+        "rpn_bg_iou_thresh": "rpn_negative",
+        "rpn_batch_size_per_image": "rpn_batch",
+        "rpn_positive_fraction": "rpn_fraction",
+        "box_score_thresh": "above",
+        "box_nms_thresh": "suppression",
+        "box_detections_per_img": "limit",
+        "box_fg_iou_thresh": "positive",
+        "box_batch_size_per_image": "roi_batch",
+        "box_positive_fraction": "roi_fraction",
+    },
+}
 
 
 def specs():
@@ -26,6 +59,53 @@ def golden(spec):
     return Golden(spec)
 
 
+def pictures(folder, sizes):
+    """The pictures of every image file in a folder that holds those of these sizes.
+
+    Args:
+        folder: path; its image files are `images*.npz`, with `image.0`, `image.1` ... [H, W, 3] uint8.
+        sizes: list of (height, width).
+
+    Returns:
+        List of lists of arrays, one for each file that fits.
+    """
+    found = []
+    for file in sorted(folder.glob("images*.npz")):
+        arrays, names = np.load(file), [f"image.{i}" for i in range(len(sizes))]
+        if set(names) <= set(arrays.files):
+            found.append([arrays[name] for name in names])
+    return [each for each in found if [one.shape for one in each] == [(*size, 3) for size in sizes]]
+
+
+def arguments(info):
+    """What a golden's json says of its model, in our words.
+
+    Args:
+        info: the json: `model`, `kwargs` of torchvision's builder, `attrs` set afterwards, `frozen_bn_eps`.
+
+    Returns:
+        Dict of arguments of `torchvision.arguments`, and `classes`.
+    """
+    detector, defaults = torchvision.MODELS[info["model"]]
+    kind = DETECTORS[detector]
+    names = next(names for base, names in NAMES.items() if issubclass(kind, base))
+    given = {names.get(name, name): value for name, value in {**info["kwargs"], **info["attrs"]}.items()}
+    given.pop("num_classes", None)  # the logits say it too
+    logits = info["tensors"].get("cls_logits.0") or info["tensors"]["roi.class_logits"]
+    given["classes"] = logits["shape"][-1] - background(kind)
+    epsilon = info["frozen_bn_eps"]
+    if epsilon is not None:
+        given |= {"norm": "frozen", "backbone": {"name": "resnet50", "epsilon": epsilon}}
+    elif defaults.get("norm") == "frozen":  # of released weights; without them torchvision's norms train
+        given |= {"norm": "batch", "backbone": "resnet50"}
+    return {"name": info["model"], **given}
+
+
+def background(kind):
+    """How many slots without a class come first: torchvision's RetinaNet counts its slot 0 as a class."""
+    return 0 if kind is RetinaNet else 1
+
+
 class Golden:
     """A model with its golden's weights, pictures and values."""
 
@@ -33,32 +113,42 @@ class Golden:
         name = spec.name.removesuffix(".spec.json")
         self.info = json.loads((spec.parent / f"{name}.json").read_text())
         self.values = np.load(spec.parent / f"{name}.npz")
-        pictures = np.load(spec.parent / "images_A.npz")
-        self.pictures = [pictures[f"image.{i}"] for i in range(len(self.info["image_sizes_hw"]))]
+        options = arguments(self.info)
+        classes = options.pop("classes")
+        self.model = build(torchvision.arguments(**options), classes)
+        torchvision.load(self.model, weights(spec))
+        self.background = background(type(self.model))
+        sizes = self.info["image_sizes_hw"]
+        batches = [(self.batch(each), each) for each in pictures(spec.parent, sizes)]
+        assert batches, f"{spec.parent} holds no images*.npz with pictures of {sizes}"
+        self.images, self.pictures = min(batches, key=lambda pair: self._distance(pair[0]))
         masks = spec.parent / f"{name}.target_masks.npz"
-        self.masks = [np.load(masks)[f"masks.{i}"] for i in range(len(self.pictures))] if masks.exists() else []
-        tensors = weights(spec)
-        epsilon = self.info["frozen_bn_eps"]
-        options = {}
-        if epsilon is not None:
-            options = {"norm": "frozen", "backbone": {"name": "resnet50", "epsilon": epsilon}}
-        self.background = 0 if torchvision.MODELS[self.info["model"]][0] == "RetinaNet" else 1  # classes follow it
-        slots = self.info["tensors"].get("cls_logits.0") or self.info["tensors"]["roi.class_logits"]
-        classes = slots["shape"][-1] - self.background
-        self.model = build(torchvision.arguments(self.info["model"], **self.info["kwargs"], **options), classes)
-        torchvision.load(self.model, tensors)
-        self.images = self._batch()
+        self.masks = [np.load(masks)[f"masks.{i}"] for i in range(len(sizes))] if masks.exists() else []
         self.body = tf.function(lambda images: self.model.backbone(self.model.pixels(images)))(self.images)
         self.features = tf.function(self.model.features)(self.images)
         self.outputs = tf.function(self.model.network)(self.images)
 
-    def _batch(self):
-        """The pictures, preprocessed one by one and padded to one size."""
-        each = [self.model.preprocess(tf.constant(picture)) for picture in self.pictures]
+    def batch(self, pictures):
+        """The pictures, preprocessed one by one and padded to one size, as an images dict."""
+        each = [self.model.preprocess(tf.constant(picture)) for picture in pictures]
         height, width = np.max([e["pixels"].shape[:2] for e in each], axis=0)
         pixels = [tf.image.pad_to_bounding_box(e["pixels"], 0, 0, int(height), int(width)) for e in each]
         images = {key: tf.stack([e[key] for e in each]) for key in ("windows", "frames")}
         return {"pixels": tf.stack(pixels), **images, "ids": tf.range(len(each), dtype=tf.int64)}
+
+    def _distance(self, images):
+        """How far a batch is from the recorded input; several image files may hold pictures of the same sizes."""
+        if not {"input", "input.slice"} & set(self.values.files):
+            return 0.0
+        got, expected = self.recorded("input", self.model.pixels(images).numpy())
+        return np.abs(got - expected).max() if got.shape == expected.shape else np.inf
+
+    def detections(self):
+        """The batch's detections by image, in the pictures' own pixels and without padding, as dicts of arrays."""
+        found = self.model.detections(self.outputs, self.images)
+        found = {k: v.numpy() for k, v in image.detections_from_frames(found, self.images["frames"]).items()}
+        counts = found.pop("counts")
+        return [{name: value[i, :count] for name, value in found.items()} for i, count in enumerate(counts)]
 
     def objects(self):
         """The targets in network pixels, as an objects dict."""
@@ -94,14 +184,59 @@ class Golden:
 
     def close(self, name, got, tolerance=1e-4):
         """Compares with a recorded tensor or its recorded slice, in parts of its largest magnitude."""
-        sliced = f"{name}.slice" in self.values
-        expected = self.values[f"{name}.slice" if sliced else name]
-        if sliced:
-            got = eval(f"got{self.info['tensors'][name]['slice']}", {"got": got})  # noqa: S307
-        assert got.shape == expected.shape
-        np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max(), err_msg=name)
-        if f"{name}.stats" in self.values:
-            assert np.isfinite(got).all()
+        part, expected = self.recorded(name, got)
+        assert part.shape == expected.shape
+        margin = {"rtol": 0, "atol": tolerance * np.abs(expected).max(), "err_msg": name}
+        np.testing.assert_allclose(part, expected, **margin)
+        if f"{name}.stats" in self.values:  # of the whole: sum, sum of magnitudes and of squares, least, greatest
+            _, total, _, *ends = self.values[f"{name}.stats"]
+            stats = np.abs(got).mean(dtype=np.float64), got.min(), got.max()
+            np.testing.assert_allclose(stats, (total / got.size, *ends), **margin)
+
+    def recorded(self, name, got):
+        """A tensor as it was recorded, whole or its slice, and what was recorded."""
+        if name in self.values:
+            return got, self.values[name]
+        return eval(f"got{self.info['tensors'][name]['slice']}", {"got": got}), self.values[f"{name}.slice"]  # noqa: S307
+
+
+def pairs(found, expected, tolerance):
+    """Pairs boxes that should be the same, whatever their order.
+
+    Args:
+        found, expected: [N, 4], or with more columns, such as the label.
+        tolerance: greatest difference of a column.
+
+    Returns:
+        [N], the row of `found` for every one of `expected`.
+
+    Raises:
+        AssertionError: they are not the same boxes.
+    """
+    assert found.shape == expected.shape
+    distance = np.abs(expected[:, None] - found[None]).max(axis=-1)
+    rows = distance.argmin(axis=1)
+    assert distance.min(axis=1).max(initial=0) < tolerance and len(set(rows)) == len(rows)
+    return rows
+
+
+def falling(scores, tolerance):
+    """Whether scores fall, but for neighbors that are equal within a relative tolerance."""
+    return (scores <= np.minimum.accumulate(scores) * (1 + tolerance)).all()
+
+
+def same_detections(found, boxes, scores, labels, tolerance):
+    """Compares an image's detections with the recorded ones; scores equal within the tolerance may change places.
+
+    Args:
+        found: dict of `boxes`, `scores` and `classes`.
+        boxes, scores, labels: the recorded ones.
+        tolerance: of scores, relative.
+    """
+    assert (np.diff(found["scores"]) <= 0).all()
+    labeled = np.c_[found["boxes"], found["classes"]], np.c_[boxes, labels]
+    rows = pairs(*labeled, 0.02)
+    np.testing.assert_allclose(found["scores"][rows], scores, rtol=tolerance)
 
 
 def gradients(golden, training):

@@ -4,6 +4,7 @@ Runs on every `*.spec.json` of `KERASDET_GOLDEN_MODELS` whose model has a loader
 """
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -67,14 +68,17 @@ def test_anchors(golden):
 
 @ALL
 def test_detections(golden):
-    """The scores of a second stage have noise of their own: its regions move by rounding."""
-    two_stage = isinstance(golden.model, FasterRCNN)
-    for i, picture in enumerate(golden.pictures):
-        found = golden.model.detect(picture, above=0.0)
-        assert (found["classes"] + golden.background).tolist() == golden.values[f"det.{i}.labels"].tolist()
-        expected = golden.values[f"det.{i}.scores"]
-        np.testing.assert_allclose(found["scores"], expected, rtol=5e-4 if two_stage else 1e-4)
-        np.testing.assert_allclose(found["boxes"], golden.values[f"det.{i}.boxes"], rtol=0, atol=0.02)
+    """Of the batch, whose padding is part of the answer, and picture by picture where that is padded alike.
+
+    The scores of a second stage have noise of their own: its regions move by rounding.
+    """
+    tolerance = 5e-4 if isinstance(golden.model, FasterRCNN) else 1e-4
+    for i, (picture, found) in enumerate(zip(golden.pictures, golden.detections(), strict=True)):
+        boxes, scores, labels = (golden.values[f"det.{i}.{name}"] for name in ("boxes", "scores", "labels"))
+        expected = boxes, scores, labels - golden.background
+        models.same_detections(found, *expected, tolerance)
+        if golden.model.preprocess(picture)["pixels"].shape == golden.images["pixels"].shape[1:]:
+            models.same_detections(golden.model.detect(picture, above=0.0), *expected, tolerance)
 
 
 @DENSE
@@ -85,8 +89,14 @@ def test_outputs(golden):
         golden.close(f"cls_logits.{level}", part)
     logits = logits[..., golden.background :]
     golden.close("cls_logits.max", logits.max(-1))
-    assert (logits.argmax(-1) == golden.values["cls_logits.argmax"]).mean() > 0.999
+    best, expected = golden.recorded("cls_logits.argmax", logits.argmax(-1))
+    assert (best == expected).mean() > 0.999
     golden.close("bbox_regression", deltas)
+
+
+def loss_tolerance(label):
+    """Of a variant's losses, relative; on the batch's statistics rounding grows."""
+    return 2e-4 if label.endswith("bn_train") else 1e-4
 
 
 @DENSE
@@ -94,8 +104,9 @@ def test_losses_and_gradients(golden):
     """Norms take their running statistics in the first variant; trained norms have a second, on the batch's."""
     for label, variant in golden.info["train"].items():
         terms, norms = models.gradients(golden, label.endswith("bn_train"))
-        np.testing.assert_allclose(terms["class"], variant["losses"]["classification"], rtol=1e-4)
-        np.testing.assert_allclose(terms["box"], variant["losses"]["bbox_regression"], rtol=1e-4)
+        rtol = loss_tolerance(label)
+        np.testing.assert_allclose(terms["class"], variant["losses"]["classification"], rtol=rtol)
+        np.testing.assert_allclose(terms["box"], variant["losses"]["bbox_regression"], rtol=rtol)
         models.compare_gradients(norms, variant["grad"], label.endswith("bn_train"))
 
 
@@ -113,7 +124,7 @@ def test_proposal_network(golden):
 
 @TWO_STAGE
 def test_regions(golden):
-    """Proposals, in order but for neighbors whose scores differ by rounding; the second stage's outputs, in pairs."""
+    """Proposals, in order but for scores that differ by rounding; the second stage's outputs, in pairs."""
     found = golden.outputs["proposals"].numpy()
     head = golden.model.head(golden.outputs["features"], found)
     logits, deltas = head["logits"].numpy(), head["deltas"].numpy()
@@ -121,10 +132,8 @@ def test_regions(golden):
     for i, count in enumerate(golden.info["proposals_per_image"]):
         expected = golden.values[f"proposals.{i}.boxes"]
         assert (found[i, count:] == 0).all()
-        distance = np.abs(expected[:, None] - found[i, None, :count]).max(axis=-1)
-        own = distance.argmin(axis=1)
-        assert distance.min(axis=1).max() < 0.01 and len(set(own)) == count
-        assert np.abs(own - np.arange(count)).max() <= 1
+        own = models.pairs(found[i, :count], expected, 0.01)
+        assert models.falling(golden.values[f"proposals.{i}.scores"][np.argsort(own)], 1e-4)
         rows += [(i, row) for row in own]
     images, own = np.array(rows).T
     golden.close("roi.class_logits", logits[images, own], 3e-4)
@@ -153,10 +162,11 @@ def test_sampled_losses_and_gradients(golden):
         terms, norms = models.gradients(golden, label.endswith("bn_train"))
         assert {TERMS[name] for name in terms} == set(variant["losses"])
         for name, value in terms.items():
-            np.testing.assert_allclose(value, variant["losses"][TERMS[name]], rtol=1e-4, err_msg=f"{label} {name}")
+            np.testing.assert_allclose(value, variant["losses"][TERMS[name]], rtol=loss_tolerance(label), err_msg=name)
         models.compare_gradients(norms, variant["grad"], label.endswith("bn_train"))
     model.rpn.batch, model.roi_batch = sizes
 
 
+@pytest.mark.skipif("KERASDET_GOLDEN_MODELS" in os.environ, reason="another set may hold any models")
 def test_some_model_has_two_stages():
     assert specs(lambda kind: kind is FasterRCNN or kind is MaskRCNN)
