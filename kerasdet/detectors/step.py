@@ -1,12 +1,16 @@
 """Training a detector: what `compile`, `fit` and `evaluate` of Keras need."""
 
 import contextlib
+import threading
 import time
 
 import keras
 import tensorflow as tf
 
 from kerasdet.targets.assign import over_replicas
+
+# Each replica runs its step in its own thread, with its own tape.
+_thread = threading.local()
 
 
 class Trains:
@@ -73,17 +77,15 @@ class Trains:
 
     def _gradients(self, images, objects):
         """The loss terms of a part of the batch, and the gradients of its share of the loss."""
-        with tf.GradientTape() as tape:
-            self.__dict__["tape"] = tape
+        with _recording() as tape:
             outputs = self.network(images, training=True)
             terms = self.loss_terms(outputs, objects, images, training=True)
             loss = self.optimizer.scale_loss(self._loss(terms) / self.accumulate)
-        del self.__dict__["tape"]
         return terms, tape.gradient(loss, self.trainable_variables)
 
     def off_tape(self):
         """A context whose results the gradient does not need, so that none is kept in memory until it is computed."""
-        tape = self.__dict__.get("tape")
+        tape = getattr(_thread, "tape", None)
         return contextlib.nullcontext() if tape is None else tape.stop_recording()
 
     def _loss(self, terms):
@@ -145,3 +147,14 @@ class Trains:
 def _sum(a, b):
     """Of two gradients, of which one of a weight that the loss does not reach is None."""
     return b if a is None else a if b is None else a + b
+
+
+@contextlib.contextmanager
+def _recording():
+    """A gradient tape that `Trains.off_tape` finds."""
+    with tf.GradientTape() as tape:
+        _thread.tape = tape
+        try:
+            yield tape
+        finally:
+            _thread.tape = None
