@@ -96,8 +96,8 @@ def grpc(signatures):
 @pytest.mark.parametrize("tongue", ["rest", "grpc"])
 def test_says_what_the_model_says(tongue, model, photo, request):
     address = request.getfixturevalue(tongue)
-    wanted = model.detect(photo, above=0.3)
-    found = client.detect(address, photo.read_bytes(), 50, 70, above=0.3)
+    wanted = model.detect(photo, above=0.1)
+    found = client.detect(address, photo.read_bytes(), 50, 70, above=0.1)
     assert len(wanted["scores"]) > 0 and list(found["names"]) == wanted["names"]
     np.testing.assert_allclose(found["boxes"], wanted["boxes"], rtol=0, atol=1e-3)
     np.testing.assert_allclose(found["scores"], wanted["scores"], rtol=0, atol=1e-5)
