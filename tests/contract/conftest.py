@@ -82,12 +82,12 @@ def proposals(model):
 
 @pytest.fixture(scope="session")
 def picture():
-    """A function from a height and width to noise with two objects, uint8."""
+    """A function from a height and width to noise with the lesson's objects, as far as they fit, uint8."""
 
     def made(height, width):
         pixels = np.random.default_rng(height).integers(60, 90, [height, width, 3], np.uint8)
-        pixels[20:50, 12:40] = 230, 40, 60
-        pixels[30:60, 45:70] = 40, 90, 230
+        pixels[20:70, 12:60] = 40, 90, 230
+        pixels[8:40, 50:90] = 230, 40, 60
         return pixels
 
     return made
