@@ -69,7 +69,7 @@ def test_difficult_objects_as_objects(folder):
 
 
 def test_difficult_is_of_this_reader_alone():
-    with pytest.raises(ValueError, match="shapes is read as the embedded shapes: difficult='object' is for Pascal VOC"):
+    with pytest.raises(ValueError, match="shapes is read as the built-in shapes: difficult='object' is for Pascal VOC"):
         read("shapes", "train", difficult="object")
 
 
