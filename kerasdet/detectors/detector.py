@@ -170,7 +170,8 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
             ValueError: another size, where the network takes one alone.
         """
         if self.fixed and (size is not None or scale != 1.0):
-            raise ValueError(f"{type(self).__name__} takes one size of image: it cannot be trained at several, nor see scaled views.")
+            name = type(self).__name__
+            raise ValueError(f"{name} takes one size of image: it cannot be trained at several, nor see scaled views.")
         return image.preprocess(pixels, self.resize, self.multiple, size, scale)
 
     def call(self, images):
