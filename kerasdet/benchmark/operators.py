@@ -182,7 +182,8 @@ def matching_cases(small=1):
 
         return match
 
-    grid = anchors.Pyramid((3, 7), anchors.octaves((3, 7)))((640, 640))
+    strides = (8, 16, 32, 64, 128)
+    grid = anchors.Anchors(anchors.shapes(anchors.octaves(strides)), strides)((640, 640))
     rules = {
         "by_iou": (matched(assign.by_iou, 0.5, 0.4), tf.constant(grid[: len(grid) // small])),
         "one_to_one": (matched(assign.one_to_one, 0.5), tf.constant(random_boxes(33_600 // small, seed=4))),

@@ -8,7 +8,7 @@ from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import FPN, ConvHead, Pixels, image_size
 from kerasdet.losses import boxes as losses
-from kerasdet.losses.classes import focal
+from kerasdet.losses import classes as class_losses
 from kerasdet.targets import assign
 
 
@@ -101,7 +101,7 @@ class RetinaNet(Detector):
         grid, match = self.match(objects, images)
         share = self._share(match, images)  # [B]: one over what the image's sums are divided by
         targets = tf.one_hot(match.classes, self.num_classes)
-        class_loss = tf.reduce_sum(focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
+        class_loss = tf.reduce_sum(class_losses.focal(outputs["logits"], targets, self.alpha, self.gamma), axis=-1)
         class_loss = tf.reduce_sum(tf.where(match.counted, class_loss, 0.0), axis=1)
         box_loss = losses.coded(grid, outputs["deltas"], match.boxes, self.box_loss, self.beta)
         box_loss = tf.reduce_sum(tf.where(match.positive, box_loss, 0.0), axis=1)
