@@ -143,7 +143,7 @@ def _solve(model, train, validation, folder, source, stage, settings):
     """Runs a stage that ends in a solver; returns the metrics of its validation."""
     model.check(train)
     (folder / "cache").mkdir(parents=True, exist_ok=True)
-    print(start.table(start.load(model, source), source), flush=True)
+    print(copy.table(start.load(model, source), source), flush=True)
     options = _options(stage, settings)
     model.solve(stage["solver"], train, folder / "cache", **options)
     if (weight := guard.not_finite(model)) is not None:
