@@ -1,5 +1,6 @@
 """Assignment by overlap against the papers' rules in slow loops, and its memory."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -219,10 +220,14 @@ print(len(np.unique(indices[indices >= 0])), peak() - before)
 """
 
 
-def test_memory_of_2000_objects():
+@pytest.mark.parametrize("native", ["1", "0"])
+def test_memory_of_2000_objects(native):
     """196,416 anchors and 2,000 objects: all overlaps at once would be 1.5 GiB a tensor; growth stays below 700 MiB."""
     root = pathlib.Path(__file__).parents[2]
-    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, cwd=root)
+    environment = {**os.environ, "KERASDET_NATIVE": native}
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, cwd=root, env=environment
+    )
     found, megabytes = map(float, run.stdout.split())
     assert found > 1000  # small neighbors share their best anchors
     assert megabytes < 700
