@@ -44,7 +44,7 @@ def argument(arguments, flag, what):
     Args:
         arguments: of `main`, the program's name first; an argument that is taken is removed.
         flag: an absl flag.
-        what: it is, for the message.
+        what: what it names, as the message calls it.
 
     Raises:
         ValueError: neither is given.

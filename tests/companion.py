@@ -1,4 +1,4 @@
-"""Python processes that stand by for a whole session: importing TensorFlow anew for every request would cost seconds.
+"""Python processes that serve a whole test run: importing TensorFlow for every request would cost seconds.
 
 This file imports neither TensorFlow nor kerasdet, so that a companion need not either.
 """

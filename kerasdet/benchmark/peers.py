@@ -22,7 +22,7 @@ def detectors(name, classes, size, train_size, count, passing, inference, step):
         inference, step: operations of both, for the floor.
 
     Returns:
-        Dict of name to `Case`, for the projects that are installed and have this detector.
+        Dict from name to `Case`, one for each installed project that has this detector.
     """
     cases = torchvision_models(name, classes, size, train_size, count, passing, inference, step)
     return cases | (keras_hub_models(size, inference) if name == "retinanet_resnet50_fpn" else {})
@@ -98,7 +98,7 @@ def keras_hub_models(size, operations):
 
     Args:
         size: side of the picture, pixels.
-        operations: operations of inference, for the floor.
+        operations: how many inference takes; they set the floor.
 
     Returns:
         Dict of name to `Case`, empty if KerasHub is not installed.

@@ -49,7 +49,7 @@ def slips(counts, source):
 
     Args:
         counts: dict of class name to its number of objects.
-        source: the file or folder that defines them, for the message.
+        source: the file or folder that defines them, named in messages.
 
     Returns:
         List of messages.

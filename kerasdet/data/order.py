@@ -93,9 +93,9 @@ def repeat_factors(dataset, threshold):
 def repeated(place, factors, seed):
     """As `shuffled`, with every picture as often a pass as its factor says.
 
-    A fraction is rounded up or down anew in each pass, as likely as it is large: picture i lies on a line from the sum
-    of the factors before it to that after it, and is shown once for each step of 1 that ends on its part; where the
-    steps begin is drawn for the pass. So all passes have the same length, and no place needs the passes before it.
+    Each pass rounds a fraction up with a probability of its size, else down: picture i lies on a line from the sum of
+    the factors before it to that after it, and is shown once for each step of 1 that ends on its part; where the steps
+    begin is drawn for the pass. So all passes have the same length, and no place needs the passes before it.
 
     Args:
         place: scalar int64 tensor, 0 or more.
@@ -115,7 +115,7 @@ def repeated(place, factors, seed):
 
 
 def switched(step, every, count, seed):
-    """One of `count` sizes for a step, drawn anew every `every` steps.
+    """One of `count` sizes for a step, drawn again every `every` steps.
 
     Args:
         step: scalar int64 tensor.

@@ -145,9 +145,9 @@ def best(rows, scores, valid, limit):
         rows, scores and valid [B, limit], by falling score; 0 where not valid.
     """
     scores, places = tf.math.top_k(tf.where(valid, scores, -1.0), tf.minimum(limit, tf.shape(scores)[1]))
-    rows, scores = (tf.pad(x, [[0, 0], [0, limit - tf.shape(x)[1]]], constant_values=c) for x, c in (
-        (tf.gather(rows, places, batch_dims=1), 0), (scores, -1.0)
-    ))  # fmt: skip
+    missing = [[0, 0], [0, limit - tf.shape(scores)[1]]]
+    rows = tf.pad(tf.gather(rows, places, batch_dims=1), missing)
+    scores = tf.pad(scores, missing, constant_values=-1.0)
     valid = tf.ensure_shape(scores >= 0, [None, limit])
     return tf.where(valid, rows, 0), tf.where(valid, scores, 0.0), valid
 

@@ -69,7 +69,7 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
         return self.classes
 
     def network(self, images, training=False):
-        """Runs once a picture.
+        """Runs once per picture.
 
         Args:
             images: the images dict of `contract`.

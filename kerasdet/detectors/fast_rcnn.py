@@ -119,7 +119,7 @@ class FastRCNN(Detector):
         return {"proposals": outputs["proposals"], **self.head(outputs["features"], outputs["proposals"])}
 
     def head(self, features, boxes, training=False):
-        """Runs once a region.
+        """Runs once per region.
 
         Args:
             features: maps that regions are cut out of.

@@ -79,8 +79,8 @@ class FasterRCNN(FastRCNN):
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
         strides = self.strides if self.fpn is None else (*self.strides, 2 * self.strides[-1])
-        corner = anchors.TORCHVISION if torchvision_anchors else {}
-        self.anchors = anchors.Anchors(anchors.shapes(sizes, ratios), strides, **corner)
+        placed = anchors.TORCHVISION if torchvision_anchors else {}
+        self.anchors = anchors.Anchors(anchors.shapes(sizes, ratios), strides, **placed)
         self.rpn = RPN(
             self.anchors, rpn_depth, rpn_width, rpn_outputs, rpn_positive, rpn_negative, rpn_batch, rpn_fraction,
             "first" if self.order == "first" else "random", rpn_beta, crossing, torchvision_anchors, before_nms,

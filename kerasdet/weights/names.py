@@ -88,7 +88,7 @@ def _inside(key, value):
 
 
 def _of_functional(model):
-    """A functional model's layers by their own names; names that Keras made up are counted anew within the model."""
+    """A functional model's layers by their own names; names that Keras made up are numbered within the model."""
     found = {}
     for layer in model.layers:
         kind = re.sub(r"(.)([A-Z][a-z]+)|(?<=[a-z])(?=[A-Z])", r"\1_\2", type(layer).__name__).lower()

@@ -52,7 +52,7 @@ def distance(a, b):
 
 @functools.cache
 def strategies():
-    """One replica and two, made once: another mirrored strategy would count its collectives anew."""
+    """One replica and two, made once: another mirrored strategy would number its collectives from 0 again."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     return tf.distribute.OneDeviceStrategy("CPU:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
