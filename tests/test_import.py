@@ -1,8 +1,12 @@
 """The error of `import kerasdet` if it cannot work."""
 
 import os
+import resource
+import statistics
 import subprocess
 import sys
+
+import pytest
 
 LINE = (
     "ImportError: kerasdet runs on Keras' TensorFlow backend, but 'jax' is chosen: "
@@ -33,3 +37,19 @@ def test_rooms_are_imported_when_they_are_used():
     )
     done = run(code)
     assert done.stdout == "200 True\n", done.stderr
+
+
+def seconds(code):
+    """CPU-seconds of a fresh process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert run(code).returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(after[:2]) - sum(before[:2])
+
+
+@pytest.mark.slow
+def test_the_main_rooms_add_little_to_tensorflow_and_keras():
+    bare, ours = "import tensorflow, keras", "from kerasdet import data, detectors, evaluation, export, load, training"
+    ratio = statistics.median(seconds(ours) / seconds(bare) for _ in range(7))
+    print(f"{ratio:.3f} times the CPU of TensorFlow and Keras")
+    assert ratio <= 1.15

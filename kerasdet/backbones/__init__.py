@@ -12,6 +12,7 @@ from kerasdet.backbones.zf import ZF
 KERAS_RESNET = {"stride_in": "1x1", "epsilon": 1.001e-5, "normalization": "caffe"}
 
 BACKBONES = {
+    "resnet10": partial(ResNet, 10),
     "resnet18": partial(ResNet, 18),
     "resnet34": partial(ResNet, 34),
     "resnet50": partial(ResNet, 50),

@@ -6,8 +6,15 @@ import tensorflow as tf
 from kerasdet.backbones import pretrained
 from kerasdet.layers.conv import Conv
 
-# Table 1: blocks of the stages conv2_x ... conv5_x.
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+# Table 1: blocks of the stages conv2_x ... conv5_x. ResNet-10 is Simon et al.'s (arXiv:1612.01452).
+BLOCKS = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -15,7 +22,7 @@ class ResNet(keras.layers.Layer):
     """A residual network, tapped at chosen levels.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
+        depth: 10, 18, 34, 50, 101 or 152.
         levels: first and last level to return, 2...5; level l has stride 2**l.
         norm: kind of `layers.norm`.
         epsilon: epsilon of the norms.

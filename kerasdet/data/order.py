@@ -91,7 +91,7 @@ def repeat_factors(dataset, threshold):
 
 
 def repeated(place, factors, seed):
-    """As `shuffled`, with every picture as often a pass as its factor says.
+    """As `shuffled`, but a pass shows every picture as often as its factor says.
 
     Each pass rounds a fraction up with a probability of its size, else down: picture i lies on a line from the sum of
     the factors before it to that after it, and is shown once for each step of 1 that ends on its part; where the steps

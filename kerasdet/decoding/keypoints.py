@@ -19,6 +19,7 @@ def peaks(heatmaps, rois):
     """
     size = heatmaps.shape[1]
 
+    @tf.autograph.experimental.do_not_convert  # nothing here is control flow by tensors, and it is slow to convert
     def peak(region):
         heatmap, roi = region
         sides = tf.maximum(roi[2:] - roi[:2], 1.0)

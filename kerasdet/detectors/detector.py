@@ -174,6 +174,9 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
             raise ValueError(f"{name} takes one size of image: it cannot be trained at several, nor see scaled views.")
         return image.preprocess(pixels, self.resize, self.multiple, size, scale)
 
+    def build(self, *shapes):
+        """Nothing: layers make their weights when they first run, which `Complete` sees to."""
+
     def call(self, images):
         """Detects.
 

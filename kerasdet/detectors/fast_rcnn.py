@@ -219,7 +219,7 @@ class FastRCNN(Detector):
         """Arguments of a small instance for tests."""
         return {
             "classes": ["square", "disc"],
-            "backbone": {"name": "resnet18", "width": 16},
+            "backbone": {"name": "resnet10", "width": 16},
             "norm": "batch",
             "levels": (3, 5),
             "width": 32,
@@ -227,5 +227,6 @@ class FastRCNN(Detector):
             "fc": (64,),
             "roi_batch": 32,
             "beta": 1.0,
+            "limit": 20,
             "resize": ("keep",),
         }

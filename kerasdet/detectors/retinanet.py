@@ -135,6 +135,6 @@ class RetinaNet(Detector):
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
-        network = {"backbone": {"name": "resnet18", "width": 16}, "norm": "batch", "levels": (3, 6)}
+        network = {"backbone": {"name": "resnet10", "width": 16}, "norm": "batch", "levels": (3, 6)}
         heads = {"width": 32, "depth": 1, "octaves": 2, "ratios": (1.0,)}
         return {"classes": ["square", "disc"], **network, **heads, "resize": ("keep",)}

@@ -236,6 +236,6 @@ class SSD(Detector):
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
-        network = {"backbone": {"name": "resnet18", "width": 16}, "norm": "batch", "extras": ((64, 3, 2, 1),)}
+        network = {"backbone": {"name": "resnet10", "width": 16}, "norm": "batch", "extras": ((64, 3, 2, 1),)}
         default_boxes = {"scales": (0.2, 0.4, 0.7, 1.0), "ratios": ((2,),) * 3, "steps": None}
         return {"classes": ["square", "disc"], **network, **default_boxes, "resize": ("keep",), "multiple": 32}

@@ -11,22 +11,22 @@ from kerasdet import images as image
 FACTS = ("classes", "resize", "multiple", "suppression", "needs_proposals", "needs_masks", "num_keypoints")
 
 
-def to_pixels(model, preprocess, pixels, proposals=None):
+def to_pixels(detect, preprocess, pixels, *proposals):
     """Detects in pictures of one size.
 
     Args:
-        model: a `Detector`.
+        detect: `to_images` of a `Detector`.
         preprocess: its `preprocess`, or another function with the same signature.
         pixels: [B, H, W, 3] uint8 or float32, RGB 0...255.
         proposals: [B, R, 4] float32, pixels, for a detector that needs them.
 
     Returns:
-        The dict of `named`.
+        What `detect` returns.
     """
     with tf.control_dependencies([some(tf.shape(pixels)[:3], "images are empty; their shape is")]):
         seen = preprocess(pixels)
     size = tf.cast(tf.shape(pixels)[1:3], tf.float32)
-    return to_images(model, seen, tf.tile(size[None], [tf.shape(pixels)[0], 1]), proposals)
+    return detect(seen, tf.tile(size[None], [tf.shape(pixels)[0], 1]), *proposals)
 
 
 def to_images(model, seen, sizes, proposals=None):
@@ -36,7 +36,7 @@ def to_images(model, seen, sizes, proposals=None):
         model: a `Detector`.
         seen: the result of its `preprocess`.
         sizes: [B, 2] float32, heights and widths of the original pictures.
-        proposals: as in `to_pixels`.
+        proposals: [B, R, 4] float32, pixels, for a detector that needs them.
 
     Returns:
         The dict of `named`.

@@ -71,35 +71,41 @@ def _assets(model, folder):
 def _signatures(model):
     names = tf.constant(["", *model.classes])
     more = [tf.TensorSpec([None, None, 4], tf.float32, "proposals")] if model.needs_proposals else []
+    some, files = tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([None], tf.string, "image_bytes")
+    seen = _specs(tf.function(model.preprocess, autograph=False).get_concrete_function(some).structured_outputs)
 
-    def signature(detect, dtype, name, shape=()):
-        def spelled(*given):
-            found = detect(model, *given)
-            places = tf.cast(found["detection_classes"], tf.int32) + 1
-            return {**found, "detection_class_names": tf.gather(names, places)}
+    # The network is traced once, and every signature calls it: a smaller graph is written and loaded faster.
+    @tf.function(input_signature=[seen, tf.TensorSpec([None, 2]), *more], autograph=False)
+    def detect(images, sizes, *proposals):
+        found = answers.to_images(model, images, sizes, *proposals)
+        places = tf.cast(found["detection_classes"], tf.int32) + 1
+        return {**found, "detection_class_names": tf.gather(names, places)}
 
+    def in_pixels(pixels, *proposals):
+        return answers.to_pixels(detect, model.preprocess, pixels, *proposals)
+
+    @tf.function(input_signature=[files, *more], autograph=False)
+    def in_files(data, *proposals):
+        return _in_files(detect, model, data, *proposals)
+
+    def in_examples(examples, *proposals):
+        parsed = tf.io.parse_example(examples, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
+        return in_files(parsed["image/encoded"], *proposals)
+
+    def signature(function, dtype, name, shape=()):
         specs = [tf.TensorSpec([None, *shape], dtype, name), *more]
-        return tf.function(spelled, input_signature=specs, autograph=False)
+        return tf.function(function, input_signature=specs, autograph=False)
 
     return {
-        "serving_default": signature(_in_pixels, tf.uint8, "images", [None, None, 3]),
-        "float_images": signature(_in_pixels, tf.float32, "images", [None, None, 3]),
-        "image_bytes": signature(_in_files, tf.string, "image_bytes"),
-        "tf_example": signature(_in_examples, tf.string, "tf_example"),
+        "serving_default": signature(in_pixels, tf.uint8, "images", [None, None, 3]),
+        "float_images": signature(in_pixels, tf.float32, "images", [None, None, 3]),
+        "image_bytes": in_files,
+        "tf_example": signature(in_examples, tf.string, "tf_example"),
         "metadata": tf.function(lambda: {"class_names": names[1:], "facts": answers.facts(model)}, input_signature=[]),
     }
 
 
-def _in_pixels(model, pixels, *proposals):
-    return answers.to_pixels(model, model.preprocess, pixels, *proposals)
-
-
-def _in_examples(model, examples, *proposals):
-    parsed = tf.io.parse_example(examples, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
-    return _in_files(model, parsed["image/encoded"], *proposals)
-
-
-def _in_files(model, data, *proposals):
+def _in_files(detect, model, data, *proposals):
     """Detects in encoded pictures of any sizes: as one batch if the resize rule gives one size, else one by one."""
     with tf.control_dependencies([answers.some(tf.shape(data), "no image is given; the batch's shape is")]):
         numbers = tf.range(tf.size(data))
@@ -112,11 +118,12 @@ def _in_files(model, data, *proposals):
         return model.preprocess(pixels), tf.cast(tf.shape(pixels)[:2], tf.float32)
 
     def found(one, number, *boxes):
-        answer = _in_pixels(model, decoded(one, number)[None], *(own[None] for own in boxes))
+        pixels = decoded(one, number)[None]
+        answer = answers.to_pixels(detect, model.preprocess, pixels, *(own[None] for own in boxes))
         return {name: value[0] for name, value in answer.items()}
 
     if model.resize[0] in image.ONE_SIZE:
-        return answers.to_images(model, *_mapped(seen, data, numbers), *proposals)
+        return detect(*_mapped(seen, data, numbers), *proposals)
     return _mapped(found, data, numbers, *proposals)
 
 
@@ -124,8 +131,12 @@ def _mapped(function, *elements):
     """`tf.map_fn`, with the output shapes inferred from the function."""
     specs = [tf.TensorSpec(element.shape[1:], element.dtype) for element in elements]
     traced = tf.function(function, autograph=False).get_concrete_function(*specs)
-    outputs = tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), traced.structured_outputs)
+    outputs = _specs(traced.structured_outputs)
     return tf.map_fn(lambda given: traced(*given), elements, fn_output_signature=outputs)
+
+
+def _specs(tensors):
+    return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), tensors)
 
 
 def _examples(model):

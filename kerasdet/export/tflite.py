@@ -142,7 +142,7 @@ def traced(model, size=None, raw=False, proposals=300):
         if size is not None:
             preprocess = functools.partial(image.preprocess, rule=("keep",), multiple=model.multiple)
         if not raw:
-            return answers.to_pixels(model, preprocess, images, *given)
+            return answers.to_pixels(functools.partial(answers.to_images, model), preprocess, images, *given)
         seen = {**preprocess(images), "ids": tf.zeros([1], tf.int64)}
         moved = [image.to_frames(boxes, seen["frames"]) for boxes in given]
         return model.raw(model.network({**seen, **dict(zip(INPUTS[1:], moved, strict=False))}))

@@ -12,14 +12,12 @@ from tests.contract import scenes
 from tests.contract.kinds import KINDS
 
 
-def each(names, slow=()):
-    """Parameters of `name`: workers share the suite out by detectors; of those in `slow` a test is slow."""
-    groups = {name: pytest.mark.xdist_group(f"contract-{name}") for name in names}
-    return [pytest.param(name, marks=[groups[name]] + [pytest.mark.slow] * (name in slow)) for name in names]
-
-
-@pytest.fixture(scope="session", params=each(sorted(KINDS)))
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"contract-{name}")) for name in sorted(KINDS)],
+)
 def name(request):
+    """Workers share the suite out by detectors."""
     return request.param
 
 

@@ -1,6 +1,7 @@
 """Two steps on one and on two replicas give the same weights: a companion, since it makes logical devices.
 
-SGD with momentum and clipping, synchronized norms, a global batch whose objects are shared out unevenly.
+SGD with momentum and clipping, synchronized norms, a global batch whose objects are shared out unevenly. The steps run
+eagerly, because two steps do not pay for their three traces; those of one detector run as `fit` traces them.
 """
 
 import functools
@@ -15,6 +16,7 @@ from tests.contract import scenes
 from tests.contract.kinds import KINDS
 
 NORMS = {"norm", "pyramid_norm", "mask_norm", "extra_norm"}
+TRACED = "RetinaNet"
 
 
 class Trial:
@@ -25,7 +27,7 @@ class Trial:
         norms = dict.fromkeys(NORMS & arguments, "sync")
         if "convs" in arguments:  # of a head on regions; one that levels share takes no norm with statistics
             norms |= {"convs": 1, "head_norm": "sync"}
-        keras.utils.set_random_seed(5)
+        keras.utils.set_random_seed(7)
         with strategy.scope():
             self.model = kind(**{**kind.tiny(), **norms})
             self.model.compile(keras.optimizers.SGD(0.05, momentum=0.9), clip_norm=1.0)
@@ -62,6 +64,7 @@ def answer(name):
     """Trains a detector both ways: how far the weights lie apart, and by rounding alone, if that was tried."""
     kind = KINDS[name]
     single, mirrored = strategies()
+    tf.config.run_functions_eagerly(name != TRACED)
     alone = Trial(kind, single)
     one, log = alone.run()
     two, other = Trial(kind, mirrored).run()

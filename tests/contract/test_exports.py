@@ -13,19 +13,8 @@ import tensorflow as tf
 
 from kerasdet.export import report, saved_model
 from kerasdet.load import load
-from tests.contract.conftest import each
-from tests.contract.kinds import KINDS
 
 PICTURES = [(96, 72), (61, 130)]
-
-# One detector of each form of answer: what converters and loaders may stumble over. The others are slow tests.
-FORMS = {
-    "FastRCNN": "proposals are given",
-    "FasterRCNN": "two stages",
-    "MaskRCNN": "two stages, masks and keypoints",
-    "RetinaNet": "anchors of a dense detector",
-}
-forms = pytest.mark.parametrize("name", each(sorted(KINDS), slow=KINDS.keys() - FORMS), indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +108,7 @@ def server(tmp_path_factory):
     return program
 
 
-@forms
+@pytest.mark.slow
 def test_tensorflows_own_loader_runs_every_signature(trained, folder, server, picture, tmp_path):
     height, width = PICTURES[0]
     pixels = picture(height, width)
@@ -180,7 +169,7 @@ def test_tflite_says_what_keras_says(trained, kind, size, one_size, picture, pro
     assert len(opened.detect(empty, *more)["scores"]) == len(trained.detect(empty, *more)["scores"])
 
 
-@forms
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float16", "dynamic", "int8"])
 def test_smaller_tflite_files_run(trained, kind, size, one_size, picture, proposals, tmp_path):
     """They find most of what Keras finds, and their weights are a half or a quarter."""

@@ -1,6 +1,5 @@
 """Whole-model goldens: the folder, and the weights that a spec describes."""
 
-import functools
 import hashlib
 import json
 import os
@@ -51,12 +50,6 @@ NAMES = {
 def specs():
     """Paths of all specs in the folder."""
     return sorted(FOLDER.glob("*.spec.json"))
-
-
-@functools.lru_cache(maxsize=1)
-def golden(spec):
-    """The `Golden` of a spec; the tests of one follow each other."""
-    return Golden(spec)
 
 
 def pictures(folder, sizes):

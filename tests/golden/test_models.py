@@ -22,24 +22,28 @@ def specs(wanted):
     return [spec for spec, name in names.items() if wanted(kinds.get(name))]
 
 
-def each(wanted):
-    """Runs a test on the goldens of the classes that are wanted."""
-    found = specs(wanted)
-    names = [spec.name.removesuffix(".spec.json") for spec in found]
-    return pytest.mark.parametrize("golden", found, ids=names, indirect=True)
+KNOWN = specs(lambda kind: kind is not None)
 
 
-ALL = each(lambda kind: kind is not None)
-DENSE = each(lambda kind: kind is not None and not issubclass(kind, FasterRCNN))
-TWO_STAGE = each(lambda kind: kind is not None and issubclass(kind, FasterRCNN))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=KNOWN, ids=[spec.name.removesuffix(".spec.json") for spec in KNOWN])
 def golden(request):
-    return models.golden(request.param)
+    return models.Golden(request.param)
 
 
-@ALL
+@pytest.fixture
+def dense(golden):
+    if isinstance(golden.model, FasterRCNN):
+        pytest.skip("has two stages")
+    return golden
+
+
+@pytest.fixture
+def two_stage(golden):
+    if not isinstance(golden.model, FasterRCNN):
+        pytest.skip("has one stage")
+    return golden
+
+
 def test_preprocessing(golden):
     if "input" not in golden.info["tensors"] or not {"input", "input.slice"} & set(golden.values.files):
         pytest.skip("this set holds no input tensor")
@@ -50,7 +54,6 @@ def test_preprocessing(golden):
         golden.close("input", got)
 
 
-@ALL
 def test_features(golden):
     for i, features in enumerate(golden.body):
         if f"body.{i}" in golden.info["tensors"]:  # an SSD's body has no record of its own
@@ -59,14 +62,12 @@ def test_features(golden):
         golden.close(f"feat.{name}", features.numpy())
 
 
-@ALL
 def test_anchors(golden):
     anchors = golden.model.anchors(golden.images["pixels"].shape[1:3]).numpy()
     assert len(anchors) == golden.info["num_anchors"]
     golden.close("anchors", anchors)
 
 
-@ALL
 def test_detections(golden):
     """Of the batch, whose padding is part of the answer, and picture by picture where that is padded alike.
 
@@ -81,17 +82,16 @@ def test_detections(golden):
             models.same_detections(golden.model.detect(picture, above=0.0), *expected, tolerance)
 
 
-@DENSE
-def test_outputs(golden):
-    logits, deltas = golden.outputs["logits"].numpy(), golden.outputs["deltas"].numpy()
-    splits = np.cumsum(golden.info["anchors_per_level"])[:-1]
+def test_outputs(dense):
+    logits, deltas = dense.outputs["logits"].numpy(), dense.outputs["deltas"].numpy()
+    splits = np.cumsum(dense.info["anchors_per_level"])[:-1]
     for level, part in enumerate(np.split(logits, splits, axis=1)):
-        golden.close(f"cls_logits.{level}", part)
-    logits = logits[..., golden.background :]
-    golden.close("cls_logits.max", logits.max(-1))
-    best, expected = golden.recorded("cls_logits.argmax", logits.argmax(-1))
+        dense.close(f"cls_logits.{level}", part)
+    logits = logits[..., dense.background :]
+    dense.close("cls_logits.max", logits.max(-1))
+    best, expected = dense.recorded("cls_logits.argmax", logits.argmax(-1))
     assert (best == expected).mean() > 0.999
-    golden.close("bbox_regression", deltas)
+    dense.close("bbox_regression", deltas)
 
 
 def loss_tolerance(label):
@@ -99,45 +99,42 @@ def loss_tolerance(label):
     return 2e-4 if label.endswith("bn_train") else 1e-4
 
 
-@DENSE
-def test_losses_and_gradients(golden):
+def test_losses_and_gradients(dense):
     """Norms take their running statistics in the first variant; trained norms have a second, on the batch's."""
-    for label, variant in golden.info["train"].items():
-        terms, norms = models.gradients(golden, label.endswith("bn_train"))
+    for label, variant in dense.info["train"].items():
+        terms, norms = models.gradients(dense, label.endswith("bn_train"))
         rtol = loss_tolerance(label)
         np.testing.assert_allclose(terms["class"], variant["losses"]["classification"], rtol=rtol)
         np.testing.assert_allclose(terms["box"], variant["losses"]["bbox_regression"], rtol=rtol)
         models.compare_gradients(norms, variant["grad"], label.endswith("bn_train"))
 
 
-@TWO_STAGE
-def test_proposal_network(golden):
-    logits, deltas = golden.outputs["rpn_logits"].numpy(), golden.outputs["rpn_deltas"].numpy()
-    splits = np.cumsum(golden.info["anchors_per_level"])[:-1]
+def test_proposal_network(two_stage):
+    logits, deltas = two_stage.outputs["rpn_logits"].numpy(), two_stage.outputs["rpn_deltas"].numpy()
+    splits = np.cumsum(two_stage.info["anchors_per_level"])[:-1]
     for level, (a, b) in enumerate(
         zip(np.split(logits, splits, axis=1), np.split(deltas, splits, axis=1), strict=True)
     ):
-        count, rows, columns, cell = golden.info["tensors"][f"rpn.objectness.{level}"]["shape"]
-        golden.close(f"rpn.objectness.{level}", a.reshape(count, rows, columns, cell))
-        golden.close(f"rpn.deltas.{level}", b.reshape(count, rows, columns, 4 * cell))
+        count, rows, columns, cell = two_stage.info["tensors"][f"rpn.objectness.{level}"]["shape"]
+        two_stage.close(f"rpn.objectness.{level}", a.reshape(count, rows, columns, cell))
+        two_stage.close(f"rpn.deltas.{level}", b.reshape(count, rows, columns, 4 * cell))
 
 
-@TWO_STAGE
-def test_regions(golden):
+def test_regions(two_stage):
     """Proposals, in order but for scores that differ by rounding; the second stage's outputs, in pairs."""
-    found = golden.outputs["proposals"].numpy()
-    head = golden.model.head(golden.outputs["features"], found)
+    found = two_stage.outputs["proposals"].numpy()
+    head = two_stage.model.head(two_stage.outputs["features"], found)
     logits, deltas = head["logits"].numpy(), head["deltas"].numpy()
     rows = []
-    for i, count in enumerate(golden.info["proposals_per_image"]):
-        expected = golden.values[f"proposals.{i}.boxes"]
+    for i, count in enumerate(two_stage.info["proposals_per_image"]):
+        expected = two_stage.values[f"proposals.{i}.boxes"]
         assert (found[i, count:] == 0).all()
         own = models.pairs(found[i, :count], expected, 0.01)
-        assert models.falling(golden.values[f"proposals.{i}.scores"][np.argsort(own)], 1e-4)
+        assert models.falling(two_stage.values[f"proposals.{i}.scores"][np.argsort(own)], 1e-4)
         rows += [(i, row) for row in own]
     images, own = np.array(rows).T
-    golden.close("roi.class_logits", logits[images, own], 3e-4)
-    golden.close("roi.box_regression", deltas[images, own].reshape(len(rows), -1), 3e-4)
+    two_stage.close("roi.class_logits", logits[images, own], 3e-4)
+    two_stage.close("roi.box_regression", deltas[images, own].reshape(len(rows), -1), 3e-4)
 
 
 # torchvision's names of the terms.
@@ -151,15 +148,14 @@ TERMS = {
 }
 
 
-@TWO_STAGE
-def test_sampled_losses_and_gradients(golden):
+def test_sampled_losses_and_gradients(two_stage):
     """All anchors and regions, and the first of each kind; trained norms also on the batch's statistics."""
-    model = golden.model
+    model = two_stage.model
     sizes = model.rpn.batch, model.roi_batch
     model.order = model.rpn.order = "first"
-    for label, variant in golden.info["train"].items():
+    for label, variant in two_stage.info["train"].items():
         model.rpn.batch, model.roi_batch = (2_000_000, 2_000_000) if label.startswith("take_all") else sizes
-        terms, norms = models.gradients(golden, label.endswith("bn_train"))
+        terms, norms = models.gradients(two_stage, label.endswith("bn_train"))
         assert {TERMS[name] for name in terms} == set(variant["losses"])
         for name, value in terms.items():
             np.testing.assert_allclose(value, variant["losses"][TERMS[name]], rtol=loss_tolerance(label), err_msg=name)
