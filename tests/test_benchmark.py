@@ -208,7 +208,7 @@ def test_a_tiny_model_end_to_end():
     reports = json.loads(json.dumps(reports))
     assert made == [("mixed_bfloat16", "frozen", size) for size in (64, 96)]
     whole = {line["name"]: line for line in reports["whole"]["cases"]}
-    assert len(whole) == 3 and len(reports) == 3
+    assert len(whole) == 4 and len(reports) == 3
     for name, line in whole.items():
         assert line["rounds"] == 2 and 0 < line["best_ms"] <= line["median_ms"]
         assert line["gflop"] > 0 and math.isclose(line["ratio"], line["median_ms"] / line["floor_ms"])
