@@ -8,6 +8,7 @@ fixed size, which the network then sees directly; the delegates on phones need t
 import functools
 import os
 import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from kerasdet import images as image
 from kerasdet import ops
 from kerasdet.export import KINDS, answers, metadata, quantize
+from kerasdet.layers import Pixels
 
 SIGNATURE = "serving_default"
 INPUTS = ("images", "proposals")
@@ -63,7 +65,7 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
     if kind == "int8":
         content = quantize.int8(converter(graph), model, fitted(model, examples, size, proposals))
     else:
-        content = converter(graph, kind).convert()
+        content = _converted(converter(graph, kind), model)
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"writing-{path.name}")
@@ -101,7 +103,19 @@ def rule(model, size):
 
 def margin(model):
     """The color around a letterboxed picture, RGB 0...255: the one that the model paints outside its windows."""
-    return np.round(model.pixels.outside).tolist()
+    return np.round(pixels_layer(model).outside).tolist()
+
+
+def pixels_layer(model):
+    """The `layers.Pixels` of a detector.
+
+    Raises:
+        ValueError: it has none.
+    """
+    found = [layer for layer in model.layers if isinstance(layer, Pixels)]
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no layers.Pixels, which knows the color around a picture.")
+    return found[0]
 
 
 def fitted(model, examples, size, count=300):
@@ -170,6 +184,25 @@ def converter(graph, kind="float32"):
     if kind == "float16":
         made.target_spec.supported_types = [tf.float16]
     return made
+
+
+def _converted(converter, model):
+    """The bytes of a file; where the converter knows no builtin operator, one line instead of its listing."""
+    try:
+        return converter.convert()
+    except Exception as error:  # of an internal class
+        said = str(error)
+        named = re.search(r"tf\.(\w+) op|'tf\.(\w+)' op|failed to legalize operation '?(?:tf\.)?(\w+)", said)
+        listed = re.findall(r"^\s*tf\.(\w+)\(", said, re.MULTILINE) or re.findall(r"tf\.(\w+)", said)
+        operator = listed[0] if listed else next(filter(None, named.groups())) if named else None
+        if operator is None:
+            raise
+        layers = [layer.name for layer in model.layers if re.search(rf'["/(]{re.escape(layer.name)}[/"@]', said)]
+        place = f" in the layer {layers[0]!r}" if layers else ""
+        raise ValueError(
+            f"TFLite has no builtin for {operator}{place} of {type(model).__name__}: see what it takes in "
+            "docs/add-a-detector.md, for sizes that the graph does not know above all; or give a size."
+        ) from None
 
 
 def _labeled(content, model, outputs, size):
