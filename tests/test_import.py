@@ -33,3 +33,11 @@ def test_rooms_are_imported_when_they_are_used():
     )
     done = run(code)
     assert done.stdout == "200 True\n", done.stderr
+
+
+def test_keras_finds_the_detectors_after_import_kerasdet_alone():
+    """In either order of the imports; and a room that imports Keras itself is not disturbed."""
+    asked = "print(keras.saving.get_registered_object('kerasdet>SSD').__module__)"
+    for imports in ("import keras, kerasdet", "import kerasdet, keras", "import kerasdet.layers, keras, kerasdet.load"):
+        done = run(f"{imports}\n{asked}")
+        assert done.stdout == "kerasdet.detectors.ssd\n", done.stderr

@@ -23,7 +23,9 @@ class Complete(type(keras.Model)):
     @property
     def parameters(cls):
         """Names of the arguments of its constructor and of those that this one passes others on to."""
-        own = [vars(base)["__init__"] for base in cls.__mro__ if isinstance(base, Complete) and "__init__" in vars(base)]
+        own = [
+            vars(base)["__init__"] for base in cls.__mro__ if isinstance(base, Complete) and "__init__" in vars(base)
+        ]
         return frozenset(name for one in own for name in inspect.signature(one).parameters)
 
     def takes(cls, argument):

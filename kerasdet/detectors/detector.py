@@ -246,7 +246,9 @@ def _checked(pixels):
     """Bare pixels of `call`; where a graph is traced, their values are not known."""
     pixels = tf.convert_to_tensor(pixels)
     if pixels.shape.rank != 4 or pixels.shape[-1] != 3:
-        raise ValueError(f"pixels must have shape [B, height, width, 3], got {pixels.shape}: a single picture is pixels[None].")
+        raise ValueError(
+            f"pixels must have shape [B, height, width, 3], got {pixels.shape}: a single picture is pixels[None]."
+        )
     if not (pixels.dtype == tf.uint8 or pixels.dtype.is_floating):
         raise ValueError(f"pixels must be uint8 or floats of RGB 0...255, got {pixels.dtype.name}.")
     if isinstance(pixels, tf.__internal__.EagerTensor):

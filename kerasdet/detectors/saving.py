@@ -42,7 +42,9 @@ class Saves:
             ValueError: the name has another ending.
         """
         if not str(filepath).endswith(".keras"):
-            raise ValueError(f"{filepath}: a detector is saved as a .keras file; `export` writes SavedModels and .tflite.")
+            raise ValueError(
+                f"{filepath}: a detector is saved as a .keras file; `export` writes SavedModels and .tflite."
+            )
         super().save(filepath, overwrite=overwrite, **kwargs)
 
     def get_compile_config(self):

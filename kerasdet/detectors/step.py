@@ -219,7 +219,8 @@ def _pair(data):
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(part, dict) for part in data)):
         said = [type(part).__name__ for part in data] if isinstance(data, (tuple, list)) else type(data).__name__
         raise ValueError(
-            f"a batch must be (images, objects), the two dicts of kerasdet/contract.py, without sample weights; got {said}."
+            "a batch must be (images, objects), the two dicts of kerasdet/contract.py, without sample weights; "
+            f"got {said}."
         )
     return tuple(data)
 

@@ -13,7 +13,6 @@ import tensorflow as tf
 from kerasdet.decoding.paste import paste
 from kerasdet.export import answers
 
-
 _NEEDED = ("detection_boxes", "detection_scores", "detection_classes", "detection_class_names", "num_detections")
 
 
@@ -37,7 +36,8 @@ def detect(address, data, height, width, above=0.3, timeout=60.0):
     outputs = ask(address, data, timeout)
     if missing := [name for name in _NEEDED if name not in outputs]:
         raise ValueError(
-            f"{address}: the model there was not exported by kerasdet: its outputs {sorted(outputs)} lack '{missing[0]}'."
+            f"{address}: the model there was not exported by kerasdet: its outputs {sorted(outputs)} lack "
+            f"'{missing[0]}'."
         )
     said = {name: np.asarray(value[0]) for name, value in outputs.items()}
     found = answers.in_pixels(said, height, width)

@@ -45,7 +45,7 @@ def floats(**values):
         if tensor.dtype != tensors[0].dtype:
             first = next(iter(values))
             _refuse(
-                f"{first} and {name} must have one dtype, got {tensors[0].dtype.name} and {tensor.dtype.name}: cast one."
+                f"{first} and {name} must have one dtype, got {tensors[0].dtype.name} and {tensor.dtype.name}: cast."
             )
     return tensors
 

@@ -10,7 +10,7 @@ from kerasdet.ops import inputs, library
 
 METHODS = ("gaussian", "linear")
 
-# The least sigma of the Gaussian: below it, every overlap that float32 can hold drops a box, as greedy suppression does.
+# The least sigma of the Gaussian: below it, whatever overlap float32 can hold drops a box, as in greedy suppression.
 SMALLEST_SIGMA = 1e-6
 
 
@@ -44,9 +44,7 @@ def nms(boxes, scores, classes, iou, above, limit, kinds=None):
         scores = tf.where((classes >= 0) & (classes < kinds), scores, scores.dtype.min)
     if native := library.native():
         thresholds = {name: tf.constant(value, boxes.dtype) for name, value in (("iou", iou), ("above", above))}
-        indices, _, valid = native.kerasdet_nms(
-            boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds
-        )
+        indices, _, valid = native.kerasdet_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds)
     elif kinds is not None and boxes.dtype == tf.float32:
         indices, valid = _by_operators(boxes, scores, classes, kinds, iou, above, _least(limit, scores))
     else:
@@ -96,8 +94,10 @@ def _combined(boxes, scores, iou, above, limit):
 
 
 def _by_operators(boxes, scores, classes, kinds, iou, above, limit):
-    """Rows and validity of `nms` by an operator of TensorFlow or TFLite, on sorted boxes, because the operators pick any
-    of equal scores."""
+    """Rows and validity of `nms` by an operator of TensorFlow or TFLite.
+
+    On sorted boxes, because the operators pick any of equal scores.
+    """
     count, lowest = tf.shape(scores)[1], scores.dtype.min
     most, limit = limit, max(limit, 1) if isinstance(limit, int) else tf.maximum(limit, 1)  # they take none for a fault
     scores = tf.where((scores > above) & tf.reduce_all(tf.math.is_finite(boxes), axis=-1), scores, lowest)

@@ -111,7 +111,11 @@ def test_subclasses_come_back(build, tmp_path):
     wanted = model.detect(PIXELS, above=0.0)
     model.save(tmp_path / "model.keras")
     model.save_preset(tmp_path / "preset")
-    for again in (keras.saving.load_model(tmp_path / "model.keras"), load(tmp_path / "preset"), model.with_dtype("float32")):
+    for again in (
+        keras.saving.load_model(tmp_path / "model.keras"),
+        load(tmp_path / "preset"),
+        model.with_dtype("float32"),
+    ):
         assert type(again) is type(model) and again.limit == 9 and again.get_config() == model.get_config()
         np.testing.assert_array_equal(again.detect(PIXELS, above=0.0)["boxes"], wanted["boxes"])
     assert len(wanted["boxes"]) == 9
