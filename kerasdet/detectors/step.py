@@ -96,7 +96,7 @@ class Trains:
         """The loss terms of a part of the batch, and the gradients of its share of the loss."""
         with _recording() as tape:
             outputs = self.network(images, training=True)
-            terms = self.loss_terms(outputs, objects, images, training=True)
+            terms = self._named(self.loss_terms(outputs, objects, images, training=True))
             loss = self.optimizer.scale_loss(self._loss(terms) / self.accumulate)
         return terms, tape.gradient(loss, self.trainable_variables)
 
@@ -105,13 +105,21 @@ class Trains:
         tape = getattr(_thread, "tape", None)
         return contextlib.nullcontext() if tape is None else tape.stop_recording()
 
+    def _named(self, terms):
+        if set(terms) != set(self.terms):
+            raise ValueError(
+                f"{type(self).__name__}.loss_terms gives {sorted(terms)}, but its `terms` are {sorted(self.terms)}: "
+                "they must be the same names."
+            )
+        return terms
+
     def _loss(self, terms):
         return tf.add_n([terms[name] for name in self.counted])
 
     def test_step(self, data):
         images, objects = data
         outputs = self.network(images, training=False)
-        return self._track(self.loss_terms(outputs, objects, images, training=False), images)
+        return self._track(self._named(self.loss_terms(outputs, objects, images, training=False)), images)
 
     def make_train_function(self, force=False):
         """As Keras' own, but it notes the seconds spent waiting for data in `waited`, and the batch in `batch`."""

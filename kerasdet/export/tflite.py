@@ -8,7 +8,6 @@ fixed size, which the network then sees directly; the delegates on phones need t
 import functools
 import os
 import pathlib
-import re
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +17,13 @@ from kerasdet import images as image
 from kerasdet import ops
 from kerasdet.export import KINDS, answers, metadata, quantize
 from kerasdet.layers import Pixels
+
+# What to write instead of operators that TFLite lacks.
+CURES = {
+    "StridedSlice": "write x[..., None] as tf.expand_dims(x, -1), and other slices with tf.reshape or tf.gather",
+    "ReluGrad": "under a tape, take ops.relu",
+    "CombinedNonMaxSuppression": "take decoding.suppress",
+}
 
 SIGNATURE = "serving_default"
 INPUTS = ("images", "proposals")
@@ -187,21 +193,23 @@ def converter(graph, kind="float32"):
 
 
 def _converted(converter, model):
-    """The bytes of a file; where the converter knows no builtin operator, one line instead of its listing."""
+    """The bytes of a file; where the converter has no builtin operator, one line instead of its listing."""
     try:
         return converter.convert()
     except Exception as error:  # of an internal class
-        said = str(error)
-        named = re.search(r"tf\.(\w+) op|'tf\.(\w+)' op|failed to legalize operation '?(?:tf\.)?(\w+)", said)
-        listed = re.findall(r"^\s*tf\.(\w+)\(", said, re.MULTILINE) or re.findall(r"tf\.(\w+)", said)
-        operator = listed[0] if listed else next(filter(None, named.groups())) if named else None
-        if operator is None:
+        faults = [fault for fault in getattr(error, "errors", ()) if fault.operator.name]
+        if not faults:
             raise
-        layers = [layer.name for layer in model.layers if re.search(rf'["/(]{re.escape(layer.name)}[/"@]', said)]
-        place = f" in the layer {layers[0]!r}" if layers else ""
+        calls = faults[0].location.call
+        parts = [part for call in calls for part in call.name.split("/")]
+        layer = next((f", in the layer '{one.name}'" for one in model.layers if one.name in parts), "")
+        own = [call.source for call in calls if call.source.filename and "/tensorflow/" not in call.source.filename]
+        line = f" ({own[-1].filename}, line {own[-1].line})" if own else ""
+        name = faults[0].operator.name.removeprefix("tf.")
+        cure = CURES.get(name, "write it with operators that TFLite has, or where sizes are known")
         raise ValueError(
-            f"TFLite has no builtin for {operator}{place} of {type(model).__name__}: see what it takes in "
-            "docs/add-a-detector.md, for sizes that the graph does not know above all; or give a size."
+            f"{type(model).__name__}: TFLite has no builtin for {name}{layer}{line}: {cure}. See 'What TFLite takes' in "
+            "docs/add-a-detector.md."
         ) from None
 
 

@@ -165,3 +165,12 @@ def test_a_batch_is_a_pair(model, weights):
     data = (images, objects, np.ones(2)) if weights == "a weight for each" else (images,)
     with pytest.raises(ValueError, match=r"^a batch must be \(images, objects\), .* without sample weights; got"):
         model.fit(tf.data.Dataset.from_tensors(data), verbose=0)
+
+
+def test_terms_must_be_those_that_are_named():
+    model = micro.make()
+    model.terms = ("class", "box", "objectness")
+    model.compile("sgd")
+    for verb in (model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match=r"^Micro.loss_terms gives \['box', 'class'\], but its `terms` are"):
+            verb(*batch())
