@@ -1,4 +1,4 @@
-"""The door for pictures: what is taken has the right pixels, what is not is refused in one line that names the picture."""
+"""The door for pictures: what is taken has the right pixels, what is not is refused in one line that names it."""
 
 import io
 import pathlib
@@ -104,7 +104,8 @@ def test_iterables_are_taken(model, tmp_path):
     wanted = [model.detect(pixels, above=0.0)["scores"] for pixels in shades]
     assert abs(wanted[0] - wanted[1]).max() > 1e-4
     for given in (
-        shades, tuple(shades), (pixels for pixels in shades), sorted(tmp_path.glob("*.png")), map(str, sorted(tmp_path.iterdir())),
+        shades, tuple(shades), (pixels for pixels in shades), sorted(tmp_path.glob("*.png")),
+        map(str, sorted(tmp_path.iterdir())),
         {"a": shades[0], "b": shades[1]}.values(),
     ):  # fmt: skip
         found = [one["scores"] for one in model.detect(given, above=0.0)]
@@ -127,10 +128,7 @@ def test_bare_pixels_of_a_call(model):
     for verb in (model, lambda pixels: model.predict(pixels, verbose=0)):
         np.testing.assert_allclose(verb(batch)["scores"], verb(PIXELS[None])["scores"], rtol=1e-5)
         for given, message in (
-            (
-                PIXELS,
-                r"pixels must have shape \[B, height, width, 3\], got \(10, 14, 3\): a single picture is pixels\[None\]",
-            ),
+            (PIXELS, r"pixels must have shape \[B, height, width, 3\], got \(10, 14, 3\): .* is pixels\[None\]"),
             (batch / 255, "pixels must hold RGB pixels 0...255, got 0...1: multiply by 255"),
             (batch.astype(np.uint16), "pixels must be uint8 or floats of RGB 0...255, got uint16"),
         ):

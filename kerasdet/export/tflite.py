@@ -208,8 +208,8 @@ def _converted(converter, model):
         name = faults[0].operator.name.removeprefix("tf.")
         cure = CURES.get(name, "write it with operators that TFLite has, or where sizes are known")
         raise ValueError(
-            f"{type(model).__name__}: TFLite has no builtin for {name}{layer}{line}: {cure}. See 'What TFLite takes' in "
-            "docs/add-a-detector.md."
+            f"{type(model).__name__}: TFLite has no builtin for {name}{layer}{line}: {cure}. See 'What TFLite "
+            "takes' in docs/add-a-detector.md."
         ) from None
 
 
