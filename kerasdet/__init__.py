@@ -1,6 +1,7 @@
 """kerasdet: object detectors from R-CNN to CenterNet in Keras, one readable file per paper."""
 
 import importlib
+import importlib.util
 import os
 import sys
 
@@ -32,3 +33,35 @@ def __getattr__(name):
             if error.name != f"kerasdet.{name}":
                 raise
     raise AttributeError(f"module 'kerasdet' has no attribute {name!r}")
+
+
+class _WhenKerasComes:
+    """Makes the detectors known to Keras once it is there, so that `keras.saving.load_model` finds their classes."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name != "keras":
+            return None
+        sys.meta_path.remove(cls)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+
+        def run_and_register(module):
+            run(module)
+            cls.register()
+
+        spec.loader.exec_module = run_and_register
+        return spec
+
+    @staticmethod
+    def register():
+        """Imports the detectors, unless another room is just being imported, which they may need."""
+        rooms = [module for name, module in [*sys.modules.items()] if name.startswith("kerasdet.")]
+        if not any(getattr(module.__spec__, "_initializing", False) for module in rooms):
+            importlib.import_module("kerasdet.detectors")
+
+
+if "keras" in sys.modules:
+    _WhenKerasComes.register()
+else:
+    sys.meta_path.insert(0, _WhenKerasComes)

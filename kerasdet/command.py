@@ -34,7 +34,7 @@ def script(main):
         logging.set_verbosity(logging.ERROR)  # else TensorFlow's exporters log pages of names
     try:
         main(arguments)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError, ConnectionError) as error:
         sys.exit(f"error: {error}")
 
 

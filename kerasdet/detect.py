@@ -1,8 +1,11 @@
 """What a detector and a file exported from one share: checks of data sets, and `detect` for pictures of any size."""
 
+import collections.abc
+import numbers
 import os
 
 import numpy as np
+from PIL import Image
 
 from kerasdet import images as image
 from kerasdet import views as view
@@ -70,7 +73,8 @@ class Detects:
         """Detects in files or arrays of any size.
 
         Args:
-            pictures: a path or array [H, W, 3] uint8 RGB, or a list of them.
+            pictures: a path, the bytes of an image file, a PIL image or an array [H, W, 3] of RGB 0...255, see
+                `images.picture`; or a list or another iterable of them, such as `folder.glob("*.jpg")`.
             above: least score of what is returned, 0...1; for looking at, metrics take all.
             tiles: (size, overlap) in pixels: the picture is seen in windows, see `kerasdet.views`, and what they show
                 is merged; for small objects in large pictures.
@@ -85,20 +89,29 @@ class Detects:
             pixels and a score. Without the list for a single picture.
 
         Raises:
-            ValueError: a file is missing or is no image; the line names it. Or proposals are missing.
+            ValueError: a file is missing or is no image, pixels are not 0...255, or an argument is wrong; the line
+                names the file or the picture by its number. Or proposals are missing.
         """
-        if not isinstance(pictures, (list, tuple)):
-            return self.detect([pictures], above, tiles, None if proposals is None else [proposals], views)[0]
+        if not (isinstance(above, numbers.Real) and not isinstance(above, bool) and 0 <= above <= 1):
+            raise ValueError(f"above must be a least score from 0 to 1, got {above!r}.")
+        if tiles is not None and not (isinstance(tiles, (tuple, list)) and len(tiles) == 2):
+            raise ValueError(f"tiles must be (size, overlap) in pixels, or None, got {tiles!r}.")
         self._check_proposals(proposals, tiles)
-        if proposals is not None and len(proposals) != len(pictures):
-            raise ValueError(f"proposals must be one array for each of {len(pictures)} pictures, got {len(proposals)}.")
-        pixels = (image.load(p) if isinstance(p, (str, os.PathLike)) else np.asarray(p) for p in pictures)
-        boxes = [None] * len(pictures) if proposals is None else proposals
-        return [self._detect_one(one, above, tiles, own, views) for one, own in zip(pixels, boxes, strict=True)]
+        if _is_one(pictures):
+            return self._detect_one(image.picture(pictures), above, tiles, _boxes(proposals), views)
+        if proposals is not None:
+            pictures = list(pictures)
+            if len(proposals) != len(pictures):
+                raise ValueError(
+                    f"proposals must be one array for each of {len(pictures)} pictures, got {len(proposals)}."
+                )
+        found = []
+        for i, one in enumerate(pictures):
+            own = _boxes(None if proposals is None else proposals[i], f" of picture {i}")
+            found.append(self._detect_one(image.picture(one, f"picture {i}"), above, tiles, own, views))
+        return found
 
     def _detect_one(self, pixels, above, tiles, proposals, views):
-        if pixels.ndim != 3 or pixels.shape[-1] != 3:
-            raise ValueError(f"a picture must be an array [height, width, 3] of RGB pixels, got shape {pixels.shape}.")
         height, width, _ = pixels.shape
         windows = [(0, 0, width, height)] if tiles is None else view.windows(height, width, *tiles)
         looks = [view.View(tuple(w), **kind) for w in windows for kind in view.kinds(views, self.num_keypoints)]
@@ -111,3 +124,24 @@ class Detects:
         if "masks" in found:
             found["masks"] = paste(found["masks"], found["boxes"], height, width)
         return {**found, "names": [self.classes[i] for i in found["classes"]]}
+
+
+def _is_one(pictures):
+    """Whether this is a single picture, not an iterable of them."""
+    texts = (str, bytes, bytearray, os.PathLike, Image.Image, collections.abc.Mapping)
+    # Arrays and tensors can be iterated over too.
+    return isinstance(pictures, texts) or hasattr(pictures, "shape") or not hasattr(pictures, "__iter__")
+
+
+def _boxes(proposals, where=""):
+    """Proposals [R, 4] float32, or None."""
+    if proposals is None:
+        return None
+    try:
+        boxes = np.asarray(proposals, np.float32)
+    except (TypeError, ValueError):
+        boxes = np.float32([np.nan])
+    boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise ValueError(f"proposals{where} must be boxes [R, 4] in the picture's pixels, got shape {boxes.shape}.")
+    return boxes

@@ -53,3 +53,11 @@ def test_the_main_rooms_add_little_to_tensorflow_and_keras():
     ratio = statistics.median(seconds(ours) / seconds(bare) for _ in range(7))
     print(f"{ratio:.3f} times the CPU of TensorFlow and Keras")
     assert ratio <= 1.15
+
+
+def test_keras_finds_the_detectors_after_import_kerasdet_alone():
+    """In either order of the imports; and a room that imports Keras itself is not disturbed."""
+    asked = "print(keras.saving.get_registered_object('kerasdet>SSD').__module__)"
+    for imports in ("import keras, kerasdet", "import kerasdet, keras", "import kerasdet.layers, keras, kerasdet.load"):
+        done = run(f"{imports}\n{asked}")
+        assert done.stdout == "kerasdet.detectors.ssd\n", done.stderr

@@ -33,6 +33,13 @@ inline tf::Status CheckShape(const char* name, const Tensor& tensor, const std::
       name, " must have shape [", wanted, "], got ", tensor.shape().DebugString(), ".");
 }
 
+// Allocates an output whose sizes a caller chose: those of more elements than int64 counts are refused.
+inline tf::Status Allocate(OpKernelContext* context, int index, const std::vector<int64_t>& sizes, Tensor** out) {
+  TensorShape shape;
+  TF_RETURN_IF_ERROR(TensorShape::BuildTensorShape(sizes, &shape));
+  return context->allocate_output(index, shape, out);
+}
+
 inline int Threads(OpKernelContext* context) {
   return context->device()->tensorflow_cpu_worker_threads()->num_threads;
 }

@@ -43,7 +43,9 @@ tf::Status Shape(InferenceContext* c) {
   TF_RETURN_IF_ERROR(c->Merge(c->input(2), scores, &classes));
   int64_t limit;
   TF_RETURN_IF_ERROR(c->GetAttr("limit", &limit));
-  for (int i = 0; i < 3; ++i) c->set_output(i, c->MakeShape({c->Dim(classes, 0), c->MakeDim(limit)}));
+  tf::shape_inference::DimensionHandle count;
+  TF_RETURN_IF_ERROR(c->Min(c->Dim(classes, 1), limit, &count));
+  for (int i = 0; i < 3; ++i) c->set_output(i, c->MakeShape({c->Dim(classes, 0), count}));
   return absl::OkStatus();
 }
 

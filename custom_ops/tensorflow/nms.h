@@ -55,12 +55,13 @@ class SuppressOp : public OpKernel {
     Method<T> method;
     OP_REQUIRES_OK(context, method.Read(context));
     Tensor *indices, *picked, *valid;
-    const TensorShape shape({batch, limit_});
+    const int64_t limit = std::min(limit_, n);  // a wish does not size the outputs
+    const TensorShape shape({batch, limit});
     OP_REQUIRES_OK(context, context->allocate_output(0, shape, &indices));
     OP_REQUIRES_OK(context, context->allocate_output(1, shape, &picked));
     OP_REQUIRES_OK(context, context->allocate_output(2, shape, &valid));
     const Suppression<T> in{
-        boxes.flat<T>().data(), scores.flat<T>().data(), classes.flat<int32_t>().data(), batch, n, limit_,
+        boxes.flat<T>().data(), scores.flat<T>().data(), classes.flat<int32_t>().data(), batch, n, limit,
         indices->flat<int32_t>().data(), picked->flat<T>().data(), valid->flat<bool>().data()};
     OP_REQUIRES_OK(context, Device::Suppress(context, method, in));
   }

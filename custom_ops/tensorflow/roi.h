@@ -10,13 +10,26 @@
 
 namespace kerasdet {
 
+// Bins along a side of a region, and samples along a side of a bin: wishes for more would fill the memory, or the day.
+constexpr int kMaxBins = 1024, kMaxSamples = 256;
+
+// Reads the samples of a bin's side.
+inline int Samples(OpKernelConstruction* context) {
+  int ratio = 0;
+  context->SetStatus(context->GetAttr("sampling_ratio", &ratio));
+  if (ratio > kMaxSamples) {
+    context->SetStatus(
+        tf::errors::InvalidArgument("sampling_ratio must be at most ", kMaxSamples, ", got ", ratio, "."));
+  }
+  return ratio;
+}
+
 // The rules, made from an operator's attributes.
 struct MakeAlign {
   static constexpr bool kPositionSensitive = false;
   using Rule = AlignRule;
   static Rule Make(OpKernelConstruction* context) {
-    Rule rule{0, false};
-    context->SetStatus(context->GetAttr("sampling_ratio", &rule.ratio));
+    Rule rule{Samples(context), false};
     context->SetStatus(context->GetAttr("aligned", &rule.aligned));
     return rule;
   }
@@ -26,9 +39,7 @@ struct MakePositionAlign {
   static constexpr bool kPositionSensitive = true;
   using Rule = AlignRule;
   static Rule Make(OpKernelConstruction* context) {
-    Rule rule{0, true};
-    context->SetStatus(context->GetAttr("sampling_ratio", &rule.ratio));
-    return rule;
+    return Rule{Samples(context), true};
   }
 };
 
@@ -59,8 +70,8 @@ class RoiOp : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("rows", &rows_));
     OP_REQUIRES_OK(context, context->GetAttr("columns", &columns_));
     OP_REQUIRES(
-        context, rows_ > 0 && columns_ > 0,
-        tf::errors::InvalidArgument("output_size must be at least 1, got ", rows_, " x ", columns_, "."));
+        context, rows_ > 0 && columns_ > 0 && rows_ <= kMaxBins && columns_ <= kMaxBins,
+        tf::errors::InvalidArgument("output_size must be 1 to ", kMaxBins, ", got ", rows_, " x ", columns_, "."));
   }
 
  protected:
@@ -81,9 +92,13 @@ class RoiOp : public OpKernel {
       TF_RETURN_IF_ERROR(CheckShape("features", features[i], {-1, -1, -1, -1}));
       const int64_t images = features[0].dim_size(0), channels = features[0].dim_size(3);
       TF_RETURN_IF_ERROR(CheckShape("features", features[i], {images, -1, -1, channels}));
+      const T scale = scales->template flat<T>()(i);
+      // The coordinates of a real RoI are below 1e37; at greater scales they would overflow.
+      if (!(scale > T(0) && scale <= T(16))) {
+        return tf::errors::InvalidArgument("spatial_scale must be above 0 and at most 16, got ", scale, ".");
+      }
       levels->level[i] = {
-          features[i].template flat<T>().data(), features[i].dim_size(1), features[i].dim_size(2),
-          scales->template flat<T>()(i)};
+          features[i].template flat<T>().data(), features[i].dim_size(1), features[i].dim_size(2), scale};
       levels->images = images;
       levels->channels = channels;
     }
@@ -125,8 +140,7 @@ class RoiForwardOp : public RoiOp<T, Make> {
     Rois<T> in;
     OP_REQUIRES_OK(context, this->Read(context, &levels, &in));
     Tensor* out;
-    const TensorShape shape({in.count, in.rows, in.columns, in.outputs});
-    OP_REQUIRES_OK(context, context->allocate_output(0, shape, &out));
+    OP_REQUIRES_OK(context, Allocate(context, 0, {in.count, in.rows, in.columns, in.outputs}, &out));
     OP_REQUIRES_OK(context, Device::Forward(context, this->rule_, levels, in, out->template flat<T>().data()));
   }
 };

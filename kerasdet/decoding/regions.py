@@ -47,7 +47,8 @@ def proposals(logits, deltas, anchors, counts, windows, per_level, limit, iou, l
     keep = boxes.is_large(found, side)
     if least is not None:
         keep &= scores >= least
-    rows, scores, valid = ops.nms(found, tf.where(keep, scores, lowest), levels, iou, lowest, limit, len(counts))
+    picks = ops.nms(found, tf.where(keep, scores, lowest), levels, iou, lowest, limit, len(counts))
+    rows, scores, valid = suppress.to_limit(limit, *picks)
     found = tf.where(valid[..., None], tf.gather(found, rows, batch_dims=1), 0.0)
     return found, tf.where(valid, scores, lowest)
 

@@ -68,7 +68,7 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit, nms="hard"
         picks = best(*iou_guided(boxes, scores, classes, riders["ious"], num_classes, iou, above), limit)
     else:
         picks = ops.nms(boxes, scores, classes, iou, above, limit, kinds=num_classes)
-    found = gather({"boxes": boxes, "classes": classes, **riders}, *picks)
+    found = gather({"boxes": boxes, "classes": classes, **riders}, *to_limit(limit, *picks))
     if name in ("voting", "soft_voting"):
         voters = tf.where(scores > above, classes, -1)
         found["boxes"] = voted(
@@ -93,8 +93,10 @@ def within_classes(boxes, scores, iou, above, limit, nms="hard", **riders):
         found, scores, classes, counts = ops.combined_nms(
             boxes, tf.where(scores > above, scores, -1.0), iou, 0.0, limit
         )  # fmt: skip
-        real = tf.range(limit)[None] < counts[:, None]
-        return {"boxes": found, "scores": scores, "classes": tf.where(real, classes, -1), "counts": counts}
+        classes = tf.where(tf.range(tf.shape(classes)[1])[None] < counts[:, None], classes, -1)
+        found, scores = to_limit(limit, found, scores)
+        classes = to_limit(limit, classes + 1)[0] - 1
+        return {"boxes": found, "scores": scores, "classes": classes, "counts": counts}
     num_classes = scores.shape[2]
     scores, rows, classes = candidates.top(scores, [tf.shape(scores)[1]], PAIRS)
 
@@ -145,11 +147,26 @@ def best(rows, scores, valid, limit):
         rows, scores and valid [B, limit], by falling score; 0 where not valid.
     """
     scores, places = tf.math.top_k(tf.where(valid, scores, -1.0), tf.minimum(limit, tf.shape(scores)[1]))
-    missing = [[0, 0], [0, limit - tf.shape(scores)[1]]]
-    rows = tf.pad(tf.gather(rows, places, batch_dims=1), missing)
-    scores = tf.pad(scores, missing, constant_values=-1.0)
-    valid = tf.ensure_shape(scores >= 0, [None, limit])
-    return tf.where(valid, rows, 0), tf.where(valid, scores, 0.0), valid
+    valid = scores >= 0
+    rows = tf.where(valid, tf.gather(rows, places, batch_dims=1), 0)
+    return to_limit(limit, rows, tf.where(valid, scores, 0.0), valid)
+
+
+def to_limit(limit, *values):
+    """Pads what a suppression found, [B, D, ...], with zeros to [B, limit, ...], a size that exports know.
+
+    Args:
+        limit: D or more, known when the graph is made.
+        values: tensors, of numbers or bool.
+
+    Returns:
+        Tuple of them.
+    """
+    if values[0].shape[1] == limit:
+        return values
+    missing = [[0, 0], [0, limit - tf.shape(values[0])[1]]]
+    padded = [tf.pad(v, [*missing, *[[0, 0]] * (len(v.shape) - 2)]) for v in values]
+    return tuple(tf.ensure_shape(p, [v.shape[0], limit, *v.shape[2:]]) for p, v in zip(padded, values, strict=True))
 
 
 def voted(kept, kept_classes, boxes, classes, variances=None, sigma_t=0.02):

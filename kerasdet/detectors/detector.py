@@ -1,18 +1,22 @@
 """The base of all detectors: one set of verbs for every paper."""
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasdet import contract, ops
 from kerasdet import images as image
 from kerasdet.decoding import suppress
 from kerasdet.detect import Detects
+from kerasdet.detectors import settings
 from kerasdet.detectors.complete import Complete
 from kerasdet.detectors.saving import Saves
 from kerasdet.detectors.step import Trains
 
 
-class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
+class Detector(settings.Settings, Detects, Trains, Saves, keras.Model, metaclass=Complete):
     """A detector: `network`, `loss_terms` and `detections` make it train, validate, detect, save and export.
 
     A subclass gives, in the order in which data flows, its layers, `network`, `loss_terms` and `detections`, and names
@@ -21,7 +25,9 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
     `needs_masks`, `num_keypoints` (P) and `needs_proposals`. One with anchors has them as `anchors`, see
     `kerasdet.anchors`, says by `positive_iou` which overlap makes an anchor learn an object, and gives `match` and
     `fitted`. One with weights that are fitted without gradients names in `solvers` what `solve` knows. One whose
-    network takes one size of image says so by `fixed`.
+    network takes one size of image says so by `fixed`. The constructor's arguments in `SETTINGS` may be set on a living
+    detector, as `model.above = 0.2`: `detect`, `predict`, saved and exported files then take the new value. The others
+    are fixed, and setting one is an error.
 
     Args:
         classes: names of the classes, or their number.
@@ -50,10 +56,7 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
         suppress.check(nms, self.predicted)
         if self.fixed and resize[0] not in image.ONE_SIZE:
             raise ValueError(f"{type(self).__name__} takes one size of image: resize must be one of {image.ONE_SIZE}.")
-        known = [f"class {i}" for i in range(classes)] if isinstance(classes, int) else list(classes)
-        if not known or len(set(known)) != len(known):
-            raise ValueError(f"classes must be one or more different names, or their number, got {classes!r}.")
-        self.classes = tuple(known)
+        self.classes = settings.names(classes)
         self.resize = tuple(resize)
         self.multiple = multiple
         self.nms = nms
@@ -187,9 +190,27 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
             The detections dict: in network pixels for a dict, in the pictures' own pixels for bare pixels. Masks are
             grids over the boxes in both.
         """
-        if isinstance(images, dict):
-            return self.detections(self.network(images), images)
-        return self._in_pixels(images)
+        # A graph that is not ours may be saved, as by `keras.export.ExportArchive`: TensorFlow's own operators run
+        # anywhere.
+        ours = tf.executing_eagerly() or self.__dict__.get("predicting", False)
+        with contextlib.nullcontext() if ours else ops.portable():
+            if isinstance(images, dict):
+                contract.check(images)
+                return self.detections(self.network(images), images)
+            return self._in_pixels(_checked(images))
+
+    def predict(self, x, *args, **kwargs):
+        """As `keras.Model.predict`; arrays are bare pixels, as `call` takes them."""
+        if isinstance(x, np.ndarray) or tf.is_tensor(x):
+            x = _checked(x)
+        return super().predict(x, *args, **kwargs)
+
+    def predict_step(self, data):
+        self.__dict__["predicting"] = True
+        try:
+            return super().predict_step(data)
+        finally:
+            self.__dict__["predicting"] = False
 
     def _in_pixels(self, pixels, proposals=None, scale=1.0):
         """As `call` for bare pixels, with proposals [B, R, 4] in their own pixels where the detector takes some."""
@@ -200,7 +221,7 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
         return image.detections_from_frames(self.detections(self.network(images), images), images["frames"])
 
     def _found(self, pixels, proposals, scale=1.0):
-        given = [np.float32(pixels[None])]
+        given = [pixels[None]]
         if proposals is not None:
             given.append(np.float32(proposals).reshape(1, -1, 4))
         found = {k: v[0].numpy() for k, v in self._detect_graph(len(given), scale)(*given).items()}
@@ -211,7 +232,7 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
         """The graph of `detect` at a scale, of pixels and, as a second input, proposals."""
         graphs = self.__dict__.setdefault("graphs", {})
         if (inputs, scale) not in graphs:
-            specs = [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, None, 4], tf.float32)]
+            specs = [tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([None, None, 4], tf.float32)]
             graphs[inputs, scale] = tf.function(
                 lambda *inputs: self._in_pixels(*inputs, scale=scale), input_signature=specs[:inputs], autograph=False
             )
@@ -222,3 +243,17 @@ class Detector(Detects, Trains, Saves, keras.Model, metaclass=Complete):
         images = self.preprocess(tf.zeros([1, 64, 64, 3], tf.uint8))
         proposals = {"proposals": images["windows"][:, None]} if self.needs_proposals else {}
         return {**images, **proposals, "ids": tf.zeros([1], tf.int64)}
+
+
+def _checked(pixels):
+    """Bare pixels of `call`; where a graph is traced, their values are not known."""
+    pixels = tf.convert_to_tensor(pixels)
+    if pixels.shape.rank != 4 or pixels.shape[-1] != 3:
+        raise ValueError(
+            f"pixels must have shape [B, height, width, 3], got {pixels.shape}: a single picture is pixels[None]."
+        )
+    if not (pixels.dtype == tf.uint8 or pixels.dtype.is_floating):
+        raise ValueError(f"pixels must be uint8 or floats of RGB 0...255, got {pixels.dtype.name}.")
+    if isinstance(pixels, tf.__internal__.EagerTensor):
+        image.whole(pixels.numpy(), "pixels")
+    return pixels

@@ -73,6 +73,7 @@ class RetinaNet(Detector):
             sizes = [[int(size + 1e-6) for size in level] for level in sizes]
         placed = anchors.TORCHVISION if torchvision_anchors else {}
         self.anchors = anchors.Anchors(anchors.shapes(sizes, ratios), strides, **placed)
+        self.levels, self.octaves, self.ratios, self.scale = levels, octaves, ratios, scale
         head = {"anchors": octaves * len(ratios), "norm": head_norm, "levels": len(strides)}
         self.class_head = ConvHead(depth, width, outputs=self.num_classes, prior=prior, **head)
         self.box_head = ConvHead(depth, width, outputs=4, **head)
@@ -129,7 +130,7 @@ class RetinaNet(Detector):
         )
 
     def fitted(self, boxes, sizes):
-        at_hand = {name: self.arguments[name] for name in ("levels", "octaves", "ratios", "scale")}
+        at_hand = {name: getattr(self, name) for name in ("levels", "octaves", "ratios", "scale")}
         return clusters.fit_octaves(boxes, **at_hand, positive=self.positive_iou)
 
     @classmethod

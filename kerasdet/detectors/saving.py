@@ -1,5 +1,7 @@
 """Saving a detector, loading it again, and writing it for others: what `save`, presets and exports need."""
 
+import inspect
+
 import keras
 
 from kerasdet.weights import copy, names, presets, tensors
@@ -13,11 +15,37 @@ class Saves:
         own = {"classes": list(self.classes), "name": self.name, "dtype": self.dtype_policy.name}
         # A saved model holds its weights: what the backbone started from is not loaded again.
         start = {"backbone_weights": None} if "backbone_weights" in self.arguments else {}
-        return {**self.arguments, **own, **start}
+        changed = {"changed": dict(self.changed)} if self.changed else {}
+        return {**self.arguments, **own, **start, **changed}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        config = dict(config)
+        changed = config.pop("changed", {})
+        # A subclass need not have places for these two.
+        beside = {key: config.pop(key, None) for key in ("name", "dtype") if not cls.takes(key)}
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(beside.get("dtype") or before)
+        try:
+            model = cls(**config)
+        finally:
+            keras.config.set_dtype_policy(before)
+        model.name = beside.get("name") or model.name
+        for name, value in changed.items():
+            setattr(model, name, value)
+        return model
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        """As `keras.Model.save`, to a `.keras` file.
+
+        Raises:
+            ValueError: the name has another ending.
+        """
+        if not str(filepath).endswith(".keras"):
+            raise ValueError(
+                f"{filepath}: a detector is saved as a .keras file; `export` writes SavedModels and .tflite."
+            )
+        super().save(filepath, overwrite=overwrite, **kwargs)
 
     def get_compile_config(self):
         """A saved model holds no optimizer; a run is resumed from its checkpoint."""
@@ -55,27 +83,37 @@ class Saves:
             raise ValueError(f"{plain.source}: there is no detector {plain.detector!r}.")
         if not issubclass(kind, cls):
             raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
-        model = kind(classes=plain.classes, **plain.arguments)
+        model = kind.from_config({"classes": plain.classes, **plain.arguments})
         tensors.assign([(v, name) for name, v in names.weights(model).items()], plain.tensors, plain.source)
         return model if classes is None else copy.for_classes(model, classes, plain.source)
 
-    def export(self, filepath, format="tf_saved_model", **kwargs):
+    def export(self, filepath, format=None, **kwargs):
         """Writes a file that runs without kerasdet, see `kerasdet.export`.
 
         Args:
-            filepath: folder of the SavedModel, or name of the TFLite file.
-            format: "tf_saved_model", or "litert" for TFLite.
+            filepath: folder of the SavedModel, or name of the TFLite file, which ends in .tflite.
+            format: "tf_saved_model", or "litert" for TFLite; None for what the name says.
             kwargs: of `export.saved_model.write` or `export.tflite.write`; Keras' `verbose` is ignored.
 
         Raises:
-            ValueError: the format is another.
+            ValueError: the format is another or does not fit the name, or an argument is unknown.
         """
         from kerasdet.export import saved_model, tflite
 
+        lite = str(filepath).endswith(".tflite")
+        format = format or ("litert" if lite else "tf_saved_model")
         formats = {"tf_saved_model": saved_model, "litert": tflite}
         if format not in formats:
             raise ValueError(f"format must be one of {tuple(formats)}, got {format!r}.")
+        if lite != (format == "litert"):
+            raise ValueError(f"{filepath}: format={format!r} writes {'a folder' if lite else 'a file named .tflite'}.")
         kwargs.pop("verbose", None)
+        known = list(inspect.signature(formats[format].write).parameters)[2:]
+        if unknown := sorted(set(kwargs) - set(known)):
+            raise ValueError(
+                f"export takes no {unknown[0]}: a file takes RGB pixels and gives detections, see docs/deploy.md; "
+                f"{format!r} has {', '.join(known)}."
+            )
         formats[format].write(self, filepath, **kwargs)
 
     def with_dtype(self, dtype):

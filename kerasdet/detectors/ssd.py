@@ -140,6 +140,8 @@ class SSD(Detector):
         else:
             shapes = anchors.default_shapes(scales, ratios, clip_boxes)
         self.anchors = anchors.DefaultBoxes(self._cells, shapes, steps, box_grid)
+        self.scales, self.ratios = scales, ratios
+        self.tensorflow_boxes, self.clip_boxes = tensorflow_boxes, clip_boxes
         head = {"cells": self.anchors.per_cell, "size": head_size, "separable": separable, "conv": conv}
         self.class_head = MapHeads(outputs=self.num_classes + 1, **head)
         self.box_head = MapHeads(outputs=4, **head)
@@ -226,12 +228,11 @@ class SSD(Detector):
         return suppress.within_classes(of_classes, scores, self.suppression, self.above, self.limit, self.nms)
 
     def fitted(self, boxes, sizes):
-        at_hand = {name: self.arguments[name] for name in ("scales", "ratios", "tensorflow_boxes")}
+        at_hand = {name: getattr(self, name) for name in ("scales", "ratios", "tensorflow_boxes")}
         cells = [self.anchors.grids(size) for size in sizes.tolist()]
         cells = np.reshape(cells, [len(sizes), len(self.anchors.per_cell), 2])
         parts = boxes / np.tile(sizes[:, ::-1], 2)  # default boxes are parts of the picture
-        clip = self.arguments["clip_boxes"]
-        return clusters.fit_scales(parts, cells, **at_hand, positive=self.positive_iou, clip=clip)
+        return clusters.fit_scales(parts, cells, **at_hand, positive=self.positive_iou, clip=self.clip_boxes)
 
     @classmethod
     def tiny(cls):

@@ -1,13 +1,18 @@
 """Training a detector: what `compile`, `fit` and `evaluate` of Keras need."""
 
 import contextlib
+import numbers
 import threading
 import time
 
 import keras
 import tensorflow as tf
 
+from kerasdet import contract
 from kerasdet.targets.assign import over_replicas
+
+# What `keras.Model.compile` takes and a detector cannot keep.
+_REFUSED = ("loss", "loss_weights", "metrics", "weighted_metrics", "jit_compile")
 
 # Each replica runs its step in its own thread, with its own tape.
 _thread = threading.local()
@@ -30,8 +35,8 @@ class Trains:
             return tf.constant(0, tf.int64)
         return tf.cast(getattr(self.optimizer, "inner_optimizer", self.optimizer).iterations, tf.int64)
 
-    def compile(self, optimizer, clip_norm=None, accumulate=1, terms=None, seed=0, **kwargs):
-        """As `keras.Model.compile`.
+    def compile(self, optimizer="rmsprop", clip_norm=None, accumulate=1, terms=None, seed=0, **kwargs):
+        """As `keras.Model.compile`, but for its `loss` and `metrics`, which are the detector's own.
 
         Args:
             optimizer: a Keras optimizer.
@@ -41,14 +46,23 @@ class Trains:
                 whole batch where terms are means over images.
             terms: names of the loss terms that count; None for all. Weights that only the others reach stay.
             seed: of what a step draws: the anchors and regions that learn.
-            kwargs: to Keras.
+            kwargs: to Keras, such as `run_eagerly` and `steps_per_execution`.
 
         Raises:
-            ValueError: a term is unknown.
+            ValueError: a term is unknown, or an argument has no meaning here.
         """
+        if refused := [name for name in _REFUSED if kwargs.get(name) not in (None, False, "auto")]:
+            raise ValueError(
+                f"compile takes no {refused[0]}: the loss is the sum of the loss terms {self.terms}, of which `terms` "
+                "chooses; evaluation.evaluator.Evaluator scores detections; and suppression does not compile by XLA."
+            )
+        if clip_norm is not None and not (isinstance(clip_norm, numbers.Real) and clip_norm > 0):
+            raise ValueError(f"clip_norm must be a number above 0, or None, got {clip_norm!r}.")
+        if not (isinstance(accumulate, int) and accumulate >= 1):
+            raise ValueError(f"accumulate must be a whole number of at least 1, got {accumulate!r}.")
         if not set(terms or ()) <= set(self.terms):
             raise ValueError(f"terms must be some of {self.terms}, got {terms!r}.")
-        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        super().compile(optimizer=optimizer, **{**kwargs, "jit_compile": False})
         self.clip_norm, self.accumulate, self.counted = clip_norm, accumulate, tuple(terms or self.terms)
         self.seed = seed
 
@@ -62,6 +76,8 @@ class Trains:
             terms, more = self._gradients(*part)
             gradients = more if gradients is None else [_sum(a, b) for a, b in zip(gradients, more, strict=True)]
             sums = {name: sums[name] + value / self.accumulate for name, value in terms.items()}
+        if all(g is None for g in gradients):
+            raise ValueError(f"nothing trains: the terms {self.counted} reach none of the weights that are not frozen.")
         reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
         gradients, variables = map(list, zip(*reached, strict=True))
         if self.clip_norm is not None:
@@ -73,13 +89,14 @@ class Trains:
         if self.accumulate == 1:
             return data
         size = tf.shape(data[0]["ids"])[0] // self.accumulate
-        return tf.nest.map_structure(lambda entry: entry[i * size : (i + 1) * size], data)
+        end = None if i == self.accumulate - 1 else (i + 1) * size  # the last part takes what is left
+        return tf.nest.map_structure(lambda entry: entry[i * size : end], data)
 
     def _gradients(self, images, objects):
         """The loss terms of a part of the batch, and the gradients of its share of the loss."""
         with _recording() as tape:
             outputs = self.network(images, training=True)
-            terms = self.loss_terms(outputs, objects, images, training=True)
+            terms = self._named(self.loss_terms(outputs, objects, images, training=True))
             loss = self.optimizer.scale_loss(self._loss(terms) / self.accumulate)
         return terms, tape.gradient(loss, self.trainable_variables)
 
@@ -88,39 +105,97 @@ class Trains:
         tape = getattr(_thread, "tape", None)
         return contextlib.nullcontext() if tape is None else tape.stop_recording()
 
+    def _named(self, terms):
+        if set(terms) != set(self.terms):
+            raise ValueError(
+                f"{type(self).__name__}.loss_terms gives {sorted(terms)}, but its `terms` are {sorted(self.terms)}: "
+                "they must be the same names."
+            )
+        return terms
+
     def _loss(self, terms):
         return tf.add_n([terms[name] for name in self.counted])
 
     def test_step(self, data):
         images, objects = data
         outputs = self.network(images, training=False)
-        return self._track(self.loss_terms(outputs, objects, images, training=False), images)
+        return self._track(self._named(self.loss_terms(outputs, objects, images, training=False)), images)
 
     def make_train_function(self, force=False):
         """As Keras' own, but it notes the seconds spent waiting for data in `waited`, and the batch in `batch`."""
-        if self.train_function is not None and not force:
-            return
-        strategy = self.distribute_strategy
+        if self.train_function is None or force:
+            self.waited = 0.0
+            self.train_function = self._over_batches(self.train_step, self._noted)
 
-        def step(data):
-            logs = strategy.run(self.train_step, args=(data,))
+    def make_test_function(self, force=False):
+        """As Keras' own."""
+        if self.test_function is None or force:
+            self.test_function = self._over_batches(self.test_step, next)
+
+    def _noted(self, stream):
+        """The next batch."""
+        begin = time.perf_counter()
+        data = next(stream)
+        self.waited += time.perf_counter() - begin
+        self.__dict__["batch"] = data  # Keras would wrap and track what is set as an attribute
+        return data
+
+    def _over_batches(self, step, following):
+        """A function that takes `steps_per_execution` batches of a stream and runs a step on each."""
+        strategy, traced, current = self.distribute_strategy, {}, {}
+
+        def on_replicas(data):
+            logs = strategy.run(step, args=(data,))
             return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
-        traced = {}
-
-        def train_function(iterator):
-            # The stream's own signature: one trace, whatever the sizes of the batches.
-            if not traced:
+        def traced_for(stream):
+            if self.run_eagerly:
+                return on_replicas
+            # A stream's own signature gives one trace, whatever the sizes of its batches; another stream has its own.
+            spec = getattr(stream, "element_spec", None)
+            if repr(spec) not in traced:
                 # Nothing here is control flow by tensors, whose conversion takes a third of the tracing.
-                traced["step"] = tf.function(step, input_signature=[iterator.element_spec], autograph=False)
-            begin = time.perf_counter()
-            data = next(iterator)
-            self.waited += time.perf_counter() - begin
-            self.__dict__["batch"] = data  # Keras would wrap and track what is set as an attribute
-            return traced["step"](data)
+                of_stream = {"input_signature": [_pair(spec)]} if spec is not None else {"reduce_retracing": True}
+                traced[repr(spec)] = tf.function(on_replicas, autograph=False, **of_stream)
+            return traced[repr(spec)]
 
-        self.waited = 0.0
-        self.train_function = train_function
+        def over_batches(stream):
+            for i in range(self.steps_per_execution):
+                try:
+                    data = following(stream)
+                except StopIteration:
+                    if i == 0:
+                        raise
+                    break
+                if self.__dict__.pop("new_stream", False) or not current:
+                    data = self._checked(data)
+                    current["step"] = traced_for(stream)
+                logs = current["step"](_pair(data))
+            return logs
+
+        return over_batches
+
+    def _checked(self, data):
+        """The first batch of a stream, if its keys and numbers are as `contract` says."""
+        strategy, pair = self.distribute_strategy, _pair(data)
+        replicas = zip(*map(strategy.experimental_local_results, tf.nest.flatten(pair)), strict=True)
+        for values in replicas:
+            images, objects = tf.nest.pack_sequence_as(pair, values)
+            contract.check(images, objects)
+            contract.check_values(images, objects, self.num_classes)
+            for needed, part, key in (
+                (self.needs_proposals, images, "proposals"),
+                (self.needs_masks, objects, "masks"),
+                (self.num_keypoints, objects, "keypoints"),
+            ):
+                if needed and key not in part:
+                    raise ValueError(f"{type(self).__name__} needs '{key}' in its batches. See kerasdet/contract.py.")
+            if self.num_keypoints and objects["keypoints"].shape[2] != self.num_keypoints:
+                raise ValueError(
+                    f"objects['keypoints'] must hold {self.num_keypoints} of an object, got shape "
+                    f"{tuple(objects['keypoints'].shape)}."
+                )
+        return data
 
     def _clip(self, gradients):
         """Clips the sum over replicas; shares it out again, since the optimizer sums over replicas."""
@@ -139,9 +214,23 @@ class Trains:
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds the optimizer; Keras would also build the model, with the mean over replicas of each entry."""
+        self.__dict__["new_stream"] = True
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+
+
+def _pair(data):
+    """(images, objects) of a batch."""
+    if isinstance(data, (tuple, list)) and len(data) == 3 and data[2] is None:
+        data = data[:2]
+    if not (isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(part, dict) for part in data)):
+        said = [type(part).__name__ for part in data] if isinstance(data, (tuple, list)) else type(data).__name__
+        raise ValueError(
+            "a batch must be (images, objects), the two dicts of kerasdet/contract.py, without sample weights; "
+            f"got {said}."
+        )
+    return tuple(data)
 
 
 def _sum(a, b):

@@ -23,7 +23,10 @@ def to_pixels(detect, preprocess, pixels, *proposals):
     Returns:
         What `detect` returns.
     """
-    with tf.control_dependencies([some(tf.shape(pixels)[:3], "images are empty; their shape is")]):
+    checks = [some(tf.shape(pixels)[:3], "images are empty; their shape is")]
+    if pixels.dtype.is_floating:
+        checks.append(in_range(pixels))
+    with tf.control_dependencies(checks):
         seen = preprocess(pixels)
     size = tf.cast(tf.shape(pixels)[1:3], tf.float32)
     return detect(seen, tf.tile(size[None], [tf.shape(pixels)[0], 1]), *proposals)
@@ -131,6 +134,13 @@ def padded(boxes, count):
 def some(shape, complaint):
     """An assertion that no side of a shape is 0."""
     return tf.debugging.Assert(tf.reduce_all(shape > 0), [complaint, shape])
+
+
+def in_range(pixels):
+    """An assertion that float pixels are RGB 0...255, by the rule of `images.whole`, which Keras applies."""
+    least, most = tf.reduce_min(pixels), tf.reduce_max(pixels)
+    fits = (least > -0.5) & (most < 255.5) & ((most > 1) | (most <= 0))
+    return tf.debugging.Assert(fits, ["images must hold RGB pixels 0...255, got", least, "...", most])
 
 
 def facts(model, **changes):

@@ -13,6 +13,8 @@ import tensorflow as tf
 from kerasdet.decoding.paste import paste
 from kerasdet.export import answers
 
+_NEEDED = ("detection_boxes", "detection_scores", "detection_classes", "detection_class_names", "num_detections")
+
 
 def detect(address, data, height, width, above=0.3, timeout=60.0):
     """Requests the detections in a picture.
@@ -31,7 +33,13 @@ def detect(address, data, height, width, above=0.3, timeout=60.0):
         ValueError: the server cannot be reached, or refuses, with the server's message.
     """
     ask = _grpc if address.startswith("grpc://") else _rest
-    said = {name: np.asarray(value[0]) for name, value in ask(address, data, timeout).items()}
+    outputs = ask(address, data, timeout)
+    if missing := [name for name in _NEEDED if name not in outputs]:
+        raise ValueError(
+            f"{address}: the model there was not exported by kerasdet: its outputs {sorted(outputs)} lack "
+            f"'{missing[0]}'."
+        )
+    said = {name: np.asarray(value[0]) for name, value in outputs.items()}
     found = answers.in_pixels(said, height, width)
     found = {name: value[found["scores"] >= above] for name, value in found.items()}
     if "masks" in found:
@@ -45,12 +53,13 @@ def _rest(address, data, timeout):
     body = json.dumps({"signature_name": "image_bytes", "inputs": inputs}).encode()
     try:
         with urllib.request.urlopen(f"{address}:predict", body, timeout) as answer:
-            return json.load(answer)["outputs"]
+            outputs = json.load(answer)["outputs"]
+            return outputs if isinstance(outputs, dict) else {"outputs": outputs}  # a single one comes without its name
     except urllib.error.HTTPError as error:
         raise ValueError(f"{address}: {error.read().decode(errors='replace')}") from None
     except (OSError, http.client.HTTPException) as error:
         raise ValueError(f"{address}: {error or type(error).__name__}") from None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         raise ValueError(f"{address}: the server's answer is not one of TensorFlow Serving.") from None
 
 

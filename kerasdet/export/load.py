@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -18,13 +19,17 @@ class Exported(Detects):
         facts: dict of `answers.facts`.
         ask: function from pixels [1, H, W, 3] uint8, and proposals [1, R, 4] if needed, to the dict of arrays of
             `answers.named`.
+        opened: arguments of `load`, by which another process opens the file again.
     """
 
-    def __init__(self, facts, ask):
+    def __init__(self, facts, ask, opened=()):
         self.classes = tuple(facts["classes"])
         self.suppression, self.needs_proposals = facts["suppression"], facts["needs_proposals"]
         self.needs_masks, self.num_keypoints = facts["needs_masks"], facts["num_keypoints"]
-        self.ask = ask
+        self.ask, self.opened = ask, opened
+
+    def __reduce__(self):
+        return load, self.opened
 
     def preprocess(self, pixels, size=None, scale=1.0):
         """The unchanged picture, see `Detector`: the file itself resizes."""
@@ -115,7 +120,7 @@ def load(path, threads=None):
         inputs = dict(zip(("images", "proposals"), map(tf.constant, given), strict=False))
         return {name: value.numpy() for name, value in serve(**inputs).items()}
 
-    made = Exported(json.loads(facts.read_text()), ask)
+    made = Exported(json.loads(facts.read_text()), ask, (str(path.resolve()), threads))
     made.loaded = loaded
     return made
 
@@ -157,7 +162,7 @@ def _tflite(path, threads):
         said["detection_boxes"] = said["detection_boxes"].clip(0, 1)
         return said if (windows[0] == [0, 0, *size[::-1]]).all() else _inside(said)
 
-    return Exported(facts, ask)
+    return Exported(facts, ask, (str(path.resolve()), threads))
 
 
 def _inside(said):
@@ -171,6 +176,8 @@ def _inside(said):
 
 class Lite:
     """A TFLite file as a function from its inputs to a dict of arrays, run by LiteRT's interpreter.
+
+    Threads take turns, because an interpreter has one set of tensors; to run side by side, each opens the file.
 
     Args:
         path: path of the file.
@@ -188,8 +195,13 @@ class Lite:
         self.proposals = details[-1]["shape"][1]  # meaningful only if the detector needs proposals
         self.outputs = {detail["name"]: detail["index"] for detail in self.interpreter.get_output_details()}
         self.shapes = None
+        self.turn = threading.Lock()
 
     def __call__(self, *arrays):
+        with self.turn:
+            return self._run(arrays)
+
+    def _run(self, arrays):
         shapes = [array.shape for array in arrays]
         if self.shapes != shapes:
             for index, shape in zip(self.inputs, shapes, strict=True):

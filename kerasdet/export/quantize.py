@@ -11,6 +11,7 @@ import re
 import tensorflow as tf
 
 from kerasdet.export import metadata
+from kerasdet.layers import Pixels
 
 # Operators that only rearrange numbers: between the heads and decoding they stay in float, so that every level of a
 # pyramid keeps its own scale.
@@ -59,7 +60,7 @@ def _debugger(converter, model, examples):
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=converter.representative_dataset
     )
-    layers = {layer.name for layer in model.layers} - {model.pixels.name}
+    layers = {layer.name for layer in model.layers if not isinstance(layer, Pixels)}
     (graph, *_), parsed = metadata.operators(debugger.calibrated_model)
     tensors = parsed.subgraphs[0].tensors
     inside = in_layers(graph, tensors, layers)

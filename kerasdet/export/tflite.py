@@ -16,6 +16,14 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from kerasdet import images as image
 from kerasdet import ops
 from kerasdet.export import KINDS, answers, metadata, quantize
+from kerasdet.layers import Pixels
+
+# What to write instead of operators that TFLite lacks.
+CURES = {
+    "StridedSlice": "write x[..., None] as tf.expand_dims(x, -1), and other slices with tf.reshape or tf.gather",
+    "ReluGrad": "under a tape, take ops.relu",
+    "CombinedNonMaxSuppression": "take decoding.suppress",
+}
 
 SIGNATURE = "serving_default"
 INPUTS = ("images", "proposals")
@@ -63,7 +71,7 @@ def write(model, file, kind="float32", size=None, raw=False, examples=(), propos
     if kind == "int8":
         content = quantize.int8(converter(graph), model, fitted(model, examples, size, proposals))
     else:
-        content = converter(graph, kind).convert()
+        content = _converted(converter(graph, kind), model)
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"writing-{path.name}")
@@ -101,7 +109,19 @@ def rule(model, size):
 
 def margin(model):
     """The color around a letterboxed picture, RGB 0...255: the one that the model paints outside its windows."""
-    return np.round(model.pixels.outside).tolist()
+    return np.round(pixels_layer(model).outside).tolist()
+
+
+def pixels_layer(model):
+    """The `layers.Pixels` of a detector.
+
+    Raises:
+        ValueError: it has none.
+    """
+    found = [layer for layer in model.layers if isinstance(layer, Pixels)]
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no layers.Pixels, which knows the color around a picture.")
+    return found[0]
 
 
 def fitted(model, examples, size, count=300):
@@ -170,6 +190,27 @@ def converter(graph, kind="float32"):
     if kind == "float16":
         made.target_spec.supported_types = [tf.float16]
     return made
+
+
+def _converted(converter, model):
+    """The bytes of a file; where the converter has no builtin operator, one line instead of its listing."""
+    try:
+        return converter.convert()
+    except Exception as error:  # of an internal class
+        faults = [fault for fault in getattr(error, "errors", ()) if fault.operator.name]
+        if not faults:
+            raise
+        calls = faults[0].location.call
+        parts = [part for call in calls for part in call.name.split("/")]
+        layer = next((f", in the layer '{one.name}'" for one in model.layers if one.name in parts), "")
+        own = [call.source for call in calls if call.source.filename and "/tensorflow/" not in call.source.filename]
+        line = f" ({own[-1].filename}, line {own[-1].line})" if own else ""
+        name = faults[0].operator.name.removeprefix("tf.")
+        cure = CURES.get(name, "write it with operators that TFLite has, or where sizes are known")
+        raise ValueError(
+            f"{type(model).__name__}: TFLite has no builtin for {name}{layer}{line}: {cure}. See 'What TFLite "
+            "takes' in docs/add-a-detector.md."
+        ) from None
 
 
 def _labeled(content, model, outputs, size):

@@ -1,5 +1,6 @@
 """Images: decodes files, and resizes pixels for a network."""
 
+from kerasdet.images.door import picture, whole
 from kerasdet.images.files import decode, is_heic, load, read
 from kerasdet.images.frames import (
     ONE_SIZE,
@@ -15,5 +16,5 @@ from kerasdet.images.frames import (
 
 __all__ = [
     "ONE_SIZE", "at_size", "check_rule", "decode", "detections_from_frames", "from_frames", "is_heic", "load", "pad",
-    "preprocess", "read", "resize", "to_frames",
+    "picture", "preprocess", "read", "resize", "to_frames", "whole",
 ]  # fmt: skip

@@ -34,10 +34,29 @@ def load(path):
     except tf.errors.NotFoundError:
         reason = "no such file"
     except tf.errors.InvalidArgumentError as error:
-        reason = _fault(tf.io.read_file(os.fspath(path))).numpy().decode() or f"damaged or unusual: {_words(error)}"
+        reason = _why(tf.io.read_file(os.fspath(path)), error)
     except tf.errors.OpError as error:
         reason = _words(error)
     raise ValueError(f"{path}: cannot be decoded as an image ({reason})")
+
+
+def from_bytes(data, name):
+    """Decodes the bytes of an image file.
+
+    Args:
+        data: bytes of a JPEG, PNG, GIF (first frame), BMP or WebP file.
+        name: the image's name in the message.
+
+    Returns:
+        As `load`.
+
+    Raises:
+        ValueError: they cannot be decoded; the message says why.
+    """
+    try:
+        return decode(data, name).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(f"{name}: cannot be decoded as an image ({_why(data, error)})") from None
 
 
 def is_heic(path):
@@ -121,8 +140,13 @@ def _fault(data):
     return tf.where(tf.reduce_any(known), "", unknown)
 
 
+def _why(data, error):
+    """Why bytes cannot be decoded, of which TensorFlow says `error`."""
+    return _fault(data).numpy().decode() or f"damaged or unusual: {_words(error)}"
+
+
 def _words(error):
-    """TensorFlow's message, without the names of its nodes."""
+    """TensorFlow's message, without the names of its nodes and of the operator."""
     return error.message.split("}} ")[-1].split(" [Op:")[0]
 
 

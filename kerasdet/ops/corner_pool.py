@@ -22,11 +22,11 @@ def corner_pool(features, direction):
 
     Raises:
         ValueError: the direction is unknown.
-        InvalidArgumentError: the features do not have rank 4.
+        InvalidArgumentError: the features do not have rank 4, or are no floating numbers.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {sorted(DIRECTIONS)}, got {direction!r}.")
-    features = tf.convert_to_tensor(features)
+    (features,) = inputs.floats(features=features)
     inputs.check_shape("features", features, [None, None, None, None])
     axis, backward = DIRECTIONS[direction]
     wide = inputs.widen(features)
@@ -43,6 +43,9 @@ def _gradient(op, upstream):
         features=op.inputs[0], maxima=op.outputs[0], upstream=upstream, vertical=op.get_attr("vertical"),
         backward=op.get_attr("backward"),
     )  # fmt: skip
+
+
+library.no_gradient("Kerasdet>CornerPoolGradient", "gradients of corner_pool")
 
 
 def _by_doubling(x, axis, backward):

@@ -16,11 +16,15 @@ import re
 import warnings
 
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 FILE = pathlib.Path(__file__).parent / "native.so"
 BUILD = "python -m custom_ops.build" if (FILE.parents[2] / "custom_ops").is_dir() else (
     "python -m kerasdet.custom_ops.build"
 )  # fmt: skip
+
+# What to do where a native operator cannot serve.
+INSTEAD = "trace the function inside `with kerasdet.ops.portable():`, which takes TensorFlow's own operators."
 
 _portable = contextvars.ContextVar("portable", default=False)
 _lite = contextvars.ContextVar("lite", default=False)
@@ -90,8 +94,28 @@ def load():
 
 
 def native():
-    """Returns the module of the native operators, or None if the twins are to run."""
-    return None if _portable.get() else load()
+    """Returns the module of the native operators, or None if the twins are to run.
+
+    Raises:
+        NotImplementedError: XLA compiles the function that is being traced; it knows no native operators.
+    """
+    module = None if _portable.get() else load()
+    if module is not None and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        raise NotImplementedError(f"XLA cannot compile the native operators: {INSTEAD}")
+    return module
+
+
+def no_gradient(name, what):
+    """Registers that an operator of the library has no gradient, which one line then says.
+
+    Args:
+        name: the operator's name.
+        what: what has no gradient.
+    """
+
+    @tf.RegisterGradient(name)
+    def _refused(op, *upstream):
+        raise NotImplementedError(f"{what} have no gradient natively: {INSTEAD}")
 
 
 def lite():

@@ -1,7 +1,7 @@
 """Matching by IoU: which box learns which object, and which boxes are covered.
 
-Boxes are [A, 4], the same for every image, or [B, A, 4], pixels. A box or object with a coordinate that is NaN overlaps
-nothing.
+Boxes are [A, 4], the same for every image, or [B, A, 4], pixels; what is not float32 is cast. A box or object with a
+coordinate that is NaN overlaps nothing.
 """
 
 import tensorflow as tf
@@ -30,9 +30,11 @@ def match_by_iou(anchors, objects, chosen, positive, negative, low_quality):
         [B, A] int32: the object's number, `BACKGROUND` or `IGNORE`.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
+        ValueError: a threshold is no number.
     """
     anchors, objects, chosen = _checked("anchors", anchors, "objects", objects, chosen)
+    positive, negative = inputs.number("positive", positive), inputs.number("negative", negative)
     if native := library.native():
         with tf.device("CPU:0"):
             return native.kerasdet_match_by_iou(
@@ -61,9 +63,11 @@ def match_one_to_one(anchors, objects, chosen, positive):
         [B, A] int32: the object's number or `BACKGROUND`.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
+        ValueError: `positive` is no number.
     """
     anchors, objects, chosen = _checked("anchors", anchors, "objects", objects, chosen)
+    positive = inputs.number("positive", positive)
     if native := library.native():
         with tf.device("CPU:0"):
             return native.kerasdet_match_one_to_one(anchors=anchors, objects=objects, chosen=chosen, positive=positive)
@@ -88,7 +92,7 @@ def covered(boxes, covers, chosen, least):
         [B, A] bool.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
     """
     boxes, covers, chosen = _checked("boxes", boxes, "covers", covers, chosen)
     least = _of_images("least", least, covers.shape[0], [boxes.shape[1]])
@@ -113,7 +117,9 @@ def covered(boxes, covers, chosen, least):
 
 def _checked(name, boxes, objects_name, objects, chosen):
     """The inputs as tensors: boxes [1 or B, A, 4], objects [B, M, 4] and which of them are chosen, [B, M]."""
-    objects, chosen = tf.convert_to_tensor(objects), tf.convert_to_tensor(chosen)
+    objects, chosen = _float32(objects_name, objects), tf.convert_to_tensor(chosen)
+    if chosen.dtype != tf.bool:
+        raise tf.errors.InvalidArgumentError(None, None, f"chosen must be bool, got {chosen.dtype.name}.")
     inputs.check_shape(objects_name, objects, [None, None, 4])
     inputs.check_shape("chosen", chosen, objects.shape[:2])
     return _of_images(name, boxes, objects.shape[0], [None, 4]), objects, chosen
@@ -121,11 +127,16 @@ def _checked(name, boxes, objects_name, objects, chosen):
 
 def _of_images(name, values, batch, shape):
     """Values of each image, [B, *shape], or of all, which get a first axis of size 1."""
-    values = tf.convert_to_tensor(values)
+    values = _float32(name, values)
     if values.shape.rank == len(shape):
         values = values[None]
     inputs.check_shape(name, values, [None if values.shape[:1] == [1] else batch, *shape])
     return values
+
+
+def _float32(name, values):
+    (values,) = inputs.floats(**{name: values})
+    return tf.cast(values, tf.float32)
 
 
 def _each_image(match, dtype, boxes, objects, *others):

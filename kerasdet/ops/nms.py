@@ -10,38 +10,54 @@ from kerasdet.ops import inputs, library
 
 METHODS = ("gaussian", "linear")
 
+# The least sigma of the Gaussian: below it, whatever overlap float32 can hold drops a box, as in greedy suppression.
+SMALLEST_SIGMA = 1e-6
+
 
 def nms(boxes, scores, classes, iou, above, limit, kinds=None):
     """Keeps the best boxes of each class; equal scores go to the lower index.
 
     Args:
-        boxes: [B, N, 4] float32 or float64, pixels. A box with a coordinate that is not finite is never kept.
+        boxes: [B, N, 4] of a floating dtype, pixels; half precision is widened. A box with a coordinate that is not
+            finite is never kept.
         scores: [B, N] of the same dtype.
-        classes: [B, N] int32: boxes of different classes do not suppress each other; None suppresses across classes.
-        iou: boxes that overlap a better box of their class by more than this are dropped.
+        classes: [B, N] integers: boxes of different classes do not suppress each other; None suppresses across classes.
+        iou: boxes that overlap a better box of their class by more than this are dropped, 0...1.
         above: only boxes with a score above this are candidates.
         limit: maximum number of boxes per image.
-        kinds: number of classes, if known; this makes exports faster.
+        kinds: number of classes, if known; this makes exports faster. Boxes of other classes than 0...kinds - 1 are
+            then dropped.
 
     Returns:
-        indices [B, limit] int32, scores [B, limit] and valid [B, limit] bool, by descending score; 0 if not valid.
+        indices [B, D] int32, scores [B, D] and valid [B, D] bool, by descending score; 0 if not valid. D is the lesser
+        of `limit` and N; in an export to TFLite that does not know N, `limit`.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
+        ValueError: a number is out of range.
     """
-    kinds = 1 if classes is None else kinds
-    boxes, scores, classes = _checked(boxes, scores, classes)
+    split = classes is not None
+    given, (boxes, scores, classes) = scores, _checked(boxes, scores, classes)
+    iou, above, limit = inputs.number("iou", iou, 0.0, 1.0), _above(above, scores.dtype), _whole_limit(limit)
+    kinds = 1 if not split else None if kinds is None else inputs.whole("kinds", kinds, 1)
+    if split and kinds is not None:
+        scores = tf.where((classes >= 0) & (classes < kinds), scores, scores.dtype.min)
     if native := library.native():
         thresholds = {name: tf.constant(value, boxes.dtype) for name, value in (("iou", iou), ("above", above))}
-        return tuple(native.kerasdet_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds))
-    if kinds is not None and boxes.dtype == tf.float32:
-        return _by_operators(boxes, scores, classes, kinds, iou, above, limit)
-    lowest = scores.dtype.min
+        indices, _, valid = native.kerasdet_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds)
+    elif kinds is not None and boxes.dtype == tf.float32:
+        indices, valid = _by_operators(boxes, scores, classes, kinds, iou, above, _least(limit, scores))
+    else:
+        lowest = scores.dtype.min
 
-    def rescore(alive, overlap):
-        return tf.where(overlap > iou, lowest, alive)
+        def rescore(alive, overlap):
+            return tf.where(overlap > iou, lowest, alive)
 
-    return _by_picks(boxes, tf.where(scores > above, scores, lowest), classes, limit, rescore)
+        alive = tf.where(scores > above, scores, lowest)
+        indices, _, valid = _by_picks(boxes, alive, classes, _least(limit, scores), rescore)
+    # Outside of the operators, so that scores have the same gradient natively and by the twin.
+    given = tf.pad(given, [[0, 0], [0, 1]])
+    return indices, tf.gather(given, tf.where(valid, indices, tf.shape(given)[1] - 1), batch_dims=1), valid
 
 
 def combined_nms(boxes, scores, iou, above, limit):
@@ -55,11 +71,21 @@ def combined_nms(boxes, scores, iou, above, limit):
         limit: maximum number of boxes per image.
 
     Returns:
-        boxes [B, limit, 4], scores [B, limit], classes [B, limit] int32 and counts [B] int32, by descending score;
-        zeros beyond the count.
+        boxes [B, D, 4], scores [B, D], classes [B, D] int32 and counts [B] int32, by descending score; zeros beyond the
+        count. D is the lesser of `limit` and N * K, but at least 1; where the graph does not know that, `limit`.
+
+    Raises:
+        ValueError: a number is out of range.
     """
+    iou, above, limit = inputs.number("iou", iou, 0.0, 1.0), inputs.number("above", above), _whole_limit(limit)
+    if None not in scores.shape[1:]:
+        limit = max(min(limit, scores.shape[1] * scores.shape[2]), 1)
     if library.lite():
         return _combined_of_builtins(boxes, scores, iou, above, limit)
+    return _combined(boxes, scores, iou, above, limit)
+
+
+def _combined(boxes, scores, iou, above, limit):
     kept = tf.image.combined_non_max_suppression(
         boxes, scores, max_output_size_per_class=limit, max_total_size=limit, iou_threshold=iou, score_threshold=above,
         clip_boxes=False,
@@ -68,8 +94,12 @@ def combined_nms(boxes, scores, iou, above, limit):
 
 
 def _by_operators(boxes, scores, classes, kinds, iou, above, limit):
-    """`nms` by an operator of TensorFlow or TFLite, on sorted boxes, because the operators pick any of equal scores."""
+    """Rows and validity of `nms` by an operator of TensorFlow or TFLite.
+
+    On sorted boxes, because the operators pick any of equal scores.
+    """
     count, lowest = tf.shape(scores)[1], scores.dtype.min
+    most, limit = limit, max(limit, 1) if isinstance(limit, int) else tf.maximum(limit, 1)  # they take none for a fault
     scores = tf.where((scores > above) & tf.reduce_all(tf.math.is_finite(boxes), axis=-1), scores, lowest)
     order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
     boxes, scores, classes = (tf.gather(values, order, batch_dims=1) for values in (boxes, scores, classes))
@@ -83,12 +113,11 @@ def _by_operators(boxes, scores, classes, kinds, iou, above, limit):
         low, high = tf.split(boxes, 2, axis=-1)
         boxes = tf.concat([low, tf.maximum(low, high)], axis=-1)  # the operator would reverse boxes without area
         by_class = tf.one_hot(classes, kinds) * ranks[..., None]
-        _, kept_ranks, _, counts = combined_nms(tf.expand_dims(boxes, 2), by_class, iou, 0.5, limit)
+        _, kept_ranks, _, counts = _combined(tf.expand_dims(boxes, 2), by_class, iou, 0.5, limit)
         rows = count - tf.cast(kept_ranks, tf.int32)
     valid = tf.range(limit)[None] < counts[:, None]
-    order, scores = (tf.pad(values, [[0, 0], [0, 1]]) for values in (order, scores))  # there may be no boxes at all
-    rows = tf.where(valid, rows, count)
-    return tf.gather(order, rows, batch_dims=1), tf.gather(scores, rows, batch_dims=1), valid
+    order = tf.pad(order, [[0, 0], [0, 1]])  # there may be no boxes at all
+    return tf.gather(order, tf.where(valid, rows, count), batch_dims=1)[:, :most], valid[:, :most]
 
 
 def _combined_of_builtins(boxes, scores, iou, above, limit):
@@ -152,24 +181,35 @@ def soft_nms(boxes, scores, classes, limit, method="gaussian", sigma=0.5, iou=0.
         limit: maximum number of boxes per image.
         method: "gaussian" multiplies scores by exp(-IoU^2 / sigma) (equation 3); "linear" multiplies by 1 - IoU if the
             IoU exceeds `iou` (equation 2).
-        sigma, iou: parameters of the two methods.
+        sigma, iou: parameters of the two methods; above 0, and 0...1.
         above: boxes whose score falls below this are dropped.
 
     Returns:
-        indices [B, limit] int32, rescored scores [B, limit] and valid [B, limit] bool, by descending score; 0 if not
-        valid.
+        indices [B, D] int32, rescored scores [B, D] and valid [B, D] bool, by descending score; 0 if not valid. D is
+        the lesser of `limit` and N.
 
     Raises:
-        ValueError: the method is unknown.
-        InvalidArgumentError: a shape does not fit.
+        ValueError: the method is unknown, or a number is out of range.
+        InvalidArgumentError: a shape or dtype does not fit.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
+    dtype = tf.convert_to_tensor(scores).dtype
     boxes, scores, classes = _checked(boxes, scores, classes)
+    if method == "gaussian":
+        sigma = inputs.number("sigma", sigma, SMALLEST_SIGMA)
+    else:
+        iou = inputs.number("iou", iou, 0.0, 1.0)
+    limit = _whole_limit(limit)
+    # What equals the floor stays, but the lowest number marks what is dropped.
+    above = _above(above, scores.dtype, np.nextafter(scores.dtype.min, scores.dtype.as_numpy_dtype(0)))
     if native := library.native():
         values = {"sigma": sigma if method == "gaussian" else 0.0, "iou": iou, "above": above}
         thresholds = {name: tf.constant(value, boxes.dtype) for name, value in values.items()}
-        return tuple(native.kerasdet_soft_nms(boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds))
+        indices, picked, valid = native.kerasdet_soft_nms(
+            boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds
+        )
+        return indices, tf.cast(picked, dtype), valid
 
     def kept(scores):
         return tf.where(scores >= above, scores, scores.dtype.min)
@@ -179,16 +219,38 @@ def soft_nms(boxes, scores, classes, limit, method="gaussian", sigma=0.5, iou=0.
             return kept(tf.where(overlap > 0, alive * tf.exp(-tf.square(overlap) / sigma), alive))
         return kept(tf.where(overlap > iou, alive * (1 - overlap), alive))
 
-    return _by_picks(boxes, kept(scores), classes, limit, rescore)
+    indices, picked, valid = _by_picks(boxes, kept(scores), classes, _least(limit, scores), rescore)
+    return indices, tf.cast(picked, dtype), valid
+
+
+library.no_gradient("Kerasdet>SoftNms", "rescored scores of soft_nms")
 
 
 def _checked(boxes, scores, classes):
-    boxes, scores = tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores)
+    """The inputs as tensors, half precision widened, classes int32."""
+    boxes, scores = inputs.floats(boxes=boxes, scores=scores)
     inputs.check_shape("boxes", boxes, [None, None, 4])
     inputs.check_shape("scores", scores, boxes.shape[:2])
-    classes = tf.zeros(tf.shape(scores), tf.int32) if classes is None else tf.convert_to_tensor(classes)
+    classes = tf.zeros(tf.shape(scores), tf.int32) if classes is None else inputs.whole_numbers("classes", classes)
     inputs.check_shape("classes", classes, boxes.shape[:2])
-    return boxes, scores, classes
+    return inputs.widen(boxes), inputs.widen(scores), classes
+
+
+def _above(above, dtype, least=None):
+    """A least score that the lowest number, which marks dropped boxes, is not above."""
+    return max(inputs.number("above", above), dtype.min if least is None else float(least))
+
+
+def _whole_limit(limit):
+    """At most what int32 numbers; no image has more boxes."""
+    return min(inputs.whole("limit", limit, 0), np.iinfo(np.int32).max)
+
+
+def _least(limit, scores):
+    """The lesser of the limit and N; in an export to TFLite that does not know N the limit, for static shapes."""
+    if scores.shape[1] is not None:
+        return min(limit, scores.shape[1])
+    return limit if library.lite() else tf.minimum(limit, tf.shape(scores)[1])
 
 
 def _by_picks(boxes, scores, classes, limit, rescore):

@@ -2,7 +2,8 @@
 
 All take `features`, a map [B, H, W, C] or a list of the maps of a pyramid, and `rois` [R, 5]: image, x1, y1, x2, y2,
 the corners in pixels of the image. `spatial_scale` is in cells per pixel, one number or one per map, and `levels` [R]
-selects each RoI's map (`pyramid_levels`). A RoI whose image or level does not exist, or with a coordinate that is not
+selects each RoI's map (`pyramid_levels`); there are 8 maps
+at most. A RoI whose image or level does not exist, or with a coordinate that is not
 finite, gives zeros and gets no gradient: such rows pad a batch.
 
 Features may have any floating dtype; half precision is summed in float32. Cell (row i, column j) lies at y = i, x = j.
@@ -13,21 +14,25 @@ import tensorflow as tf
 
 from kerasdet.ops import inputs, library, roi_twin
 
+# Maps that the native operators take: `kMaxLevels` of custom_ops/kernels/geometry.h.
+MOST_MAPS = 8
+
 
 def roi_align(features, rois, spatial_scale, output_size, sampling_ratio=0, aligned=True, levels=None):
     """Averages bilinear samples in every bin (Mask R-CNN, He et al., ICCV 2017, section 3).
 
     Args:
         features, rois, spatial_scale, levels: see the module.
-        output_size: rows and columns of bins, one number or two.
-        sampling_ratio: samples per side of a bin; 0 takes as many as the bin has cells, rounded up.
+        output_size: rows and columns of bins, one number or two, each 1...1024.
+        sampling_ratio: samples per side of a bin, to 256; 0 takes as many as the bin has cells, rounded up.
         aligned: whether to shift by half a cell. Without, as in Mask R-CNN's first code, a side is at least one cell.
 
     Returns:
         [R, rows, columns, C], dtype of the features.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
+        ValueError: a number is out of range.
     """
     settings = {"sampling_ratio": sampling_ratio, "aligned": bool(aligned)}
     return _run("roi_align", features, rois, spatial_scale, output_size, levels, **settings)
@@ -46,7 +51,8 @@ def roi_pool(features, rois, spatial_scale, output_size, levels=None):
         [R, rows, columns, C], dtype of the features.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
+        ValueError: a number is out of range.
     """
     return _run("roi_pool", features, rois, spatial_scale, output_size, levels)
 
@@ -63,7 +69,8 @@ def ps_roi_align(features, rois, spatial_scale, output_size, sampling_ratio=0, l
         [R, rows, columns, K], dtype of the features.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
+        ValueError: a number is out of range.
     """
     return _run("ps_roi_align", features, rois, spatial_scale, output_size, levels, sampling_ratio=sampling_ratio)
 
@@ -82,7 +89,8 @@ def ps_roi_pool(features, rois, spatial_scale, output_size, levels=None):
         [R, rows, columns, K], dtype of the features.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
+        ValueError: a number is out of range.
     """
     return _run("ps_roi_pool", features, rois, spatial_scale, output_size, levels)
 
@@ -100,7 +108,8 @@ def prroi_pool(features, rois, spatial_scale, output_size, levels=None):
         [R, rows, columns, C], dtype of the features.
 
     Raises:
-        InvalidArgumentError: a shape does not fit.
+        InvalidArgumentError: a shape or dtype does not fit.
+        ValueError: a number is out of range.
     """
     return _run("prroi_pool", features, rois, spatial_scale, output_size, levels)
 
@@ -125,17 +134,16 @@ def pyramid_levels(rois, first, last, canonical_size=224.0, canonical_level=4):
 
 def _run(name, features, rois, spatial_scale, output_size, levels, **settings):
     """Checks the inputs and runs the native operator or its twin, which have the same name."""
-    maps = [tf.convert_to_tensor(m) for m in (features if isinstance(features, (list, tuple)) else [features])]
-    dtype = maps[0].dtype
-    maps = [inputs.widen(m) for m in maps]
+    maps, rois, levels = _checked(features, rois, levels)
+    dtype, maps = maps[0].dtype, [inputs.widen(m) for m in maps]
     rois = tf.cast(rois, maps[0].dtype)
-    scales = tuple(spatial_scale) if isinstance(spatial_scale, (list, tuple)) else (spatial_scale,) * len(maps)
-    rows, columns = output_size if isinstance(output_size, (list, tuple)) else (output_size, output_size)
-    for m in maps:
-        inputs.check_shape("features", m, [None, None, None, None])
-    inputs.check_shape("rois", rois, [None, 5])
-    levels = tf.zeros(tf.shape(rois)[:1], tf.int32) if levels is None else tf.cast(levels, tf.int32)
-    inputs.check_shape("levels", levels, [rois.shape[0]])
+    scales = _scales(spatial_scale, len(maps))
+    sides = output_size if isinstance(output_size, (list, tuple)) else (output_size, output_size)
+    if len(sides) != 2:
+        raise ValueError(f"output_size must be one number of bins, or two for rows and columns, got {output_size!r}.")
+    rows, columns = (inputs.whole("output_size", side, 1, inputs.MOST_BINS) for side in sides)
+    if "sampling_ratio" in settings:
+        settings["sampling_ratio"] = inputs.whole("sampling_ratio", settings["sampling_ratio"], 0, inputs.MOST_SAMPLES)
     if name.startswith("ps_") and maps[0].shape[-1] is not None and maps[0].shape[-1] % (rows * columns):
         message = f"features must have a multiple of {rows} x {columns} channels, got {maps[0].shape[-1]}."
         raise tf.errors.InvalidArgumentError(None, None, message)
@@ -154,6 +162,40 @@ def _run(name, features, rois, spatial_scale, output_size, levels, **settings):
         regions = roi_twin.Regions(maps, rois, scales, tf.where(real, levels, 0), real, rows, columns)
         out = getattr(roi_twin, name)(regions, **settings)
     return tf.cast(out, dtype)
+
+
+def _checked(features, rois, levels):
+    """The maps, which agree in dtype, images and channels; the RoIs; and their levels."""
+    several = isinstance(features, (list, tuple))
+    maps = inputs.floats(**{f"features[{i}]" if several else "features": m for i, m in enumerate(
+        features if several else [features])})  # fmt: skip
+    if not 1 <= len(maps) <= MOST_MAPS:
+        raise ValueError(f"features must be 1 to {MOST_MAPS} maps, got {len(maps)}.")
+    for m in maps:
+        inputs.check_shape("features", m, [None, None, None, None])
+    for m in maps:
+        inputs.check_shape("features", m, [maps[0].shape[0], None, None, maps[0].shape[3]])
+    rois = tf.convert_to_tensor(rois)
+    if not (rois.dtype.is_floating or rois.dtype.is_integer):
+        raise tf.errors.InvalidArgumentError(None, None, f"rois must be numbers, got {rois.dtype.name}.")
+    inputs.check_shape("rois", rois, [None, 5])
+    if levels is None:
+        if len(maps) > 1:
+            raise ValueError(f"levels must give the map of each RoI, of {len(maps)} maps: see `ops.pyramid_levels`.")
+        return maps, rois, tf.zeros(tf.shape(rois)[:1], tf.int32)
+    levels = inputs.whole_numbers("levels", levels)
+    inputs.check_shape("levels", levels, [rois.shape[0]])
+    return maps, rois, levels
+
+
+def _scales(spatial_scale, count):
+    """A scale for each of the maps."""
+    several = isinstance(spatial_scale, (list, tuple))
+    if several and len(spatial_scale) != count:
+        raise ValueError(f"spatial_scale must be one number, or one for each of {count} maps, got {spatial_scale!r}.")
+    scales = spatial_scale if several else (spatial_scale,) * count
+    # So that no coordinate that a RoI may have overflows.
+    return tuple(inputs.number("spatial_scale", scale, 1e-6, 16.0) for scale in scales)
 
 
 # The native operators' attributes besides the output size.
@@ -185,3 +227,5 @@ def _register(name, settings):
 
 for _name, _settings in _SETTINGS.items():
     _register(_name, _settings)
+    library.no_gradient("Kerasdet>" + _name.title().replace("_", "") + "Gradient", f"gradients of {_name}")
+library.no_gradient("Kerasdet>PrroiPoolBoxGradient", "gradients of prroi_pool")

@@ -14,6 +14,9 @@ from kerasdet.ops import library
 # Number of RoIs whose dense weights are in memory at once.
 BLOCK = 32
 
+# Samples a side of a bin up to which each is gathered by an operator of its own.
+FEW_SAMPLES = 4
+
 
 class Regions(NamedTuple):
     """The inputs of the twins, as described in `ops.roi`; RoIs that are not real are zeros."""
@@ -29,9 +32,9 @@ class Regions(NamedTuple):
 
 def roi_align(regions, sampling_ratio, aligned):
     """See `ops.roi_align`."""
-    if sampling_ratio > 0:
+    if 0 < sampling_ratio <= FEW_SAMPLES:
         return _align_by_samples(regions, sampling_ratio, aligned)
-    return _by_weights(regions, partial(_align_weights, sampling_ratio=0, aligned=aligned), _products)
+    return _by_weights(regions, partial(_align_weights, sampling_ratio=sampling_ratio, aligned=aligned), _products)
 
 
 def ps_roi_align(regions, sampling_ratio):

@@ -93,6 +93,7 @@ def fit(
     Raises:
         ValueError: an argument is wrong, or a picture cannot be decoded; the line names the argument or the file.
         FloatingPointError: a loss term is not finite; the line names the term, the step and the image ids.
+        ConnectionError: another worker is gone; the line names it.
     """
     if steps is None and minutes is None:
         raise ValueError("say how long to train: steps or minutes.")
@@ -148,7 +149,7 @@ def fit(
         preemption = Preemption(agreed, validate.save, run)
         guard = Guard(home, facts["step"])
         validate.finish(model)
-        with pipeline.named(train), preemption.listening():
+        with strategy.together(layout), pipeline.named(train), preemption.listening():
             _train(model, batches, plan, facts, [guard, log, validate, preemption, *callbacks])
     return facts["metrics"]
 

@@ -9,9 +9,15 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import tempfile
 
 import tensorflow as tf
+
+# What TensorFlow raises where a worker does not answer.
+_GONE = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+)  # fmt: skip
 
 KINDS = ("auto", "one", "mirrored", "workers", "tpu")
 
@@ -108,6 +114,45 @@ def agreement(strategy):
         return strategy.reduce("MEAN", strategy.run(tf.identity, args=(value,)), axis=None)
 
     return lambda value: float(mean(tf.constant(float(value))))
+
+
+@contextlib.contextmanager
+def together(strategy):
+    """Inside, the end of another worker becomes one line that says which is gone and how to go on.
+
+    Args:
+        strategy: the model's strategy.
+
+    Raises:
+        ConnectionError: the line.
+    """
+    try:
+        yield
+    except _GONE as error:
+        if not has_workers(strategy):
+            raise
+        resolver = strategy.cluster_resolver
+        own = (resolver.task_type, resolver.task_id)
+        raise ConnectionError(gone(error.message, resolver.cluster_spec().as_dict(), own)) from None
+
+
+def gone(message, cluster, own):
+    """The line for a worker that is gone.
+
+    Args:
+        message: TensorFlow's own words.
+        cluster: dict of the jobs' names to their addresses.
+        own: name and number of this task, which the words name too.
+
+    Returns:
+        str.
+    """
+    named = re.findall(r"/job:(\w+)/replica:\d+/task:(\d+)", message)
+    tasks = [(job, int(task)) for job, task in dict.fromkeys(named)]
+    others = [(job, task) for job in cluster for task in range(len(cluster[job])) if (job, task) != own]
+    lost = [task for task in tasks if task in others] or (others if len(others) == 1 else [])
+    places = ", ".join(f"{job} {task} ({cluster[job][task]})" for job, task in lost)
+    return f"{places or 'another worker'} is gone; start all workers again with --resume."
 
 
 def has_workers(strategy):

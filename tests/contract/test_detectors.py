@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import contract
+from kerasdet.detectors.settings import SETTINGS
+from kerasdet.weights import names as weights
 from tests.contract import scenes
 from tests.contract.kinds import KINDS
 
@@ -27,6 +29,19 @@ def test_config_holds_every_argument(model, again):
     json.dumps(config)
     assert again.get_config() == config
     assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+
+
+def test_settings_and_names_are_checked(model):
+    """What may be set has a range, other arguments are fixed, and layers are known by their attributes."""
+    for setting in SETTINGS.keys() & type(model).parameters:
+        with pytest.raises(ValueError, match=f"^{setting} must be a"):
+            setattr(model, setting, -1)
+    with pytest.raises(AttributeError, match=r"\.multiple is fixed when it is constructed"):
+        model.multiple = 7
+    with pytest.raises(ValueError, match="write \\['dog'\\]"):
+        type(model)("dog")
+    named = {path: layer for path, layer in weights.layers(model).items() if path and "/" not in path}
+    assert named and all(model.get_layer(path) is layer for path, layer in named.items())
 
 
 def test_detections_keep_the_contract(model, batch):
@@ -129,6 +144,9 @@ def test_detects_in_pictures_of_any_size(model, make, proposals, tmp_path):
         found = model.detect(picture, 0.0, None, *proposals(height, width))
         assert len(found["boxes"]) == len(found["scores"]) == len(found["names"]) > 0
         assert (found["boxes"] >= 0).all() and (found["boxes"] <= np.array([width, height] * 2) * (1 + 1e-5)).all()
+    if "limit" in type(model).parameters:
+        model.limit = 1
+        assert len(model.detect(picture, 0.0, None, *proposals(height, width))["scores"]) == 1
     with pytest.raises(ValueError, match=r"\[height, width, 3\] of RGB pixels, got shape \(4, 4\)"):
         model.detect(np.zeros([4, 4], np.uint8), 0.0, None, *proposals(4, 4))
 

@@ -1,13 +1,17 @@
 """What every detector's exports keep: they say what Keras says, without kerasdet and on stock operators."""
 
+import concurrent.futures
 import fcntl
+import functools
 import os
 import pathlib
+import pickle
 import shutil
 import subprocess
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -167,6 +171,43 @@ def test_tflite_says_what_keras_says(trained, kind, size, one_size, picture, pro
     assert seen > 0
     empty, more = np.zeros([*sizes[0], 3], np.uint8), (0.0, None, *proposals(*sizes[0]))
     assert len(opened.detect(empty, *more)["scores"]) == len(trained.detect(empty, *more)["scores"])
+
+
+ONE = pytest.param("RetinaNet", marks=pytest.mark.xdist_group("contract-RetinaNet"))
+
+
+@pytest.mark.parametrize("name", [ONE], indirect=True)
+def test_three_forms_have_one_door(trained, folder, one_size, size, picture):
+    """Keras, a SavedModel and a TFLite file take and refuse the same pictures, also pickled, also in four threads."""
+    forms = {"Keras": trained, "SavedModel": load(folder), "TFLite": load(one_size)}
+    forms |= {f"pickled {name}": pickle.loads(pickle.dumps(forms[name])) for name in ("SavedModel", "TFLite")}
+    pixels = picture(*size)
+    for name, one in forms.items():
+        wanted = one.detect(pixels, above=0.05)
+        assert len(wanted["scores"]) and wanted["names"] == trained.detect(pixels, above=0.05)["names"], name
+        given = [PIL.Image.fromarray(pixels), pixels.astype(np.float32), *[pixels] * 30]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for found in pool.map(functools.partial(one.detect, above=0.05), given):
+                np.testing.assert_allclose(found["boxes"], wanted["boxes"], atol=1e-4, err_msg=name)
+        for wrong in (
+            pixels / 255.0,
+            pixels / 127.5 - 1,
+            pixels > 9,
+            np.uint16(pixels),
+            pixels[:0],
+            None,
+            b"no image",
+            {},
+        ):
+            said = []
+            for door in (trained, one):
+                with pytest.raises(ValueError, match="^picture 1") as refused:
+                    door.detect(iter([pixels, wrong]))
+                said.append(str(refused.value))
+            assert said[0] == said[1] and "\n" not in said[0], name
+    floats = tf.saved_model.load(folder).signatures["float_images"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="images must hold RGB pixels 0...255, got"):
+        floats(tf.constant(pixels[None] / 255.0, tf.float32))
 
 
 @pytest.mark.slow

@@ -44,10 +44,10 @@ def compare(way, boxes, scores, classes, iou=0.5, above=0.05, limit=100):
     kept = []
     for b in range(len(boxes)):
         keep = oracle(boxes[b], scores[b], classes[b], iou, above, limit)
-        rest = limit - len(keep)
-        np.testing.assert_array_equal(indices[b], np.pad(keep, (0, rest)))
-        np.testing.assert_array_equal(picked[b], np.pad(scores[b][keep], (0, rest)))
-        np.testing.assert_array_equal(valid[b], np.arange(limit) < len(keep))
+        rest, size = limit - len(keep), min(limit, len(scores[b]))
+        np.testing.assert_array_equal(indices[b], np.pad(keep, (0, size - len(keep))))
+        np.testing.assert_array_equal(picked[b], np.pad(scores[b][keep], (0, size - len(keep))))
+        np.testing.assert_array_equal(valid[b], np.arange(size) < len(keep))
         assert found["counts"][b] == len(keep)
         np.testing.assert_array_equal(found["boxes"][b], np.pad(boxes[b][keep], ((0, rest), (0, 0))))
         np.testing.assert_array_equal(found["scores"][b], np.pad(scores[b][keep], (0, rest)))

@@ -119,3 +119,26 @@ def test_says_that_no_server_is_there(address):
         pytest.importorskip("tensorflow_serving")
     with pytest.raises(ValueError, match="127.0.0.1:9"):
         client.detect(address, b"", 1, 1, timeout=3.0)
+
+
+@pytest.mark.parametrize("outputs", [{"scores": [[0.5]]}, [[0.5, 0.2]], {}])
+def test_says_that_another_model_is_there(outputs):
+    """As of a classifier; TensorFlow Serving sends a single output without its name."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"outputs": outputs}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.raises(
+        ValueError, match="the model there was not exported by kerasdet: its outputs .* lack 'detection_boxes'"
+    ):
+        client.detect(f"http://127.0.0.1:{server.server_port}/v1/models/x", b"", 1, 1)
+    server.shutdown()
+    server.server_close()

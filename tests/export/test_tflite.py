@@ -13,6 +13,7 @@ from kerasdet.export import metadata, report, tflite
 from kerasdet.export.load import Exported, Lite
 from kerasdet.load import load
 from tests.contract import scenes
+from tests.training.micro import Micro
 
 
 @pytest.mark.parametrize("rule", ["letterbox", "squeeze", "stretch", "shorter"])
@@ -144,3 +145,26 @@ def test_a_file_runs_once_a_picture():
     images = {"ids": tf.constant([4, 7], tf.int64), **opened.preprocess(np.zeros([2, 5, 6, 3], np.uint8))}
     found = opened.detections({}, images)
     assert asked == [(1, 5, 6, 3)] * 2 and found["counts"].numpy().tolist() == [0, 0]
+
+
+class Fifth(keras.layers.Layer):
+    """Adds a dimension in the way that TFLite does not know where sizes are not known."""
+
+    def call(self, x):
+        return tf.reduce_max(x[..., None], axis=-1)
+
+
+class Slicing(Micro):
+    def __init__(self, classes, **kwargs):
+        super().__init__(classes, **{**kwargs, "resize": ("keep",)})
+        self.fifth = Fifth()
+
+    def network(self, images, training=False):
+        return super().network({**images, "pixels": self.fifth(images["pixels"])}, training)
+
+
+def test_an_operator_that_tflite_lacks_is_named_with_its_layer_and_a_cure(tmp_path):
+    message = r"Slicing: TFLite has no builtin for StridedSlice, in the layer 'fifth' \(.*test_tflite.py, line \d+\): "
+    with pytest.raises(ValueError, match=message + r"write x\[..., None\] as tf.expand_dims\(x, -1\)") as refused:
+        Slicing(["a", "b"]).export(tmp_path / "file.tflite")
+    assert "\n" not in str(refused.value) and not list(tmp_path.iterdir())

@@ -57,7 +57,8 @@ void CheckFinite(const std::vector<T>& numbers, const char* what) {
 template <class T>
 void Regions() {
   const int64_t images = random_bits() % 3, channels = random_bits() % 5, count = random_bits() % 20;
-  const int rows = 1 + random_bits() % 4, columns = 1 + random_bits() % 4;
+  // Now and then as many bins as the operators take.
+  const int rows = 1 + random_bits() % 4, columns = random_bits() % 50 ? 1 + random_bits() % 4 : 1024;
   const int64_t bins = rows * columns;
   std::vector<T> maps[2], zeros[2];
   Levels<const T> levels;
@@ -69,7 +70,8 @@ void Regions() {
     const int64_t height = random_bits() % 9, width = random_bits() % 9;
     maps[i] = Numbers<T>(images * height * width * channels * bins);
     zeros[i].assign(maps[i].size(), T(0));
-    const T scale = T(1) / T(1 << (random_bits() % 5));
+    const T extremes[] = {T(16), T(1e-6), std::numeric_limits<T>::denorm_min()};
+    const T scale = random_bits() % 4 ? T(1) / T(1 << (random_bits() % 5)) : extremes[random_bits() % 3];
     levels.level[i] = {maps[i].data(), height, width, scale};
     gradients.level[i] = {zeros[i].data(), height, width, scale};
   }
@@ -94,7 +96,7 @@ void Regions() {
         }
       }
     };
-    for (int ratio : {0, 1, 2, 3}) {
+    for (int ratio : {0, 1, 2, 3, columns == 1024 ? 0 : 256}) {
       both(kerasdet::AlignRule{ratio, true});
       both(kerasdet::AlignRule{ratio, false});
     }
@@ -128,7 +130,7 @@ void Suppression() {
   };
   kerasdet::Nms<T>(boxes.data(), scores.data(), classes.data(), n, T(0.5), T(0.05), picks);
   check();
-  for (T sigma : {T(0.5), T(0)}) {
+  for (T sigma : {T(0.5), T(0), T(1e-6), std::numeric_limits<T>::infinity()}) {
     kerasdet::SoftNms<T>(
         boxes.data(), scores.data(), classes.data(), n, kerasdet::Decay<T>{sigma, T(0.3)}, T(0.001), picks);
     check();

@@ -1,5 +1,7 @@
 """Hostile boxes: nothing crashes, nothing is NaN, and native operators and twins agree."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -141,7 +143,7 @@ def test_nothing_to_suppress(way, name):
         indices, picked, valid = SUPPRESSIONS[name](
             tf.zeros([batch, count, 4]), tf.zeros([batch, count]), tf.zeros([batch, count], tf.int32)
         )
-        assert indices.shape == picked.shape == valid.shape == (batch, 30)
+        assert indices.shape == picked.shape == valid.shape == (batch, count)
         assert not np.any(indices) and not np.any(picked) and not np.any(valid)
 
 
@@ -165,3 +167,166 @@ def test_corner_pool_errors_name_the_argument(way):
         ops.corner_pool(tf.zeros([3, 4, 2]), "top")
     with pytest.raises(ValueError, match="direction must be one of"):
         ops.corner_pool(tf.zeros([1, 3, 4, 2]), "up")
+
+
+X, ROIS = tf.ones([1, 8, 8, 4]), tf.constant([[0.0, 1, 1, 7, 7]])
+BOXES, SCORES = tf.constant([[[0.0, 0, 4, 4], [0, 0, 4, 5], [9, 9, 12, 12]]] * 2), tf.constant([[0.9, 0.8, 0.7]] * 2)
+MAPS = [X] * 9
+
+# Arguments that no one should send, and what the refusal says, natively and by the twins alike.
+REFUSED = {
+    "output_size must be a whole number from 1 to 1024": [
+        lambda size=size: ops.roi_align(X, ROIS, 1.0, size, 2) for size in (2**31 - 1, 0, -7, (7, 10**9), 2.5, True)
+    ],
+    "output_size must be one number of bins, or two": [lambda: ops.roi_pool(X, ROIS, 1.0, (1, 2, 3))],
+    "sampling_ratio must be a whole number from 0 to 256": [
+        lambda ratio=ratio: ops.roi_align(X, ROIS, 1.0, 7, ratio) for ratio in (10**9, 1e9, -1)
+    ],
+    "spatial_scale must be a number from 1e-06 to 16": [
+        lambda scale=scale: ops.roi_pool(X, ROIS, scale, 2) for scale in (np.nan, np.inf, 0.0, -1.0, 1e30, "half")
+    ],
+    "spatial_scale must be one number, or one for each of 1 maps": [lambda: ops.roi_pool(X, ROIS, (1.0, 0.5), 2)],
+    "features must be 1 to 8 maps, got 9": [lambda: ops.roi_align(MAPS, ROIS, 1.0, 2, levels=[0])],
+    "levels must give the map of each RoI, of 2 maps": [lambda: ops.prroi_pool([X, X], ROIS, (1.0, 0.5), 2)],
+    "levels must be whole numbers, int32, got float32": [lambda: ops.prroi_pool([X, X], ROIS, 1.0, 2, levels=[0.7])],
+    "features must be floating numbers, got int32": [
+        lambda: ops.roi_pool(tf.cast(X, tf.int32), ROIS, 1.0, 2), lambda: ops.corner_pool(tf.cast(X, tf.int32), "top")
+    ],
+    r"features\[0\] and features\[1\] must have one dtype, got float32 and float64": [
+        lambda: ops.roi_pool([X, tf.cast(X, tf.float64)], ROIS, 1.0, 2, levels=[0])
+    ],
+    r"features must have shape \[1, \?, \?, 4\], got \(1, 8, 8, 3\)": [
+        lambda: ops.roi_pool([X, X[..., :3]], ROIS, 1.0, 2, levels=[0])
+    ],
+    "boxes and scores must have one dtype, got float32 and float64": [
+        lambda: ops.nms(BOXES, tf.cast(SCORES, tf.float64), None, 0.5, 0.0, 3),
+        lambda: ops.soft_nms(BOXES, tf.cast(SCORES, tf.float64), None, 3),
+    ],
+    "boxes must be floating numbers, got int32": [lambda: ops.nms(tf.cast(BOXES, tf.int32), SCORES, None, 0.5, 0.0, 3)],
+    "classes must be whole numbers, int32, got float32": [lambda: ops.nms(BOXES, SCORES, SCORES, 0.5, 0.0, 3)],
+    "iou must be a number from 0 to 1": [
+        lambda: ops.nms(BOXES, SCORES, None, 50, 0.0, 3), lambda: ops.nms(BOXES, SCORES, None, np.nan, 0.0, 3),
+        lambda: ops.soft_nms(BOXES, SCORES, None, 3, "linear", iou=30),
+        lambda: ops.combined_nms(BOXES[:, :, None], SCORES[..., None], -0.1, 0.0, 3),
+    ],
+    "above must be a number, got nan": [
+        lambda: ops.nms(BOXES, SCORES, None, 0.5, np.nan, 3), lambda: ops.soft_nms(BOXES, SCORES, None, 3, above=np.nan)
+    ],
+    "limit must be a whole number of at least 0": [
+        lambda: ops.nms(BOXES, SCORES, None, 0.5, 0.0, -1), lambda: ops.nms(BOXES, SCORES, None, 0.5, 0.0, 1.5),
+        lambda: ops.soft_nms(BOXES, SCORES, None, None),
+    ],
+    "kinds must be a whole number of at least 1": [lambda: ops.nms(BOXES, SCORES, [[0] * 3] * 2, 0.5, 0.0, 3, kinds=0)],
+    "sigma must be a number of at least 1e-06": [
+        lambda sigma=sigma: ops.soft_nms(BOXES, SCORES, None, 3, sigma=sigma) for sigma in (0, -0.5, np.nan)
+    ],
+    "chosen must be bool, got float32": [lambda: ops.match_by_iou(BOXES, BOXES, SCORES, 0.5, 0.4, True)],
+    "positive must be a number, got nan": [lambda: ops.match_one_to_one(BOXES, BOXES, SCORES > 0, np.nan)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "call"), [(m, call) for m, calls in REFUSED.items() for call in calls])
+def test_what_no_one_should_send_is_refused_in_one_line(way, message, call):
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=f"^{message}") as refused:
+        call()
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("limit", [sys.maxsize, 2**62, 2**70, 10**9])
+def test_a_wish_does_not_size_the_outputs(way, limit):
+    """Of N boxes, N at most come out, where the graph knows N and where it does not."""
+    for some in (ops.nms, tf.function(ops.nms, reduce_retracing=True)):
+        for count in (3, 1, 0):
+            found = some(BOXES[:, :count], SCORES[:, :count], None, iou=0.5, above=0.0, limit=limit)
+            rows, scores, valid = (value.numpy().tolist() for value in found)
+            assert rows == [{3: [0, 2, 0], 1: [0], 0: []}[count]] * 2
+            assert valid == [{3: [True, True, False], 1: [True], 0: []}[count]] * 2
+            np.testing.assert_array_equal(scores, np.float32([{3: [0.9, 0.7, 0], 1: [0.9], 0: []}[count]] * 2))
+    rows, scores, valid = ops.soft_nms(BOXES, SCORES, None, limit=limit)
+    assert rows.numpy().tolist() == [[0, 2, 1]] * 2 and valid.numpy().all()
+    found, _, _, counts = ops.combined_nms(BOXES[:, :, None], SCORES[..., None], 0.5, 0.0, limit)
+    assert found.shape == (2, 3, 4) and counts.numpy().tolist() == [2, 2]
+
+
+def test_dtypes_are_taken_alike(way):
+    """int64 classes, also beyond int32; half precision; with `kinds`, boxes of other classes are dropped."""
+    classes = tf.constant([[0, 2**40, 1]] * 2)
+    assert ops.nms(BOXES, SCORES, classes, 0.5, 0.0, 3)[2].numpy().all()
+    half = ops.nms(tf.cast(BOXES, tf.float16), tf.cast(SCORES, tf.float16), None, 0.5, 0.0, 3)
+    assert half[0].numpy().tolist() == [[0, 2, 0]] * 2 and half[1].dtype == tf.float16
+    np.testing.assert_array_equal(half[1], np.float16([[0.9, 0.7, 0]] * 2))
+    soft = ops.soft_nms(tf.cast(BOXES, tf.bfloat16), tf.cast(SCORES, tf.bfloat16), tf.zeros([2, 3], tf.int64), 3)
+    assert soft[0].numpy().tolist() == [[0, 2, 1]] * 2 and soft[1].dtype == tf.bfloat16
+    for kinds, rows in ((None, [[1, 0], [0, 1]]), (2, [[1, 0], [0, 0]])):
+        scores = tf.constant([[0.5, 0.9], [0.9, 0.5]])
+        found, _, valid = ops.nms(BOXES[:, 1:], scores, [[1, 1], [0, 5]], 0.5, 0.0, 2, kinds=kinds)
+        assert found.numpy().tolist() == rows
+        assert valid.numpy().tolist() == [[True, True], [True, kinds is None]]
+    levels = tf.constant([2**32], tf.int64)  # would be map 0 in 32 bits
+    assert not np.any(ops.roi_align([X, X], ROIS, (1.0, 0.5), 2, 2, levels=levels))
+
+
+@pytest.mark.parametrize("ratio", [4, 5, 31])
+def test_any_number_of_samples(way, ratio):
+    """Against the mean of bilinear samples of one RoI inside of the map."""
+    x = draw((1, 9, 11, 3))
+    at_y, at_x = (low + (np.arange(2 * ratio) + 0.5) * side / (2 * ratio) - 0.5 for low, side in ((2, 5), (1.5, 7)))
+    y, x0 = np.floor(at_y).astype(int), np.floor(at_x).astype(int)
+    down, right = (at_y - y)[:, None, None], (at_x - x0)[None, :, None]
+    m = x[0]
+    rows = m[y] * (1 - down) + m[y + 1] * down
+    samples = rows[:, x0] * (1 - right) + rows[:, x0 + 1] * right
+    wanted = samples.reshape(2, ratio, 2, ratio, 3).mean(axis=(1, 3))
+    found = ops.roi_align(x, [[0, 1.5, 2, 8.5, 7]], 1.0, 2, ratio)
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["roi_align", "prroi_pool", "corner_pool"])
+def test_gradients_of_gradients(name):
+    """Natively one line that says what to do, which then works: the second gradient of a square is twice the square."""
+    run = {
+        "roi_align": lambda x: ops.roi_align(x, ROIS, 1.0, 2, 2),
+        "prroi_pool": lambda x: ops.prroi_pool(x, ROIS, 1.0, 2),
+        "corner_pool": lambda x: ops.corner_pool(x, "left"),
+    }[name]
+
+    def second():
+        with tf.GradientTape() as outer:
+            outer.watch(X)
+            with tf.GradientTape() as tape:
+                tape.watch(X)
+                total = tf.reduce_sum(run(X) ** 2)
+            slope = tape.gradient(total, X)
+        return total, tf.reduce_sum(outer.gradient(slope, X) * X)
+
+    with pytest.raises(NotImplementedError, match=rf"^gradients of {name} have no gradient natively: .*ops.portable"):
+        second()
+    with ops.portable():
+        total, found = second()
+    if name != "corner_pool":  # the twin's gradient of equal cells goes to another of them than the native one's
+        np.testing.assert_allclose(found, 2 * total, rtol=1e-4)
+
+
+@needs_library
+def test_xla_is_told_what_to_do():
+    with pytest.raises(NotImplementedError, match=r"XLA cannot compile the native operators: .*ops.portable\(\)"):
+        tf.function(lambda: ops.roi_align(X, ROIS, 1.0, 2, 2), jit_compile=True, autograph=False)()
+    with ops.portable():
+        compiled = tf.function(lambda: ops.roi_align(X, ROIS, 1.0, 2, 2), jit_compile=True, autograph=False)()
+    np.testing.assert_allclose(compiled, np.ones([1, 2, 2, 4]))
+
+
+@needs_library
+def test_gradients_of_suppressed_scores():
+    """Those of kept scores are 1, both ways; rescored ones have a gradient by the twin alone, which a line says."""
+    for context in WAYS.values():
+        with context(), tf.GradientTape() as tape:
+            tape.watch(SCORES)
+            total = tf.reduce_sum(ops.nms(BOXES, SCORES, None, 0.5, 0.0, 3)[1])
+        np.testing.assert_array_equal(tf.convert_to_tensor(tape.gradient(total, SCORES)), [[1, 0, 1]] * 2)
+    with tf.GradientTape() as tape:
+        tape.watch(SCORES)
+        total = tf.reduce_sum(ops.soft_nms(BOXES, SCORES, None, 3)[1])
+    with pytest.raises(NotImplementedError, match="^rescored scores of soft_nms have no gradient natively: .*portable"):
+        tape.gradient(total, SCORES)

@@ -135,3 +135,19 @@ def test_a_data_service_serves_the_same_batches(tmp_path):
         np.testing.assert_array_equal(images["pixels"], others["pixels"])
         np.testing.assert_array_equal(objects["boxes"], theirs["boxes"])
     del worker
+
+
+def test_the_last_words_name_the_worker_that_is_gone():
+    """TensorFlow's words name it, or also this one; where there are two, it can only be the other."""
+    from kerasdet.training import strategy
+
+    two = {"worker": ["a:5000", "b:5000"]}
+    three = {"chief": ["a:5000"], "worker": ["b:5000", "c:5000"]}
+    heard = "Connection reset by peer from /job:worker/replica:0/task:1 to /job:worker/replica:0/task:0"
+    for words, cluster, own, name in (
+        (heard, two, ("worker", 0), "worker 1 (b:5000)"),
+        ("Socket closed", two, ("worker", 1), "worker 0 (a:5000)"),
+        (heard, three, ("worker", 0), "worker 1 (c:5000)"),
+        ("Socket closed", three, ("chief", 0), "another worker"),
+    ):
+        assert strategy.gone(words, cluster, own) == f"{name} is gone; start all workers again with --resume."

@@ -1,0 +1,133 @@
+"""Random and hostile calls of every operator: natively and by the twin the same answer, or the same refusal.
+
+KERASDET_FUZZ=1000000 python -m pytest -m "slow or not slow" tests/ops/test_fuzz.py
+"""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdet import ops
+from kerasdet.ops import library
+
+CALLS = int(os.environ.get("KERASDET_FUZZ", 400))
+
+WISHES = (0, 1, 2, 3, 7, -1, 2.5, None, True, 2**31 - 1, 2**31, 2**62, 2**70, 10**9)
+NUMBERS = (0.0, 0.5, 0.3, 1.0, 50, -1.0, np.nan, np.inf, -np.inf, 1e30, 1e-30, "half", None)
+FLOATS = (np.float32, np.float32, np.float32, np.float64, np.float16, np.int32)
+WHOLE = (np.int32, np.int32, np.int64, np.float32, np.uint8, bool)
+COORDINATES = (0, 3, 8, -5, 2.5, np.nan, np.inf, -np.inf, 1e9, -1e30, 3e38, 1e-30)
+
+
+def mostly(rng, usual, odd, share=0.08):
+    return odd[rng.integers(len(odd))] if rng.random() < share else usual
+
+
+def boxes(rng, *shape):
+    low = rng.uniform(-2, 12, (*shape, 2))
+    found = np.concatenate([low, low + rng.uniform(0, 9, (*shape, 2))], axis=-1)
+    hostile = rng.random(found.shape) < 0.03
+    return np.where(hostile, rng.choice(COORDINATES, found.shape), found)
+
+
+def cast(array, dtype):
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(array).astype(dtype) if np.dtype(dtype).kind in "iub" else array.astype(dtype)
+
+
+def region_call(rng):
+    name = rng.choice(["roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "prroi_pool"])
+    dtype, count = mostly(rng, np.float32, FLOATS), rng.integers(1, 4)
+    count = mostly(rng, count, (0, 9))
+    size = [mostly(rng, rng.integers(1, 4).item(), WISHES) for _ in range(2)]
+    channels = size[0] * size[1] * 2 if all(isinstance(s, int) and 0 < s < 9 for s in size) else 4
+    channels = mostly(rng, channels, (0, 5))
+    maps = [
+        cast(rng.normal(size=(2, *rng.integers(0, 9, 2), channels)), mostly(rng, dtype, FLOATS, 0.02))
+        for _ in range(count)
+    ]
+    rows = rng.integers(0, 6)
+    image = np.where(rng.random([rows, 1]) < 0.1, rng.choice(COORDINATES, [rows, 1]), rng.integers(0, 2, [rows, 1]))
+    rois = cast(np.concatenate([image, boxes(rng, rows)], axis=1), mostly(rng, np.float32, FLOATS))
+    given = {
+        "features": maps if count != 1 else maps[0],
+        "rois": rois,
+        "spatial_scale": mostly(rng, 0.5, NUMBERS),
+        "output_size": size,
+        "levels": mostly(rng, cast(rng.integers(-1, count + 1, rows), mostly(rng, np.int32, WHOLE)), (None,)),
+    }
+    if name.endswith("align"):
+        given["sampling_ratio"] = mostly(rng, rng.integers(0, 3).item(), WISHES)
+    return name, given
+
+
+def suppression_call(rng):
+    name, dtype, count = rng.choice(["nms", "soft_nms"]), mostly(rng, np.float32, FLOATS), rng.integers(0, 12)
+    scores = np.where(
+        rng.random([2, count]) < 0.05, rng.choice(COORDINATES, [2, count]), rng.integers(0, 9, [2, count]) / 9
+    )
+    given = {
+        "boxes": cast(boxes(rng, 2, count), dtype),
+        "scores": cast(scores, mostly(rng, dtype, FLOATS, 0.03)),
+        "classes": mostly(rng, cast(rng.integers(-1, 3, [2, count]), mostly(rng, np.int32, WHOLE)), (None,), 0.3),
+        "iou": mostly(rng, 0.4, NUMBERS),
+        "above": mostly(rng, 0.1, NUMBERS),
+        "limit": mostly(rng, rng.integers(0, 9).item(), WISHES),
+    }
+    if name == "nms":
+        return name, {**given, "kinds": mostly(rng, None, (1, 2, 3, 0, "three"), 0.3)}
+    return name, {**given, "method": mostly(rng, "gaussian", ("linear",), 0.5), "sigma": mostly(rng, 0.5, NUMBERS)}
+
+
+def matching_call(rng):
+    name, dtype = rng.choice(["match_by_iou", "match_one_to_one"]), mostly(rng, np.float32, FLOATS)
+    count = rng.integers(0, 5)
+    given = {
+        "anchors": cast(boxes(rng, *mostly(rng, (9,), ((2, 9), (1, 9), (3, 9)), 0.3)), dtype),
+        "objects": cast(boxes(rng, 2, count), dtype),
+        "chosen": cast(rng.integers(0, 2, [2, count]), mostly(rng, bool, WHOLE, 0.03)),
+        "positive": mostly(rng, 0.5, NUMBERS),
+    }
+    if name == "match_by_iou":
+        given.update(negative=mostly(rng, 0.4, NUMBERS), low_quality=bool(rng.integers(2)))
+    return name, given
+
+
+def corner_call(rng):
+    x = cast(rng.integers(-3, 3, (*rng.integers(0, 5, 3), 2)), mostly(rng, np.float32, FLOATS))
+    return "corner_pool", {"features": x, "direction": mostly(rng, "left", ("top", "right", "bottom", "up"), 0.7)}
+
+
+def said(name, given):
+    """The outputs of a call as arrays, or its refusal."""
+    try:
+        return [np.asarray(value) for value in tf.nest.flatten(getattr(ops, name)(**given))]
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        return str(error)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(library.load() is None, reason="the native operators are not built")
+@pytest.mark.parametrize("call", [region_call, suppression_call, matching_call, corner_call])
+def test_same_answer_or_same_refusal(call):
+    answers = 0
+    for seed in range(CALLS // 4):
+        name, given = call(np.random.default_rng(seed))
+        native = said(name, given)
+        with ops.portable():
+            twin = said(name, given)
+        told = f"seed {seed}: {name} { ({k: v for k, v in given.items() if np.ndim(v) == 0}) }: {native} {twin}"
+        if isinstance(native, str) or isinstance(twin, str):
+            assert native == twin and "\n" not in native, told
+            continue
+        answers += 1
+        half = any(getattr(value, "dtype", None) == np.float16 for value in given.values())
+        for a, b in zip(native, twin, strict=True):
+            assert a.shape == b.shape and a.dtype == b.dtype, told
+            if a.dtype.kind == "f":
+                np.testing.assert_allclose(a, b, rtol=1e-2 if half else 1e-4, atol=1e-2 if half else 1e-4, err_msg=told)
+            else:
+                np.testing.assert_array_equal(a, b, err_msg=told)
+    assert answers > CALLS // 16  # most calls are ordinary
