@@ -7,6 +7,7 @@ sides were even: this is the same at multiples of 32, but loses a row and a colu
 import keras
 
 from kerasdet.backbones import pretrained
+from kerasdet.layers.composite import Composite
 
 # Share of the running statistics that is kept in each step, as in `layers.norm.BatchNorm`.
 MOMENTUM = 0.9
@@ -21,7 +22,7 @@ TAPS = {
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class MobileNet(keras.layers.Layer):
+class MobileNet(Composite):
     """A MobileNet, tapped at chosen levels.
 
     Args:

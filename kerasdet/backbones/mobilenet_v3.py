@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv, DepthwiseConv
 
 # Table 1: kernel, expanded channels, channels, squeeze-and-excite, activation, stride.
@@ -26,7 +27,7 @@ ROWS = (
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class MobileNetV3(keras.layers.Layer):
+class MobileNetV3(Composite):
     """MobileNetV3-Large, tapped where the next block has expanded, as in SSDLite (section 6.3).
 
     Args:
@@ -80,7 +81,7 @@ class MobileNetV3(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Block(keras.layers.Layer):
+class Block(Composite):
     """An inverted residual: expand, depthwise convolution, squeeze-and-excite, project (figure 4)."""
 
     def __init__(self, size, inputs, inner, outputs, excite, activation, stride, **conv):
@@ -101,7 +102,7 @@ class Block(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Excite(keras.layers.Layer):
+class Excite(Composite):
     """Squeeze-and-excite with a quarter of the channels, rounded to a multiple of 8 (section 5.3)."""
 
     def __init__(self, channels, **kwargs):

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from kerasdet.backbones import pretrained
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv
 
 # Table 1: blocks of the stages conv2_x ... conv5_x. ResNet-10 is Simon et al.'s (arXiv:1612.01452).
@@ -18,7 +19,7 @@ BLOCKS = {
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class ResNet(keras.layers.Layer):
+class ResNet(Composite):
     """A residual network, tapped at chosen levels.
 
     Args:
@@ -88,7 +89,7 @@ class ResNet(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Stage(keras.layers.Layer):
+class Stage(Composite):
     """One stage of a `ResNet` as a separate layer: conv5_x on regions (ResNet, appendix A; Mask R-CNN, figure 4).
 
     Args:
@@ -150,7 +151,7 @@ def _blocks(depth, number, stride, dilation=1, *, stride_in, groups, group_width
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Basic(keras.layers.Layer):
+class Basic(Composite):
     """Two 3x3 convolutions and a shortcut (figure 5, left); `entry` is the dilation of the strided one."""
 
     def __init__(self, channels, stride, dilation, entry, project, norm, epsilon, **kwargs):
@@ -167,7 +168,7 @@ class Basic(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Bottleneck(keras.layers.Layer):
+class Bottleneck(Composite):
     """1x1, 3x3, 1x1 and a shortcut (figure 5, right); `entry` is the dilation of a strided 3x3 convolution."""
 
     def __init__(self, inner, channels, stride, dilation, entry, project, stride_in, groups, norm, epsilon, **kwargs):

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from kerasdet.backbones import pretrained
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv
 
 # Table 1: 3x3 convolutions of the five stages.
@@ -12,7 +13,7 @@ NETWORKS = {16: keras.applications.VGG16, 19: keras.applications.VGG19}
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class VGG(keras.layers.Layer):
+class VGG(Composite):
     """A VGG network, tapped before its pools at chosen levels.
 
     Pools round up, as in Caffe: level l has ceil(side / 2**l) cells.

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv
 
 # Channels, side of the kernel and stride of conv1 ... conv5 (the release's prototxt).
@@ -10,7 +11,7 @@ CONVOLUTIONS = ((96, 7, 2), (256, 5, 2), (384, 3, 1), (384, 3, 1), (256, 3, 1))
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class ZF(keras.layers.Layer):
+class ZF(Composite):
     """Five convolutions; conv5 has stride 16.
 
     Level l has ceil(side / 2**l) cells. Caffe's pools, which round up after padding, pad by one more cell.

@@ -6,6 +6,7 @@ import tensorflow as tf
 from kerasdet.decoding import keypoints as decode
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.layers import Conv
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import MSRA
 from kerasdet.losses import regions as losses
 from kerasdet.targets import assign
@@ -134,7 +135,7 @@ class MaskRCNN(FasterRCNN):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class MaskHead(keras.layers.Layer):
+class MaskHead(Composite):
     """Convolutions, a transposed one of twice the cells, and a mask for every class (figure 4).
 
     Args:
@@ -168,7 +169,7 @@ class MaskHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class KeypointHead(keras.layers.Layer):
+class KeypointHead(Composite):
     """Convolutions, a transposed one of twice the cells, and bilinear resizing to twice as many again (section 5).
 
     Args:

@@ -1,6 +1,7 @@
 """Layers own weights."""
 
 from kerasdet.layers.blocks import in_blocks as in_blocks
+from kerasdet.layers.composite import Composite as Composite
 from kerasdet.layers.conv import Conv as Conv
 from kerasdet.layers.conv import DepthwiseConv as DepthwiseConv
 from kerasdet.layers.conv import leaky as leaky

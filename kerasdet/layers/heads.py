@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerasdet.layers import norm as norms
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv, DepthwiseConv
 
 
@@ -69,7 +70,7 @@ class ConvHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Extra(keras.layers.Layer):
+class Extra(Composite):
     """1x1 to half of the channels, then a convolution that shrinks the map (SSD, Liu et al., ECCV 2016, figure 2)."""
 
     def __init__(self, channels, size, stride, padding, separable, conv):
@@ -95,7 +96,7 @@ class Extra(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class MapHeads(keras.layers.Layer):
+class MapHeads(Composite):
     """Predicts on every map with weights of its own (SSD, section 2.1).
 
     Args:

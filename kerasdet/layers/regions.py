@@ -3,12 +3,13 @@
 import keras
 import tensorflow as tf
 
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import MSRA, XAVIER, Conv
 from kerasdet.layers.dense import FC
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class BoxHead(keras.layers.Layer):
+class BoxHead(Composite):
     """Convolutions, then fully connected layers (FPN, section 4.2: two of 1024; Group Normalization, section 4.2.2: 4).
 
     Args:
@@ -57,7 +58,7 @@ class BoxHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class RegionPredictor(keras.layers.Layer):
+class RegionPredictor(Composite):
     """The two sibling layers: logits of background and classes, and a box for each (Fast R-CNN, section 2.1).
 
     Args:

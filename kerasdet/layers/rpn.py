@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from kerasdet.decoding import regions as decode
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv
 from kerasdet.layers.pixels import image_size
 from kerasdet.losses import boxes as losses
@@ -11,7 +12,7 @@ from kerasdet.targets import assign, sample
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class RPN(keras.layers.Layer):
+class RPN(Composite):
     """Region proposal network (Faster R-CNN, Ren et al., NIPS 2015, section 3): an object's logit and box per anchor.
 
     Args:
