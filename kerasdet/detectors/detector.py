@@ -195,9 +195,16 @@ class Detector(settings.Settings, Detects, Trains, Saves, keras.Model, metaclass
         ours = tf.executing_eagerly() or self.__dict__.get("predicting", False)
         with contextlib.nullcontext() if ours else ops.portable():
             if isinstance(images, dict):
-                contract.check(images)
                 return self.detections(self.network(images), images)
-            return self._in_pixels(_checked(images))
+            return self._in_pixels(images)
+
+    def __call__(self, images, *args, **kwargs):
+        # Before Keras, which would put a page around a line.
+        if isinstance(images, dict):
+            contract.check(images)
+        else:
+            images = _checked(images)
+        return super().__call__(images, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`; arrays are bare pixels, as `call` takes them."""
@@ -221,9 +228,9 @@ class Detector(settings.Settings, Detects, Trains, Saves, keras.Model, metaclass
         return image.detections_from_frames(self.detections(self.network(images), images), images["frames"])
 
     def _found(self, pixels, proposals, scale=1.0):
-        given = [pixels[None]]
+        given = [tf.convert_to_tensor(pixels[None])]
         if proposals is not None:
-            given.append(np.float32(proposals).reshape(1, -1, 4))
+            given.append(tf.constant(proposals, tf.float32, [1, len(proposals), 4]))
         found = {k: v[0].numpy() for k, v in self._detect_graph(len(given), scale)(*given).items()}
         count = found.pop("counts")
         return {k: v[:count] for k, v in found.items()}
@@ -235,7 +242,7 @@ class Detector(settings.Settings, Detects, Trains, Saves, keras.Model, metaclass
             specs = [tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([None, None, 4], tf.float32)]
             graphs[inputs, scale] = tf.function(
                 lambda *inputs: self._in_pixels(*inputs, scale=scale), input_signature=specs[:inputs], autograph=False
-            )
+            ).get_concrete_function()
         return graphs[inputs, scale]
 
     def example(self):

@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import tensorflow as tf
 
 from kerasdet.weights import copy, names, presets, tensors
 from kerasdet.weights.plain import PlainDetector
@@ -50,6 +51,14 @@ class Saves:
     def get_compile_config(self):
         """A saved model holds no optimizer; a run is resumed from its checkpoint."""
         return None
+
+    @property
+    def _default_save_signature(self):
+        """What `tf.saved_model.save` writes of its own accord: Keras would take the dict of a batch, all as floats."""
+        if self.needs_proposals:
+            return None
+        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
+        return tf.function(self.__call__, input_signature=[pixels], autograph=False)
 
     def save_preset(self, folder, published=None, license=None, source=None):
         """Writes a preset, see `kerasdet.weights.presets`.

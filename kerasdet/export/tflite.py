@@ -8,6 +8,7 @@ fixed size, which the network then sees directly; the delegates on phones need t
 import functools
 import os
 import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -200,15 +201,13 @@ def _converted(converter, model):
         faults = [fault for fault in getattr(error, "errors", ()) if fault.operator.name]
         if not faults:
             raise
-        calls = faults[0].location.call
-        parts = [part for call in calls for part in call.name.split("/")]
-        layer = next((f", in the layer '{one.name}'" for one in model.layers if one.name in parts), "")
-        own = [call.source for call in calls if call.source.filename and "/tensorflow/" not in call.source.filename]
-        line = f" ({own[-1].filename}, line {own[-1].line})" if own else ""
+        places = [part for call in faults[0].location.call for part in call.name.split("/")]
+        stems = {re.sub(r"_\d+$", "", place) for place in places}  # TensorFlow numbers the calls of a layer
+        layer = next((f", in the layer '{one.name}'" for one in model.layers if one.name in stems | {*places}), "")
         name = faults[0].operator.name.removeprefix("tf.")
         cure = CURES.get(name, "write it with operators that TFLite has, or where sizes are known")
         raise ValueError(
-            f"{type(model).__name__}: TFLite has no builtin for {name}{layer}{line}: {cure}. See 'What TFLite "
+            f"{type(model).__name__}: TFLite has no builtin for {name}{layer}: {cure}. See 'What TFLite "
             "takes' in docs/add-a-detector.md."
         ) from None
 

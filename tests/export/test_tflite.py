@@ -164,7 +164,7 @@ class Slicing(Micro):
 
 
 def test_an_operator_that_tflite_lacks_is_named_with_its_layer_and_a_cure(tmp_path):
-    message = r"Slicing: TFLite has no builtin for StridedSlice, in the layer 'fifth' \(.*test_tflite.py, line \d+\): "
+    message = r"Slicing: TFLite has no builtin for StridedSlice, in the layer 'fifth': "
     with pytest.raises(ValueError, match=message + r"write x\[..., None\] as tf.expand_dims\(x, -1\)") as refused:
         Slicing(["a", "b"]).export(tmp_path / "file.tflite")
     assert "\n" not in str(refused.value) and not list(tmp_path.iterdir())
