@@ -20,12 +20,14 @@ class Detects:
         suppression: IoU above which the weaker of two boxes of a class is dropped; where tiles overlap, too.
         needs_masks, needs_proposals: whether it learns masks, and whether it looks into proposals.
         num_keypoints: P, keypoints of an object; 0 for none.
+        revision: number of times that a setting was changed, after which what was traced of the model is out of date.
     """
 
     suppression = 0.5
     needs_masks = False
     needs_proposals = False
     num_keypoints = 0
+    revision = 0
 
     def _found(self, pixels, proposals, scale=1.0):
         """Detects in pixels [H, W, 3]: dict of arrays by falling score, boxes in pixels; proposals [R, 4] or None.

@@ -65,6 +65,7 @@ class Settings:
         # A constructor that gives its base a value of its own does not take another.
         (self.arguments if name in self.arguments else self.changed)[name] = value
         # What was traced knows the old value.
+        self.__dict__["revision"] = self.revision + 1
         self.__dict__.pop("graphs", None)
         self.predict_function = None
         return value

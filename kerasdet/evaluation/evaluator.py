@@ -49,14 +49,19 @@ class Evaluator:
         self.max_dets = coco.check_max_dets(max_dets)
         self.sigmas = sigmas
         self.voc = voc
-        seen = dataset if tiles is None else windowed.dataset(dataset, *tiles)
-        self.looks = view.kinds(views, model.num_keypoints)
-        self.streams = [self._stream(seen, batch_size, **kind) for kind in self.looks]
+        self.seen = dataset if tiles is None else windowed.dataset(dataset, *tiles)
+        self.looks, self.batch_size = view.kinds(views, model.num_keypoints), batch_size
+        self._prepare()
         self.truth = coco.ground_truth(dataset)
         self.records = {record.id: record for record in dataset.records}
         self.results = []
         self.evaluations = {}
+
+    def _prepare(self):
+        """The streams and graphs by the model's settings of now."""
+        self.streams = [self._stream(self.seen, self.batch_size, **kind) for kind in self.looks]
         self._steps = [self._graph(stream, number == 0) for number, stream in enumerate(self.streams)]
+        self.revision = self.model.revision
 
     def __call__(self):
         """Runs once over the data.
@@ -88,6 +93,8 @@ class Evaluator:
 
     def _run(self):
         """Fills `results`; returns the mean of every loss term, and what is scored."""
+        if self.revision != self.model.revision:
+            self._prepare()
         self.results = []
         windows, sums, count = [], {}, 0
         progress = keras.utils.Progbar(len(self.streams[0]), unit_name="batch")

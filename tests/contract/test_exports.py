@@ -133,6 +133,22 @@ def test_tensorflows_own_loader_runs_every_signature(trained, folder, server, pi
         assert said[signature, "refuses"] == "INVALID_ARGUMENT"
 
 
+@pytest.mark.slow
+@forms
+def test_good_and_bad_requests_mixed(trained, folder, server, picture, tmp_path):
+    """A thousand from eight threads: no wrong answer, and the memory is flat."""
+    height, width = PICTURES[0]
+    keras.utils.save_img(tmp_path / "a.png", picture(height, width), scale=False)
+    (tmp_path / "pixels").write_bytes(picture(height, width).tobytes())
+    command = [server, folder, tmp_path / "a.png", tmp_path / "pixels", height, width, 1000]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = dict(zip(done.stdout.split()[::2], map(int, done.stdout.split()[1::2]), strict=True))
+    print(type(trained).__name__, said)
+    assert (said["good"], said["refused"], said["wrong"]) == (500, 500, 0)
+    assert said["grown"] < 50e6
+
+
 @pytest.fixture(scope="session")
 def size(trained):
     """(height, width) of the pictures that TFLite files of one size take."""

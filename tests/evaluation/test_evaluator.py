@@ -223,3 +223,13 @@ def test_voc_numbers_are_printed_and_written(tmp_path, capsys):
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["voc/AP2007"] == written["voc/AP2010"] == pytest.approx(1)
     assert set(written["voc/per_class_AP2007"]) == set(dataset.classes)
+
+
+def test_a_setting_counts_in_the_next_evaluation():
+    """Also where the evaluator was made, and had run, before it was set."""
+    model, photos = micro.make(), micro.photos(6)
+    evaluator = Evaluator(model, photos)
+    before = evaluator()["loss"]
+    model.resize = ("stretch", 16, 16)
+    after = Evaluator(model, photos)()["loss"]
+    assert evaluator()["loss"] == pytest.approx(after, rel=1e-6) != pytest.approx(before, rel=1e-3)

@@ -1,15 +1,22 @@
 // Loads a SavedModel by the loader that TensorFlow Serving uses and runs its signatures, with no Python and no kerasdet.
 //
-// serve SAVED_MODEL PICTURE PIXELS HEIGHT WIDTH
+// serve SAVED_MODEL PICTURE PIXELS HEIGHT WIDTH [REQUESTS]
 //
 // PICTURE is an encoded image, PIXELS holds height * width * 3 bytes. Every signature gets a batch of two; each output
 // is printed as a line: signature, output, values. A request that is no image must give an error, not the end. Where
-// proposals are an input, they are the whole picture and its upper left quarter.
+// proposals are an input, they are the whole picture and its upper left quarter. With REQUESTS, so many good and bad
+// requests come from eight threads at once instead: a good one must give what it gave alone, bit for bit, and a bad one an
+// error; a line says how many of each there were, and how many bytes the process grew from the first half on.
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdint>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tensorflow/cc/saved_model/loader.h"
@@ -45,6 +52,82 @@ Tensor Proposals(float height, float width) {
   return batch;
 }
 
+int64_t Resident() {
+  std::ifstream file("/proc/self/statm");
+  int64_t size, resident;
+  file >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+// The good requests of a model come first, then the bad ones.
+int Mixed(
+    const tensorflow::SavedModelBundle& bundle, const std::string& picture, const std::string& pixels, int height,
+    int width, int requests) {
+  struct Request {
+    const char *signature, *input;
+    Tensor batch;
+  };
+  const auto filled = [&](float value) {
+    Tensor batch(tensorflow::DT_FLOAT, {2, height, width, 3});
+    batch.flat<float>().setConstant(value);
+    return batch;
+  };
+  const std::vector<Request> all = {
+      {"image_bytes", "image_bytes", Strings(picture)},
+      {"serving_default", "images", Pixels<uint8_t>(pixels, height, width)},
+      {"float_images", "images", Pixels<float>(pixels, height, width)},
+      {"image_bytes", "image_bytes", Strings("no image")},
+      {"image_bytes", "image_bytes", Strings("")},
+      {"image_bytes", "image_bytes", Strings(picture.substr(0, picture.size() / 2))},
+      {"tf_example", "tf_example", Strings("no example")},
+      {"serving_default", "images", Tensor(tensorflow::DT_UINT8, {2, 0, width, 3})},
+      {"serving_default", "images", Tensor(tensorflow::DT_UINT8, {2, height, width, 4})},
+      {"serving_default", "images", filled(9)},
+      {"float_images", "images", filled(0.5)},
+      {"float_images", "images", filled(-90)},
+      {"float_images", "images", filled(std::numeric_limits<float>::quiet_NaN())},
+  };
+  constexpr size_t kGood = 3;
+  const auto run = [&](size_t i, std::vector<Tensor>* found) {
+    const auto& signature = bundle.GetSignatures().at(all[i].signature);
+    std::vector<std::pair<std::string, Tensor>> inputs{{signature.inputs().at(all[i].input).name(), all[i].batch}};
+    if (signature.inputs().count("proposals")) {
+      inputs.emplace_back(signature.inputs().at("proposals").name(), Proposals(height, width));
+    }
+    const auto& outputs = signature.outputs();
+    return bundle.session->Run(
+        inputs, {outputs.at("detection_boxes").name(), outputs.at("detection_scores").name()}, {}, found);
+  };
+  std::vector<std::vector<Tensor>> alone(kGood);
+  for (size_t i = 0; i < kGood; ++i) {
+    if (!run(i, &alone[i]).ok()) return 1;
+  }
+  std::atomic<int> next{0}, good{0}, refused{0}, wrong{0};
+  std::atomic<int64_t> half{0};
+  const auto work = [&] {
+    for (int n = next++; n < requests; n = next++) {
+      if (n == requests / 2) half = Resident();
+      const size_t i = n % 2 ? n / 2 % kGood : kGood + n / 2 % (all.size() - kGood);
+      std::vector<Tensor> found;
+      const bool fine = run(i, &found).ok();
+      if (fine != (i < kGood)) {
+        ++wrong;
+      } else if (!fine) {
+        ++refused;
+      } else {
+        bool same = true;
+        for (size_t k = 0; k < found.size(); ++k) same &= found[k].tensor_data() == alone[i][k].tensor_data();
+        ++(same ? good : wrong);
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) threads.emplace_back(work);
+  for (auto& thread : threads) thread.join();
+  std::cout << "good " << good << " refused " << refused << " wrong " << wrong << " grown " << Resident() - half << "\n";
+  return 0;
+}
+
 int main(int argc, char** argv) {
   tensorflow::SavedModelBundle bundle;
   auto status = tensorflow::LoadSavedModel({}, {}, argv[1], {"serve"}, &bundle);
@@ -54,6 +137,7 @@ int main(int argc, char** argv) {
   }
   const int height = atoi(argv[4]), width = atoi(argv[5]);
   const std::string picture = Read(argv[2]), pixels = Read(argv[3]);
+  if (argc > 6) return Mixed(bundle, picture, pixels, height, width, atoi(argv[6]));
   tensorflow::Example example;
   (*example.mutable_features()->mutable_feature())["image/encoded"].mutable_bytes_list()->add_value(picture);
   std::cout.precision(9);
