@@ -24,8 +24,8 @@ def get_config():
         },
         "data": common.shapes(),
         "train": common.adamw(
-            steps=1500, batch_size=8, learning_rate=2e-3, weight_decay=1e-4, warmup=100, ema=0.99,
-            evaluate_every=750,
+            steps=1800, batch_size=8, learning_rate=2e-3, weight_decay=1e-4, warmup=100, ema=0.99,
+            evaluate_every=900,
             transforms=(("flip", 0.5), ("flip_vertical", 0.5)),
         ),
     })  # fmt: skip

@@ -177,6 +177,6 @@ class Detector(settings.Settings, Predicts, Trains, Saves, keras.Model, metaclas
         """Nothing: layers make their weights when they first run, which `Complete` sees to."""
 
     def example(self):
-        """A batch of one small black picture, as `call` takes it; one region saves a detector its many own proposals."""
+        """A batch of one small black picture and one region, where a detector would take many of its own."""
         images = self.preprocess(tf.zeros([1, 64, 64, 3], tf.uint8))
         return {**images, "proposals": images["windows"][:, None], "ids": tf.zeros([1], tf.int64)}

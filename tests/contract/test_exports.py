@@ -134,7 +134,6 @@ def test_tensorflows_own_loader_runs_every_signature(trained, folder, server, pi
 
 
 @pytest.mark.slow
-@forms
 def test_good_and_bad_requests_mixed(trained, folder, server, picture, tmp_path):
     """A thousand from eight threads: no wrong answer, and the memory is flat."""
     height, width = PICTURES[0]

@@ -366,7 +366,7 @@ def test_mask_losses():
 
 
 def test_detected_masks_are_those_of_the_detected_class():
-    model = make(MaskRCNN, above=0.0)
+    model = make(MaskRCNN, above=0.0, limit=100)
     images, _ = scenes.batch(OBJECTS)
     outputs = model.network(images)
     found = model.detections(outputs, images)

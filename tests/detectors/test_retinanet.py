@@ -109,8 +109,8 @@ def test_bad_arguments_are_one_line():
         ({"normalizer": "none"}, "normalizer must be"),
         ({"backbone": "resnet49"}, "backbone must be one of"),
         ({"norm": "layer"}, "norm must be one of"),
-        ({"classes": []}, "classes must be one or more"),
-        ({"classes": ["a", "a"]}, "classes must be one or more different"),
+        ({"classes": []}, "classes must be a list of one or more"),
+        ({"classes": ["a", "a"]}, "classes must be a list of one or more different"),
         ({"resize": ("shortest", 1)}, "resize"),
     ):
         with pytest.raises(ValueError, match=words) as error:

@@ -71,8 +71,8 @@ def right_answers(model, images, objects, certainty=12.0):
 
 
 @pytest.mark.parametrize("scores", ssd.SCORES)
-def test_right_answers_cost_nothing_and_wrong_ones_more(model, scores):
-    model.scores = scores
+def test_right_answers_cost_nothing_and_wrong_ones_more(scores):
+    model = SSD(**{**SSD.tiny(), "scores": scores})
     images, objects = scenes.batch(OBJECTS)
     right = right_answers(model, images, objects)
     cost = scenes.costs(model, right, images, objects)
@@ -82,13 +82,12 @@ def test_right_answers_cost_nothing_and_wrong_ones_more(model, scores):
     got = {int(k): box for k, box in zip(found["classes"][0], found["boxes"][0].numpy(), strict=True) if k >= 0}
     for *box, kind in OBJECTS:
         np.testing.assert_allclose(got[kind], box, atol=1e-3)
-    model.scores = "softmax"
 
 
 @pytest.mark.parametrize("scores", ssd.SCORES)
-def test_losses_against_the_paper_in_numpy(model, scores):
+def test_losses_against_the_paper_in_numpy(scores):
     """Equations 1 to 3: three hardest backgrounds for every positive of an image, sums over the batch's positives."""
-    model.scores = scores
+    model = SSD(**{**SSD.tiny(), "scores": scores})
     images, objects = scenes.batch(OBJECTS, [(5, 40, 50, 90, 1), (0, 0, 96, 30, 0, True)], [], [], ids=[0, 1, 2, -1])
     rng = np.random.default_rng(4)
     grid = model.anchors((scenes.SIDE, scenes.SIDE))
@@ -118,7 +117,6 @@ def test_losses_against_the_paper_in_numpy(model, scores):
     terms = model.loss_terms(outputs, objects, images)
     assert float(terms["class"]) == pytest.approx(entropy / positives, rel=1e-4)
     assert float(terms["box"]) == pytest.approx(box / positives, rel=1e-4)
-    model.scores = "softmax"
 
 
 def test_outputs_of_classes_are_named_for_fine_tuning(model):
