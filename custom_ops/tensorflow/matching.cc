@@ -99,8 +99,7 @@ class MatchOp : public OpKernel {
     Rule rule = rule_;
     OP_REQUIRES_OK(context, Read(context, &rule));
     Tensor* indices;
-    const TensorShape shape({images.batch(), images.size()});
-    OP_REQUIRES_OK(context, context->allocate_output(0, shape, &indices));
+    OP_REQUIRES_OK(context, Allocate(context, 0, {images.batch(), images.size()}, &indices));
     int32_t* out = indices->flat<int32_t>().data();
     images.ForEach(context, [&](int64_t b, const Blocks& blocks, const Chosen& objects) {
       rule.Match(blocks, objects, out + b * images.size());
@@ -122,8 +121,7 @@ class CoveredOp : public OpKernel {
     const bool shared = least.dims() == 2 && least.dim_size(0) == 1;
     OP_REQUIRES_OK(context, CheckShape("least", least, {shared ? 1 : images.batch(), images.size()}));
     Tensor* covered;
-    const TensorShape shape({images.batch(), images.size()});
-    OP_REQUIRES_OK(context, context->allocate_output(0, shape, &covered));
+    OP_REQUIRES_OK(context, Allocate(context, 0, {images.batch(), images.size()}, &covered));
     const float* limits = least.flat<float>().data();
     bool* out = covered->flat<bool>().data();
     std::fill_n(out, covered->NumElements(), false);
