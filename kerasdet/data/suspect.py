@@ -25,7 +25,7 @@ def boxes(dataset):
         )
     ids = {record.id for record in turned}
     others = [record for record in dataset.records if record.id not in ids]
-    wrong = formats.misread(*formats.of_records(others))
+    wrong = formats.misread(*formats.of_records(others), dataset.written)
     if wrong:
         faults.append(f"{dataset.name}: the boxes {wrong}. Tell the reader their format, or convert the file.")
         return faults, not wrong.startswith(formats.SWAPPED)

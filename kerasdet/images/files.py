@@ -12,6 +12,9 @@ _HEAD = 2**11
 # The type and brand after the size of a HEIC file's first box (ISO/IEC 23008-12, annex B).
 _HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 _ORIENTATION = 0x0112
+_EXIF = b"Exif\0\0"
+# Bytes at the beginning of a part of a file that say what it is.
+_PART = 16
 
 
 def load(path):
@@ -129,7 +132,7 @@ def _words(error):
 def _jpeg(data):
     """Decodes a JPEG and turns it upright; libjpeg's default DCT is more exact than TensorFlow's and no slower."""
     pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return _upright(pixels, _orientation(data))
+    return _upright(pixels, _orientation(data, 2, _segment))
 
 
 def _other(data):
@@ -141,7 +144,12 @@ def _other(data):
     head = _head(data)
     pixels = tf.cond(_translucent(head), lambda: decoded(4), lambda: decoded(3))
     indexed = _starts(head, b"BM") & (_number(head, 28, 2) == 8)
-    return tf.cond(indexed, lambda: _painted(pixels, head), lambda: pixels)
+    pixels = tf.cond(indexed, lambda: _painted(pixels, head), lambda: pixels)
+    turns = [
+        (_starts(head, b"\x89PNG"), lambda: _orientation(data, 8, _png_chunk)),
+        (_starts(head, b"RIFF"), lambda: _orientation(data, 12, _webp_chunk)),
+    ]
+    return _upright(pixels, tf.case(turns, lambda: tf.constant(1, tf.int64)))
 
 
 def _translucent(head):
@@ -167,15 +175,54 @@ def _number(data, at, size, little=True):
     return tf.where(inside, tf.reduce_sum(tf.cast(tf.gather(data, positions), tf.int64) * weights, -1), 0)
 
 
-def _orientation(data):
-    """The EXIF orientation 1...8 of a JPEG; 1 if the tag is missing or invalid."""
-    parts = tf.strings.split(tf.strings.substr(data, 0, 2**16), b"Exif\0\0", maxsplit=1)
-    marker = tf.io.decode_raw(tf.strings.substr(tf.strings.join([b"\0" * 4, parts[0]]), -4, 4), tf.uint8)
-    size = tf.maximum(_number(marker, 2, 2, little=False) - 8, 0)
-    found = (tf.size(parts) == 2) & _starts(marker, b"\xff\xe1")
-    exif = tf.io.decode_raw(parts[-1], tf.uint8)[:size]
-    orientation = tf.cond(found, lambda: _tag(exif), lambda: tf.constant(1, tf.int64))
-    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
+def _orientation(data, start, read):
+    """The EXIF orientation 1...8 of a file that is a chain of parts; 1 if there is none, or none valid.
+
+    Args:
+        data: scalar string tensor.
+        start: position of the first part.
+        read: function from the bytes at a part's beginning to the position of its data, relative to the part, the size
+            of its data, the size of the part (0: the last one that is looked at), and whether it holds the EXIF.
+    """
+
+    def part(position):
+        head = tf.io.decode_raw(tf.strings.substr(data, position, _PART), tf.uint8, fixed_length=_PART)
+        return [tf.cast(value, tf.int64) for value in read(head)]
+
+    def step(position, _):
+        skip, size, whole, found = part(position)
+        value = tf.cond(
+            found > 0,
+            lambda: _tag(tf.io.decode_raw(tf.strings.substr(data, position + skip, size), tf.uint8)),
+            lambda: tf.constant(0, tf.int64),
+        )
+        return tf.where(whole > 0, position + whole, length), value
+
+    length = tf.strings.length(data)
+    length = tf.cast(length, tf.int64)
+    first = (tf.constant(start, tf.int64), tf.constant(0, tf.int64))
+    _, value = tf.while_loop(lambda position, value: (position < length - 8) & (value == 0), step, first)
+    return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def _segment(head):
+    """A JPEG's: two bytes of marker, two of length, which counts itself; the scan's is followed by pixels."""
+    size = _number(head, 2, 2, little=False)
+    last = (head[0] != 0xFF) | (head[1] == 0xDA) | (size < 2)
+    return 10, tf.maximum(size - 8, 0), tf.where(last, 0, size + 2), _starts(head, b"\xff\xe1") & _starts(head, _EXIF, 4)
+
+
+def _png_chunk(head):
+    """Four bytes of length, four of name, the data, four of checksum."""
+    size = _number(head, 0, 4, little=False)
+    return 8, size, tf.where(_starts(head, b"IEND", 4), 0, size + 12), _starts(head, b"eXIf", 4)
+
+
+def _webp_chunk(head):
+    """Four bytes of name, four of length, the data, padded to an even length."""
+    size = _number(head, 4, 4)
+    skip = tf.where(_starts(head, _EXIF, 8), 14, 8)
+    return skip, size, size + 8 + size % 2, _starts(head, b"EXIF")
 
 
 def _tag(exif):
