@@ -18,8 +18,8 @@ IGNORE = -1
 # A rare name that is spelled almost like a frequent one is probably a typo.
 _ALIKE, _RARE = 0.8, 20
 _FLAGS = {
-    **dict.fromkeys(("1", "true", "yes"), True),
-    **dict.fromkeys(("", "0", "false", "no", "none", "unspecified"), False),
+    **dict.fromkeys(("1", "1.0", "true", "yes"), True),
+    **dict.fromkeys(("", "0", "0.0", "false", "no", "none", "unspecified"), False),
 }
 _SLIPS = 0.2
 # What it means if the annotations state another size than the photo has.

@@ -1,6 +1,7 @@
 """What a reader counted: photos on disk and read, annotations and boxes kept, and why some are missing."""
 
 import dataclasses
+import os
 
 # No line is longer; a terminal shows it, and a reader takes it in.
 LONGEST = 300
@@ -45,6 +46,8 @@ class Tally:
 def counted(source, kind, count, first):
     """A line such as "labels.json: 12 boxes are dropped: annotation 3, annotation 4, annotation 9 ..."."""
     more = " ..." if count > len(first) else ""
+    home = source if os.path.isdir(source) else os.path.dirname(source)
+    first = [name.replace(os.path.join(home, ""), "") for name in first] if home else first
     for shown in range(len(first), 0, -1):
         line = f"{source}: {count} {kind}: {', '.join(first[:shown])}{more if shown == len(first) else ' ...'}"
         if len(line) <= LONGEST:
