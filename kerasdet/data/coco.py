@@ -59,7 +59,9 @@ def read(annotations, images, keypoints=(), classes=None, folder=None):
 
     numeric = all(isinstance(one, int) and 0 <= one <= _MOST for one in pictures)
     if not numeric:
-        tally.note("image ids are text, negative or too large for 64 bits, and are renumbered", list(map(str, pictures)))
+        tally.note(
+            "image ids are text, negative or too large for 64 bits, and are renumbered", list(map(str, pictures))
+        )
     of_class = {number: one for one, number in class_of.items()}
     category_ids = [of_class.get(number) for number in range(len(names))]
     whole = all(isinstance(one, int) and 0 <= one <= _MOST for one in category_ids)
@@ -175,7 +177,9 @@ def _load(path):
             raise ValueError(f"{path} has no {key}: the list is empty.")
         wrong = next((i for i, one in enumerate(content[key]) if not isinstance(one, dict)), None)
         if wrong is not None:
-            raise ValueError(f"{path}: number {wrong} of its {key}, counted from 0, is no dict: {content[key][wrong]!r}.")
+            raise ValueError(
+                f"{path}: number {wrong} of its {key}, counted from 0, is no dict: {content[key][wrong]!r}."
+            )
     return content
 
 
@@ -353,7 +357,8 @@ def _masks(rows_of, size_of, tally):
             elif fault:
                 row["segment"] = None
                 tally.note(
-                    f"masks are refused, their boxes are kept; a mask {_plain(fault)}", [f"{row['place']} of image {key}"]
+                    f"masks are refused, their boxes are kept; a mask {_plain(fault)}",
+                    [f"{row['place']} of image {key}"],
                 )
             if row["segment"] is not None and row["unusable"]:
                 row["area"] = segments.area(row["segment"], *size_of[key])

@@ -99,7 +99,7 @@ def _encoded(record):
 
 def label_map(folder):
     """Dict of number to class name, from the only label map (*.pbtxt) in a folder; empty if there is none."""
-    found = sorted(glob.glob(os.path.join(folder, "*.pbtxt")))
+    found = sorted(glob.glob(os.path.join(glob.escape(folder), "*.pbtxt")))
     if len(found) > 1:
         raise ValueError(f"{folder} has several label maps: {', '.join(map(os.path.basename, found))}; keep one.")
     names = {}

@@ -179,9 +179,11 @@ def _resized(image, size, said, boxes):
     if said == size[::-1]:
         turned = formats.orientation(image) in (5, 6, 7, 8) if not isinstance(image, np.ndarray) else False
         return _TURNED if turned else _SWAPPED, what
-    if len(boxes) and (boxes[:, 2:] > np.float32(said[::-1]) + formats.SLACK).any() or max(
-        abs(one - other) for one, other in zip(size, said, strict=True)
-    ) <= formats.SLACK:
+    if (
+        len(boxes)
+        and (boxes[:, 2:] > np.float32(said[::-1]) + formats.SLACK).any()
+        or max(abs(one - other) for one, other in zip(size, said, strict=True)) <= formats.SLACK
+    ):
         return _MISSTATED, what
     across, down = size[1] / said[1], size[0] / said[0]
     ratio = f"{across:.3g}" if math.isclose(across, down, rel_tol=0.02) else f"{across:.3g} x {down:.3g}"

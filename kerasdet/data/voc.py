@@ -71,9 +71,7 @@ def read(folder, split=None, classes=None, difficult="crowd", images=None):
     sizes = files.upright_sizes(paths, stated)
 
     name = os.path.basename(os.path.abspath(folder))
-    dataset = Dataset(
-        name if split is None else f"{name} {split}", classes, [], notes=ignored + slips, tally=tally
-    )
+    dataset = Dataset(name if split is None else f"{name} {split}", classes, [], notes=ignored + slips, tally=tally)
     for index, (source, page, path, size, said) in enumerate(zip(sources, pages, paths, sizes, stated, strict=True)):
         places, boxes, kinds, hard = _objects(page, source, numbers, tally)
         crowds = hard if difficult == "crowd" else None

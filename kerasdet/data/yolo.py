@@ -141,7 +141,9 @@ def _yaml(path):
     found = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.lower().endswith((".yaml", ".yml"))]
     found = [name for name in found if not is_hidden(os.path.basename(name)) and is_yaml(name)]
     if len(found) > 1:
-        raise ValueError(f"{path} holds several data sets, {', '.join(map(os.path.basename, found))}: give one of them.")
+        raise ValueError(
+            f"{path} holds several data sets, {', '.join(map(os.path.basename, found))}: give one of them."
+        )
     return found[0] if found else None
 
 

@@ -209,7 +209,12 @@ def _segment(head):
     """A JPEG's: two bytes of marker, two of length, which counts itself; the scan's is followed by pixels."""
     size = _number(head, 2, 2, little=False)
     last = (head[0] != 0xFF) | (head[1] == 0xDA) | (size < 2)
-    return 10, tf.maximum(size - 8, 0), tf.where(last, 0, size + 2), _starts(head, b"\xff\xe1") & _starts(head, _EXIF, 4)
+    return (
+        10,
+        tf.maximum(size - 8, 0),
+        tf.where(last, 0, size + 2),
+        _starts(head, b"\xff\xe1") & _starts(head, _EXIF, 4),
+    )
 
 
 def _png_chunk(head):

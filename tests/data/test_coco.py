@@ -181,7 +181,9 @@ def test_empty_and_missized_pictures(write, tmp_path):
     paths = write()
     Image.new("RGB", (90, 60)).save(tmp_path / "b.png")
     paths = write(lambda content: content["annotations"][1].update(bbox=[0, 30, 5, 5]))
-    with pytest.raises(ValueError, match=r"1 of 2 photos are of another size.*b\.png, stated as 60 x 40, but 90 x 60, 1\.5"):
+    with pytest.raises(
+        ValueError, match=r"1 of 2 photos are of another size.*b\.png, stated as 60 x 40, but 90 x 60, 1\.5"
+    ):
         coco.read(*paths)
     Image.new("RGB", (61, 40)).save(tmp_path / "b.png")
     dataset = coco.read(*paths)

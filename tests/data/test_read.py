@@ -79,7 +79,7 @@ def test_voc_folder(tmp_path, inner):
 
 
 def test_unknown_formats_are_refused_with_advice(tmp_path):
-    with pytest.raises(ValueError, match="shapes.*COCO.*VOC") as error:
+    with pytest.raises(ValueError, match="holds no annotations of a known format.*COCO.*VOC") as error:
         read(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
@@ -149,3 +149,53 @@ def test_coco_file_among_its_images(tmp_path):
     _coco(tmp_path / "labels.json")
     Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
     assert read(tmp_path).records[0].image == str(tmp_path / "1.png") and splits(tmp_path) == []
+
+
+FOREIGN = {
+    "via.json": (
+        '{"a.jpg12": {"filename": "a.jpg", "regions": [{"shape_attributes": {"name": "rect"}}]}}',
+        "VGG Image",
+    ),
+    "tasks.json": ('[{"id": 1, "annotations": [{"completed_by": 1, "result": []}], "data": {}}]', "Label Studio"),
+    "annotations.xml": ("<annotations><version>1.1</version></annotations>", "CVAT"),
+    "a-asset.json": ('{"asset": {"format": "jpg"}, "regions": []}', "VoTT"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_formats_of_other_tools_are_named(tmp_path, name):
+    text, tool = FOREIGN[name]
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"this is .*{tool}.*export as") as error:
+        read(tmp_path)
+    assert len(str(error.value)) < 300 + len(str(tmp_path)) and name in str(error.value)
+
+
+def test_parts_by_the_names_of_files_and_folders(tmp_path):
+    """Photos of the same name in both parts are told apart by their folders."""
+    for number, part in enumerate(("Train", "valid", "TEST")):
+        _coco(tmp_path / f"annotations/{part}.json")
+        _pictures(tmp_path / f"images/{part}", 1 + number)
+    assert splits(tmp_path) == ["TEST", "Train", "valid"]
+    for part in splits(tmp_path):
+        assert read(tmp_path, part).records[0].image == str(tmp_path / f"images/{part}/1.png")
+
+
+def test_the_annotations_may_lie_elsewhere(tmp_path):
+    _coco(tmp_path / "labels/all.json")
+    photos = _pictures(tmp_path / "deep/photos")
+    dataset = read(tmp_path / "deep", annotations=tmp_path / "labels/all.json")
+    assert dataset.records[0].image == str(photos / "1.png")
+    with pytest.raises(FileNotFoundError, match="nowhere.json does not exist"):
+        read(photos, annotations=tmp_path / "nowhere.json")
+
+
+def test_the_format_may_be_said(tmp_path):
+    _coco(tmp_path / "labels.json")
+    _pictures(tmp_path / "images")
+    (tmp_path / "images/1.xml").write_text(XML)
+    assert read(tmp_path).name == tmp_path.name and read(tmp_path, format="coco").name == "labels"
+    with pytest.raises(ValueError, match="format must be one of .*'xyxy'.*'labelme'.*got 'paper'"):
+        read(tmp_path, format="paper")
+    with pytest.raises(ValueError, match="is read as Pascal VOC: format='xywh' is for tables"):
+        read(tmp_path, format="xywh")

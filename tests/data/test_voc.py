@@ -248,7 +248,9 @@ def test_wrong_size_is_noted_and_the_file_size_used(folder):
 
 def test_photos_of_another_size_are_refused_with_the_ratio(folder):
     Image.new("RGB", (120, 80)).save(folder / "JPEGImages/first.jpg")
-    words = r"1 of 2 photos are of another size than their annotations.*first.jpg, stated as 60 x 40, but 120 x 80, 2 times"
+    words = (
+        r"1 of 2 photos are of another size than their annotations.*first.jpg, stated as 60 x 40, but 120 x 80, 2 times"
+    )
     with pytest.raises(ValueError, match=words) as error:
         voc.read(folder, "train")
     assert "\n" not in str(error.value)
