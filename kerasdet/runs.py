@@ -63,6 +63,8 @@ def datasets(config, run, again=False, init_from=None):
         _check_start(init_from, *found, photos[1])
     if again:
         _check_classes(run, found[0])
+    if again and (run / _DATA).is_file():
+        return found
     run.mkdir(parents=True, exist_ok=True)
     if photos is not None:
         lists = [parts.names(one, config.data.folder) for one in found]

@@ -9,10 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
+from kerasdet import images
 from kerasdet.data import coco, formats, segments, suspect
 from kerasdet.data.dataset import Dataset, clip
 from kerasdet.data.parts import parts as read_parts
 from kerasdet.data.split import thumbnail
+
+# A GIF of one pixel.
+_DOT = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 
 
 @dataclasses.dataclass
@@ -59,6 +63,8 @@ def check(dataset, refused=(), workers=8, drawn=0):
     """
     messages = list(dict.fromkeys(refused))
     kept = set(np.linspace(0, len(dataset) - 1, drawn).astype(int).tolist()) if len(dataset) and drawn else set()
+    # TensorFlow must have begun before threads share it: beginning in several at once crashes it.
+    images.decode(_DOT)
     with ThreadPoolExecutor(workers) as pool:
         looks = pool.map(lambda index: _look(dataset.records[index], index in kept), range(len(dataset)))
         looks = list(tqdm(looks, total=len(dataset), unit="image", desc=dataset.name, mininterval=1))

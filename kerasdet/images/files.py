@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from kerasdet.images import header
+
 _KINDS = "JPEG, PNG, GIF, BMP or WebP"
 _JPEG = b"\xff\xd8\xff"
 _HEAD = 2**11
@@ -15,6 +17,9 @@ _ORIENTATION = 0x0112
 _EXIF = b"Exif\0\0"
 # Bytes at the beginning of a part of a file that say what it is.
 _PART = 16
+# TensorFlow decodes fewer values than this; Pillow, more pixels than it takes for an attack, as slides have.
+_LARGE = 2**29
+Image.MAX_IMAGE_PIXELS = None
 
 
 def load(path):
@@ -37,6 +42,8 @@ def load(path):
     except tf.errors.NotFoundError:
         reason = "no such file"
     except tf.errors.InvalidArgumentError as error:
+        if _is_large(path):
+            return _by_pillow(path)
         reason = _fault(tf.io.read_file(os.fspath(path))).numpy().decode() or f"damaged or unusual: {_words(error)}"
     except tf.errors.OpError as error:
         reason = _words(error)
@@ -57,6 +64,17 @@ def _load_heic(path):
     except ImportError:
         raise ValueError(f"{path}: this is a HEIC photo; pip install kerasdet[heic], or save it as JPEG.") from None
     register_heif_opener()
+    return _by_pillow(path)
+
+
+def _is_large(path):
+    """Whether a picture has more values than TensorFlow's decoders take."""
+    with open(path, "rb") as file:
+        size = header.read(file).upright
+    return size is not None and 3 * size[0] * size[1] >= _LARGE
+
+
+def _by_pillow(path):
     try:
         with Image.open(path) as photo:
             return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
