@@ -26,23 +26,18 @@ CLASSES = flags.DEFINE_list("classes", None, "Names of the classes in their orde
 
 
 def main(arguments):
-    from kerasdet import data
-    from kerasdet.data import faults, validate
-    from kerasdet.data.read import recognized, splits
+    from kerasdet.data import validate
+    from kerasdet.data.read import recognized
 
     folder = command.argument(arguments, FOLDER, "folder of photos")
     options = command.given(format=FORMAT, images=IMAGES, annotations=ANNOTATIONS, classes=CLASSES)
     places = {name: options[name] for name in ("format", "annotations") if name in options}
     print(f"{folder}: {recognized(folder, **places)}")
     wrong, looked = False, {}
-    for part in splits(folder, **places) or [None]:
-        with faults.listed() as refused:
-            dataset = data.read(folder, part, **options)
-        findings = validate.check(dataset, refused, drawn=PICTURES.value)
+    for part, dataset, findings in validate.examined(folder, PICTURES.value, **options):
         print(findings.text(), flush=True)
         wrong |= bool(findings.faults)
-        looked.update(zip((record.image for record in dataset.records if isinstance(record.image, str)),
-                          findings.thumbnails, strict=False))  # fmt: skip
+        looked.update(findings.looked)
         _draw(dataset, findings.drawn, os.path.join(OUT.value, part or ""))
         if CLEAN.value:
             os.makedirs(CLEAN.value, exist_ok=True)

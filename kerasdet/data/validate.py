@@ -10,13 +10,16 @@ import numpy as np
 from tqdm import tqdm
 
 from kerasdet import images
-from kerasdet.data import coco, formats, segments, suspect
+from kerasdet.data import coco, faults, formats, segments, suspect
 from kerasdet.data.dataset import Dataset, clip
 from kerasdet.data.parts import parts as read_parts
+from kerasdet.data.read import read, splits
 from kerasdet.data.split import thumbnail
 
 # A GIF of one pixel.
-_DOT = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+_DOT = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+)
 
 
 @dataclasses.dataclass
@@ -28,7 +31,7 @@ class Findings:
         faults: what is wrong, one message each; empty if nothing is.
         notes: what the reader dropped or changed, one message each.
         clean: a `Dataset` without the faulty parts; without any pictures if all boxes are in another format.
-        thumbnails: of each picture, for `split`.
+        looked: dict from the paths of photos to their thumbnails, for `parts`.
         drawn: dict from positions to the pixels of the pictures that were kept.
     """
 
@@ -36,7 +39,7 @@ class Findings:
     faults: list
     notes: list
     clean: Dataset
-    thumbnails: list
+    looked: dict
     drawn: dict
 
     def text(self, most=10):
@@ -87,9 +90,31 @@ def check(dataset, refused=(), workers=8, drawn=0):
         faults=messages,
         notes=list(dataset.notes) + suspect.unused(dataset, counts),
         clean=clean,
-        thumbnails=[thumbnail for _, thumbnail, _ in looks],
+        looked={
+            record.image: small
+            for record, (_, small, _) in zip(dataset.records, looks, strict=True)
+            if isinstance(record.image, str)
+        },
         drawn={index: pixels for index, (_, _, pixels) in enumerate(looks) if pixels is not None},
     )
+
+
+def examined(folder, drawn=0, **options):
+    """Checks all parts of a folder, one after the other.
+
+    Args:
+        folder: as the path of `data.read`.
+        drawn: as in `check`.
+        options: further arguments of `data.read`.
+
+    Yields:
+        (part, dataset, findings): the name of the part or None, the `Dataset`, and its `Findings`.
+    """
+    places = {name: options[name] for name in ("format", "annotations") if name in options}
+    for part in splits(folder, **places) or [None]:
+        with faults.listed() as refused:
+            dataset = read(folder, part, **options)
+        yield part, dataset, check(dataset, refused, drawn=drawn)
 
 
 def parts(folder, looked, **options):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kerasdet import data, runs
-from kerasdet.data import faults, suspect
+from kerasdet.data import faults, suspect, validate
 from kerasdet.data.dataset import Encoded
 from kerasdet.data.parts import parts as parts_of
 from kerasdet.detectors import RetinaNet
@@ -48,7 +48,9 @@ READ = {
     "coco_crowd_str0": case(),
     "coco_huge_ids": case(note=r"6 image ids are text, negative or too large"),
     "coco_same_file_twice": case(note=r"6 entries are of a photo that has an entry already; they are merged"),
-    "coco_seg_two_points": case(note=r"1 masks are refused, their boxes are kept.*less than three points.*annotation 1 "),
+    "coco_seg_two_points": case(
+        note=r"1 masks are refused, their boxes are kept.*less than three points.*annotation 1 "
+    ),
     "coco_train_val_json": case(PARTS),
     "cvat_coco_subsets": case(PARTS),
     "cvat_voc": case(),
@@ -72,7 +74,9 @@ READ = {
     "voc_mac_dot_files": case(),
     "voc_mask_png_beside": case(),
     "voc_namespace_some": case(),
-    "voc_photos_without_xml": case(note=r"2 photos have no XML file and are background: p4\.jpg, p5", empty=("p4", "p5")),
+    "voc_photos_without_xml": case(
+        note=r"2 photos have no XML file and are background: p4\.jpg, p5", empty=("p4", "p5")
+    ),
     "vott_csv": case(),
     "webp_exif": case(SIX[:4]),
     "yolo_ipynb": case(PARTS),
@@ -106,9 +110,18 @@ def begin(folder):
     return train, validation
 
 
-def check(folder, out):
-    """The command, without drawing."""
-    return companion.command("check", str(folder), f"--out={out}", "--pictures=0", folder=out)
+def check(folder):
+    """What the command prints, and whether it finds faults."""
+    lines, wrong, looked = [], False, {}
+    try:
+        for _, _, findings in validate.examined(folder):
+            lines += findings.text().splitlines()
+            wrong |= bool(findings.faults)
+            looked.update(findings.looked)
+        more, faulty = ([], []) if wrong else validate.parts(folder, looked)
+    except (ValueError, FileNotFoundError) as error:
+        return [*lines, str(error)], True
+    return lines + more + faulty, wrong or bool(faulty)
 
 
 def stem(record):
@@ -151,13 +164,21 @@ def test_refused_before_the_first_step(name):
 
 
 @pytest.mark.parametrize("name", sorted({*READ, *REFUSED, *OTHERS} - {"huge_picture", "predict [set 2]"}))
-def test_check_agrees_with_training(name, tmp_path):
-    done = check(CASES / name, tmp_path)
-    assert "Traceback" not in done.stdout + done.stderr
-    assert done.returncode == (name in REFUSED), done.stdout + done.stderr
-    lines = (done.stdout + done.stderr).splitlines()
+def test_check_agrees_with_training(name):
+    lines, wrong = check(str(CASES / name))
+    assert wrong == (name in REFUSED), lines
     assert name not in REFUSED or any(re.search(REFUSED[name], line) for line in lines), lines
-    assert all(len(line) <= 310 for line in lines if "photo/s" not in line and "image/s" not in line)
+    assert all(len(line) <= 310 for line in lines)
+
+
+def test_the_commands_exit(tmp_path):
+    good, bad = (
+        companion.command("check", CASES / name, f"--out={tmp_path}", "--pictures=2", folder=tmp_path)
+        for name in ("roboflow_voc", "jpeg_without_end")
+    )
+    assert (good.returncode, bad.returncode) == (0, 1) and "Traceback" not in good.stderr + bad.stderr
+    assert len(list(tmp_path.glob("train/*.png"))) == len(list(tmp_path.glob("valid/*.png"))) == 2
+    assert re.search(REFUSED["jpeg_without_end"], bad.stdout)
 
 
 def test_rotated_boxes_become_their_upright_hull():
