@@ -38,9 +38,12 @@ def load(path):
     if is_heic(path):
         return _load_heic(path)
     try:
-        return read(os.fspath(path)).numpy()
-    except tf.errors.NotFoundError:
+        with open(path, "rb") as file:
+            return _decode(tf.constant(file.read()), tf.constant(os.fspath(path))).numpy()
+    except FileNotFoundError:
         reason = "no such file"
+    except OSError as error:
+        reason = error.strerror
     except tf.errors.InvalidArgumentError as error:
         if _is_large(path):
             return _by_pillow(path)
@@ -122,6 +125,10 @@ def decode(data, name="image"):
             return _other(data)
 
     return tf.cond(_starts(_head(data), _JPEG), lambda: _jpeg(data), other)
+
+
+# A graph: operator by operator, reading the header would take longer than decoding.
+_decode = tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)] * 2, autograph=False)
 
 
 def _head(data):
@@ -230,7 +237,7 @@ def _segment(head):
     return (
         10,
         tf.maximum(size - 8, 0),
-        tf.where(last, 0, size + 2),
+        tf.where(last, tf.zeros_like(size), size + 2),
         _starts(head, b"\xff\xe1") & _starts(head, _EXIF, 4),
     )
 
@@ -238,7 +245,7 @@ def _segment(head):
 def _png_chunk(head):
     """Four bytes of length, four of name, the data, four of checksum."""
     size = _number(head, 0, 4, little=False)
-    return 8, size, tf.where(_starts(head, b"IEND", 4), 0, size + 12), _starts(head, b"eXIf", 4)
+    return 8, size, tf.where(_starts(head, b"IEND", 4), tf.zeros_like(size), size + 12), _starts(head, b"eXIf", 4)
 
 
 def _webp_chunk(head):
