@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 from kerasdet import data
 from kerasdet.data import parts
 from kerasdet.data.split import contents
-from kerasdet.data.tally import short
 
 # Files of a run: which photos it split off, and the classes and photos, by their content, that it was begun with.
 _SPLIT, _DATA = "split.json", "data.json"
@@ -84,7 +83,7 @@ def _check_classes(run, train):
         changes += [f"gone: {name!r}" for name in before if name not in now]
         what = ", ".join(changes[:5]) or "in another order"
         raise ValueError(
-            f"{run}: was begun with the classes {short(str(before))}, which have changed ({what}): --resume cannot go on; "
+            f"{run}: its classes have changed since it was begun ({what}): --resume cannot go on; "
             f"start a new run with --init_from={run}."
         )
 
@@ -98,8 +97,8 @@ def _check_start(init_from, train, validation, photos):
     shared = [record.name for record, key in zip(validation.records, photos, strict=True) if key in trained]
     if shared:
         raise ValueError(
-            f"{init_from}: it was trained on {len(shared)} of the {len(photos)} photos that are for validation now, first "
-            f"{shared[0]}: AP would be too high. Split as it did: the same seed and share."
+            f"{init_from}: it was trained on {len(shared)} of the {len(photos)} photos that are for validation now, "
+            f"first {shared[0]}: AP would be too high. Split as it did: the same seed and share."
         )
 
 

@@ -90,8 +90,8 @@ def read(annotations, images, keypoints=(), classes=None, folder=None):
             size,
             boxes=[row["box"] for row in rows],
             numbers=[row["class"] for row in rows],
-            place=lambda i, rows=rows, image=f"image {key} ({os.path.basename(path)})": (
-                f"{rows[i]['place']} of {image}, bbox {rows[i]['bbox']}"
+            place=lambda i, rows=rows, key=key, path=path: (
+                f"{rows[i]['place']} of image {key} ({os.path.basename(path)}), bbox {rows[i]['bbox']}"
             ),
             crowds=[row["crowd"] for row in rows],
             areas=[row["area"] for row in rows],

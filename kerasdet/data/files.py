@@ -147,7 +147,7 @@ def _check_bits(path):
     used = max(most.bit_length(), 1)
     if used < _USED:
         faults.report(
-            f"{path}: has 16 bits a pixel, but uses {used}, at most {most}: of 16 bits the upper 8 are read, so it would "
-            f"be nearly black. Multiply its pixels by {2 ** (16 - used)}, or save them with 8 bits."
+            f"{path}: has 16 bits a pixel, but uses {used}, at most {most}: of 16 bits the upper 8 are read, so it "
+            f"would be nearly black. Multiply its pixels by {2 ** (16 - used)}, or save them with 8 bits."
         )
     return None

@@ -1,4 +1,4 @@
-"""Reads formats of few lines each: LabelMe's and Supervisely's JSON and KITTI's text beside photos, and CreateML's JSON."""
+"""Reads formats of few lines each: LabelMe's, Supervisely's and CreateML's JSON, and KITTI's text."""
 
 import dataclasses
 import json

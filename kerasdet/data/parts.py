@@ -105,8 +105,8 @@ def aligned(dataset, other):
         count = sum(int((record.classes == number).sum()) for record in dataset.records)
         if numbers[number] < 0 and count:
             faults.report(
-                f"{dataset.name}: {count} objects are of class {name!r}, which {other.name} does not have: its classes are "
-                f"{other.classes}."
+                f"{dataset.name}: {count} objects are of class {name!r}, which {other.name} lacks: its classes "
+                f"are {other.classes}."
             )
     ids = dict(zip(dataset.classes, dataset.category_ids, strict=True))
     free = iter(range(max(ids.values()) + 1, max(ids.values()) + 2 + len(other.classes)))
@@ -154,7 +154,7 @@ def _again(dataset, folder, listed):
     notes = dataset.notes
     if new:
         notes = notes + [
-            f"{folder}: {len(new)} photos came after this run was begun and stay out of it, first {new[0]}: to train on "
-            "them, start a new run with --init_from this one."
+            f"{folder}: {len(new)} photos came after this run was begun and stay out of it, first {new[0]}: to train "
+            "on them, start a new run with --init_from this one."
         ]
     return tuple(dataclasses.replace(dataset, records=[records[name] for name in part], notes=notes) for part in listed)

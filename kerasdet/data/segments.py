@@ -70,7 +70,7 @@ def _run_fault(segment, height, width):
 
 
 def _runs(text):
-    """The run lengths of COCO's compressed RLE: five bits a character, from the third on differences; None if broken."""
+    """The runs of compressed RLE: five bits a character, from the third on differences; None if it is broken."""
     runs, value, shift = [], 0, 0
     for code in text.encode("ascii", "replace"):
         code -= 48

@@ -121,8 +121,8 @@ def between(train, validation):
     if pairs:
         first = " = ".join(record.name for record in pairs[0])
         faults.append(
-            f"{len(pairs)} of {len(validation)} validation pictures are in the training set too, first {first}: AP will be "
-            "too high; split again."
+            f"{len(pairs)} of {len(validation)} validation pictures are in the training set too, first {first}: AP "
+            "will be too high; split again."
         )
     return faults, hopeless
 

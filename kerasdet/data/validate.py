@@ -227,10 +227,11 @@ def _counts(dataset, counts):
     crowds = sum(int(record.crowds.sum()) for record in records)
     tally = dataset.tally
     kept = f"{tally.annotations} annotations, " if tally else ""
+    most = max(objects, default=0)
     disk = f"{tally.found} photos on disk, " if tally and tally.found is not None else ""
     return [
         f"{dataset.name}: {disk}{len(records)} pictures, {objects.count(0)} of them without objects",
-        f"{kept}{sum(objects)} boxes, {crowds} of them regions to ignore, at most {max(objects, default=0)} in a picture",
+        f"{kept}{sum(objects)} boxes, {crowds} of them regions to ignore, at most {most} in a picture",
         "classes: " + suspect.some([f"{n} {c}" for n, c in zip(dataset.classes, counts, strict=True)], 20),
         "sizes: " + suspect.some([f"{size} ({count})" for size, count in sizes.most_common()]),
     ]

@@ -1,4 +1,4 @@
-"""Reads YOLO text labels: one .txt file per image, one line per object, from a yaml, darknet's lists or plain folders."""
+"""Reads YOLO text labels, one .txt file per image, one line per object: from a yaml, lists or plain folders."""
 
 import glob
 import math
@@ -261,14 +261,14 @@ def _class_file(folder):
     path = class_file(folder)
     if path is None:
         raise FileNotFoundError(
-            f"{folder} names no classes: write {os.path.join(folder, NAMES[0])}, one name per line, or pass classes=[...]."
+            f"{folder} names no classes: write {os.path.join(folder, NAMES[0])}, one name a line, or give classes."
         )
     lines = [line.strip() for line in files.text(path).splitlines()]
     while lines and not lines[-1]:
         lines.pop()
     if not all(lines):
         raise ValueError(
-            f"{path}, line {lines.index('') + 1} is empty: it is unclear whether the names after it count from there on; "
+            f"{path}, line {lines.index('') + 1} is empty: it is unclear which number the next name has; "
             "remove it, or write a name."
         )
     return lines
@@ -357,7 +357,7 @@ def _rows(label, count):
 
 
 def _check_pose(rows, source):
-    """Refuses keypoints without `kpt_shape`, which would be read as outlines: rows of one length, center and sides first.
+    """Refuses keypoints without `kpt_shape`, which would be read as outlines: rows of one length, a box first.
 
     They are told from outlines by their points: most lie in the box, or the outline would cross itself.
     """
@@ -369,13 +369,13 @@ def _check_pose(rows, source):
     crossed = np.mean([_crosses(values.reshape(-1, 2)) for values in long]) > 0.1
     if posed or crossed:
         faults.report(
-            f"{source}: each row holds {count + 1} numbers, and as outlines they make no sense: they look like pose labels "
-            "without kpt_shape. Keypoints are read from COCO files only: export as COCO, or keep five numbers a row."
+            f"{source}: each row holds {count + 1} numbers, and as outlines they make no sense: they look like pose "
+            "labels without kpt_shape. Keypoints are read from COCO files only: export as COCO, or keep five numbers."
         )
 
 
 def _in_box(values):
-    """Whether four numbers are center and sides of a box that holds the points after them, two or three numbers each."""
+    """Whether four numbers are a box that holds the points after them, of two or three numbers each."""
     x, y, width, height = values[:4]
     for step in (2, 3):
         if (len(values) - 4) % step:

@@ -1,6 +1,7 @@
 """Decodes image files: JPEG, PNG, GIF, BMP and WebP in graphs of stock TensorFlow operators, HEIC outside of graphs."""
 
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -101,6 +102,7 @@ def read(path):
     return decode(tf.io.read_file(path), path)
 
 
+@tf.autograph.experimental.do_not_convert  # it has only TensorFlow's own control flow, and converting takes long
 def decode(data, name="image"):
     """Decodes the bytes of an image file.
 
@@ -150,8 +152,9 @@ def _fault(data):
 
 
 def _words(error):
-    """TensorFlow's message, without the names of its nodes."""
-    return error.message.split("}} ")[-1].split(" [Op:")[0]
+    """TensorFlow's message, without the names of its nodes and where they were made."""
+    words = re.split(r"\n\t? ?\[\[\{\{| \[Op:", error.message)[0].strip()
+    return words.split("\n")[-1].split("}} ")[-1]
 
 
 def _jpeg(data):

@@ -18,7 +18,6 @@ from kerasdet.data.parts import parts as parts_of
 from kerasdet.detectors import RetinaNet
 from tests import companion
 
-
 CASES = pathlib.Path(os.environ.get("KERASDET_CASES") or pathlib.Path(__file__).parents[1] / "cases")
 # The objects of the photos p0 ... p5, the first a cat and the second a dog, x1 y1 x2 y2.
 TRUTH = {
@@ -89,7 +88,7 @@ REFUSED = {
     "coco_height_nan": r"labels\.json: image p0\.jpg has height nan",
     "jpeg_without_end": r"p1\.jpg: the file is cut off.*copy it again, or open and save it",
     "val_no_objects": r"instances_val has no objects",
-    "voc_photos_larger_than_labelled": r"6 of 6 photos are of another size.*stated as 160 x 120, but 320 x 240, 2 times",
+    "voc_photos_larger_than_labelled": r"6 of 6 photos are of another size.*stated as 160 x 120, but 320 x 240, 2 ",
     "yolo_classes_gap": r"classes\.txt, line 2 is empty",
     "yolo_corners_many": r"the boxes look like x1, y1, x2, y2.*Rows must hold class, center x",
     "yolo_pose_no_kptshape_even": r"look like pose labels without kpt_shape",

@@ -181,9 +181,7 @@ def test_empty_and_missized_pictures(write, tmp_path):
     paths = write()
     Image.new("RGB", (90, 60)).save(tmp_path / "b.png")
     paths = write(lambda content: content["annotations"][1].update(bbox=[0, 30, 5, 5]))
-    with pytest.raises(
-        ValueError, match=r"1 of 2 photos are of another size.*b\.png, stated as 60 x 40, but 90 x 60, 1\.5"
-    ):
+    with pytest.raises(ValueError, match=r"1 of 2 photos are of another.*b\.png, stated as 60 x 40, but 90 x 60, 1\.5"):
         coco.read(*paths)
     Image.new("RGB", (61, 40)).save(tmp_path / "b.png")
     dataset = coco.read(*paths)
@@ -318,8 +316,10 @@ def test_a_category_that_groups_others_is_no_class(write):
     assert (dataset.classes, dataset.category_ids) == (("egg", "crack"), (3, 7))
 
 
-@pytest.mark.parametrize("name", ["C:\\\\photos\\\\b.png", "/home/me/photos/b.png", "./b.png", "b%2Epng", "photos/b.png",
-                                  "http://host/data/local-files/?d=photos/b.png", "/data/upload/3/0a1b2c3d-b.png"])  # fmt: skip
+@pytest.mark.parametrize("name", [
+    "C:\\photos\\b.png", "/home/me/photos/b.png", "./b.png", "b%2Epng", "photos/b.png",
+    "http://host/data/local-files/?d=photos/b.png", "/data/upload/3/0a1b2c3d-b.png",
+])  # fmt: skip
 def test_photos_are_found_by_their_name(write, tmp_path, name):
     dataset = coco.read(*write(lambda content: content["images"][0].update(file_name=name)))
     assert dataset.records[0].image == str(tmp_path / "b.png")
