@@ -18,7 +18,7 @@ def parts(folder, share=0.2, seed=0, listed=None, looked=None, **options):
     """Reads a folder in two parts: its own splits if it has both, else those of a list, else a new split.
 
     A part is known by the words train, val, valid, validation or test in its name, in any case. What is for testing is
-    never read.
+    never read. A folder whose only part is for validation, or whose parts are the same photos, is split.
 
     Args:
         folder: as the path of `read`.
@@ -37,9 +37,13 @@ def parts(folder, share=0.2, seed=0, listed=None, looked=None, **options):
     """
     train, validation = own(folder, **_places(options))
     if train and validation:
-        found = read(folder, train, **options)
-        return found, aligned(read(folder, validation, **options), found)
-    dataset = read(folder, train, **options)
+        found, other = read(folder, train, **options), read(folder, validation, **options)
+        if names(found, folder) != names(other, folder):
+            return found, aligned(other, found)
+        same = f"{folder}: its parts {train!r} and {validation!r} are the same {len(found)} photos, which are split instead."
+        dataset = dataclasses.replace(found, notes=[*found.notes, same])
+    else:
+        dataset = read(folder, train, **options)
     if listed is None:
         images = [record.image if isinstance(record.image, str) else None for record in dataset.records]
         known = looked is not None and all(image in looked for image in images)
@@ -63,13 +67,15 @@ def own(folder, **places):
     available = splits(folder, **places)
     train, validation = _called(available, TRAIN), _called(available, VALIDATION)
     if train is None and any(map(part_of, available)):
-        others = [name for name in available if part_of(name) is None]
-        if len(others) != 1:
+        others = [name for name in available if part_of(name) is None] or [
+            name for name in available if name == validation
+        ]
+        if len(others) != 1 or (validation in others and len(available) > 1):
             raise ValueError(
                 f"{folder} has the parts {available}, and it is unclear which to train on: call it 'train'."
             )
         train = others[0]
-    return train, validation
+    return train, validation if validation != train else None
 
 
 def named(folder, word, **places):

@@ -3,10 +3,12 @@
 import json
 import os
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from kerasdet.data import read, shapes
+from kerasdet.data.parts import aligned, parts
 from kerasdet.data.read import splits
 
 BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
@@ -199,3 +201,47 @@ def test_the_format_may_be_said(tmp_path):
         read(tmp_path, format="paper")
     with pytest.raises(ValueError, match="is read as Pascal VOC: format='xywh' is for tables"):
         read(tmp_path, format="xywh")
+
+
+def _boxed(tmp_path, *names):
+    """A YOLO folder with twelve photos in images/all, and a yaml that names some parts."""
+    (tmp_path / "labels/all").mkdir(parents=True)
+    (tmp_path / "images/all").mkdir(parents=True)
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"images/all/{number}.png")
+        (tmp_path / f"labels/all/{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    lines = [f"{name}: images/all" for name in names]
+    (tmp_path / "set.yaml").write_text("\n".join([*lines, "names: [egg]"]))
+    return tmp_path
+
+
+def test_parts_that_are_the_same_photos_are_split(tmp_path):
+    train, validation = parts(_boxed(tmp_path, "train", "val"))
+    assert len(train) + len(validation) == 12 and len(validation)
+    assert any("its parts 'train' and 'val' are the same 12 photos, which are split" in note for note in train.notes)
+
+
+def test_what_is_for_testing_is_never_trained_on(tmp_path):
+    folder = _boxed(tmp_path, "val")
+    assert sum(map(len, parts(folder))) == 12
+    for names in (("test",), ("val", "test")):
+        (tmp_path / "set.yaml").write_text("\n".join([*(f"{name}: images/all" for name in names), "names: [egg]"]))
+        with pytest.raises(ValueError, match="it is unclear which to train on"):
+            parts(folder)
+
+
+def test_classes_of_another_order_are_brought_into_that_of_training(tmp_path):
+    for part, categories in (("train", "egg crack"), ("val", "crack egg"), ("test", "crack egg owl")):
+        _coco(tmp_path / f"annotations/instances_{part}.json")
+        path = tmp_path / f"annotations/instances_{part}.json"
+        content = json.loads(path.read_text())
+        content["categories"] = [{"id": 5 + i, "name": name} for i, name in enumerate(categories.split())]
+        content["annotations"] = [{**BOX, "category_id": 5 + i, "id": i} for i in range(len(content["categories"]))]
+        path.write_text(json.dumps(content))
+        _pictures(tmp_path / part)
+    train, validation = parts(tmp_path)
+    assert train.classes == validation.classes == ("egg", "crack") and validation.category_ids == (6, 5)
+    assert validation.records[0].classes.tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"instances_test: 1 objects are of class 'owl', which instances_train lacks"):
+        aligned(read(tmp_path, "test"), train)

@@ -334,7 +334,9 @@ def test_a_proposal_of_padding_is_no_detection():
     logits, deltas = tf.zeros([1, 2, 3]), tf.zeros([1, 2, 3, 4])
     proposals = tf.constant([[[10.0, 10, 40, 40], [0, 0, 0, 0]]])
     windows = tf.constant([[0.0, 0, 96, 96]])
-    found = decode.detections({"logits": logits, "deltas": deltas}, proposals, windows, coders.WEIGHTS, 0.5, 0.05, 10)
+    found = decode.detections(
+        {"logits": logits, "deltas": deltas}, proposals, windows, coders.WEIGHTS, 0.5, 0.05, 10
+    )
     assert int(found["counts"][0]) == 2  # a box for either class
     np.testing.assert_allclose(found["boxes"][0, :2], [[10, 10, 40, 40]] * 2, atol=1e-4)
 
