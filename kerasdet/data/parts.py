@@ -40,7 +40,7 @@ def parts(folder, share=0.2, seed=0, listed=None, looked=None, **options):
         found, other = read(folder, train, **options), read(folder, validation, **options)
         if names(found, folder) != names(other, folder):
             return found, aligned(other, found)
-        same = f"{folder}: its parts {train!r} and {validation!r} are the same {len(found)} photos, which are split instead."
+        same = f"{folder}: its parts {train!r} and {validation!r} are the same {len(found)} photos, which are split."
         dataset = dataclasses.replace(found, notes=[*found.notes, same])
     else:
         dataset = read(folder, train, **options)
