@@ -88,7 +88,7 @@ def upright_sizes(paths, stated):
     """Sizes of the decoded pictures, with their EXIF orientation applied.
 
     Sizes are read from the headers, in threads: this takes seconds for the 118,000 files of COCO. Only a file of a
-    format whose header is unknown here is opened by Pillow.
+    format whose header is unknown here is opened by Pillow; of a picture in a shard the stated size is trusted then.
 
     Args:
         paths: list of image paths, or of `Encoded` pictures.
@@ -112,13 +112,13 @@ def upright_sizes(paths, stated):
 def _header_or_fault(path, stated):
     """(height, width) of the upright picture, and its bits."""
     try:
-        return _header(path)
+        return _header(path, stated)
     except OSError as error:
         faults.report(f"{path}: cannot be opened as an image ({error}).")
         return stated or (0, 0), 8
 
 
-def _header(path):
+def _header(path, stated):
     encoded = isinstance(path, Encoded)
     with open(path.file if encoded else path, "rb") as file:
         file.seek(path.offset if encoded else 0)
@@ -131,9 +131,11 @@ def _header(path):
         faults.report(f"{path}: the file is cut off, its picture has no end: copy it again, or open and save it.")
     if found.upright:
         return found.upright, found.bits
-    if not isinstance(path, Encoded) and images.is_heic(path):
+    if encoded and stated:
+        return stated, 8
+    if not encoded and images.is_heic(path):
         return images.load(path).shape[:2], 8
-    with Image.open(io.BytesIO(path.read()) if isinstance(path, Encoded) else path) as image:
+    with Image.open(io.BytesIO(path.read()) if encoded else path) as image:
         return image.size[::-1], 8
 
 

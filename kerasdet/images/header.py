@@ -53,7 +53,7 @@ def read(file):
             file.seek(start)
             try:
                 return reader(file, start)
-            except (struct.error, IndexError):
+            except (struct.error, ValueError):
                 return Header(cut=True)
     if head.startswith(b"GIF8") and len(head) >= 10:
         width, height = struct.unpack("<HH", head[6:10])
