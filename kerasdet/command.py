@@ -56,6 +56,11 @@ def argument(arguments, flag, what):
     return arguments.pop(1)
 
 
+def given(**named):
+    """The values of those of some flags that were given, by their names."""
+    return {name: flag.value for name, flag in named.items() if flag.value is not None}
+
+
 def nearest(name, names):
     """The one of some names that is spelled most like another."""
     return difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]

@@ -7,6 +7,10 @@ from ml_collections import ConfigDict
 
 from kerasdet import data
 from kerasdet.data import parts
+from kerasdet.data.split import contents
+
+# Files of a run: which photos it split off, and the classes and photos, by their content, that it was begun with.
+_SPLIT, _DATA = "split.json", "data.json"
 
 
 def write_config(run, config):
@@ -28,26 +32,74 @@ def read_config(run):
     return ConfigDict(json.loads(file.read_text()))
 
 
-def datasets(config, run, again=False):
+def datasets(config, run, again=False, init_from=None):
     """Reads what a config trains and validates on.
 
     Args:
         config: with `data.train` and `data.validation`, the arguments of `data.read`; or with the arguments of
             `data.parts` in `data`. Which photos went where is then written into the run folder.
         run: the run folder.
-        again: whether to split a folder as the run did before.
+        again: whether to go on as the run did before: with its split, and its classes.
+        init_from: None, or what training starts from; the run that it belongs to must not have trained on photos that
+            are for validation now.
 
     Returns:
-        (train, validation), two `Dataset`s.
+        (train, validation), two `Dataset`s of the same classes.
+
+    Raises:
+        ValueError: the classes are not those that the run was begun with, or validation photos were trained on.
     """
+    run = pathlib.Path(run)
     if "train" in config.data:
-        return data.read(**config.data.train), data.read(**config.data.validation)
-    file = pathlib.Path(run) / "split.json"
-    listed = json.loads(file.read_text()) if again and file.is_file() else None
-    found = parts.parts(**config.data, listed=listed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps([parts.names(one, config.data.folder) for one in found], indent=0))
+        train = data.read(**config.data.train)
+        found = train, parts.aligned(data.read(**config.data.validation), train)
+        photos = None
+    else:
+        file = run / _SPLIT
+        listed = json.loads(file.read_text()) if again and file.is_file() else None
+        found = parts.parts(**config.data, listed=listed)
+        photos = [contents(one) for one in found]
+        _check_start(init_from, *found, photos[1])
+    if again:
+        _check_classes(run, found[0])
+    if again and (run / _DATA).is_file():
+        return found
+    run.mkdir(parents=True, exist_ok=True)
+    if photos is not None:
+        lists = [parts.names(one, config.data.folder) for one in found]
+        (run / _SPLIT).write_text(json.dumps(lists, indent=0))
+    known = {"classes": found[0].classes, "train": (photos or [[]])[0], "validation": (photos or [[], []])[1]}
+    (run / _DATA).write_text(json.dumps(known, indent=0), encoding="utf-8")
     return found
+
+
+def _check_classes(run, train):
+    """A run goes on with the classes that it was begun with; its head has no place for others."""
+    file = run / _DATA
+    before = json.loads(file.read_text(encoding="utf-8"))["classes"] if file.is_file() else list(train.classes)
+    now = list(train.classes)
+    if before != now:
+        changes = [f"new: {name!r}" for name in now if name not in before]
+        changes += [f"gone: {name!r}" for name in before if name not in now]
+        what = ", ".join(changes[:5]) or "in another order"
+        raise ValueError(
+            f"{run}: its classes have changed since it was begun ({what}): --resume cannot go on; "
+            f"start a new run with --init_from={run}."
+        )
+
+
+def _check_start(init_from, train, validation, photos):
+    """Photos that a model was trained on say nothing about it."""
+    if not isinstance(init_from, (str, pathlib.Path)) or not pathlib.Path(init_from).exists():
+        return
+    file = home(init_from) / _DATA
+    trained = set(json.loads(file.read_text(encoding="utf-8"))["train"]) if file.is_file() else set()
+    shared = [record.name for record, key in zip(validation.records, photos, strict=True) if key in trained]
+    if shared:
+        raise ValueError(
+            f"{init_from}: it was trained on {len(shared)} of the {len(photos)} photos that are for validation now, "
+            f"first {shared[0]}: AP would be too high. Split as it did: the same seed and share."
+        )
 
 
 def dataset(config, run, part, split=None):
@@ -56,23 +108,26 @@ def dataset(config, run, part, split=None):
     Args:
         config: as in `datasets`.
         run: the run folder.
-        part: "train", "validation" or, where the config names one, "test".
+        part: "train", "validation", or "test", if the config names one or the folder has one.
         split: another split of that data set.
 
     Returns:
         A `Dataset`; if the run made its own split, the same photos as then.
 
     Raises:
-        ValueError: the config names no such data set.
+        ValueError: there is no such data set.
     """
     if part in config.data:
         source = config.data[part].to_dict()
         return data.read(**{**source, "split": split or source.get("split")})
-    if "train" in config.data or part not in ("train", "validation"):
+    if "train" in config.data or part not in ("train", "validation", "test"):
         raise ValueError(f"{run}: its config names no data {part!r}.")
-    if split is not None:
-        return data.read(config.data.folder, split)
-    return datasets(config, run, again=True)[part == "validation"]
+    if split is None and part != "test":
+        return datasets(config, run, again=True)[part == "validation"]
+    options = {name: value for name, value in config.data.items() if name not in ("folder", "share", "seed")}
+    places = {name: options[name] for name in ("format", "annotations") if name in options}
+    found = data.read(config.data.folder, split or parts.named(config.data.folder, part, **places), **options)
+    return parts.aligned(found, datasets(config, run, again=True)[0])
 
 
 def home(path):

@@ -1,14 +1,16 @@
 """Checks a folder of photos before training: names every fault and draws some photos with their boxes.
 
     python -m tools.check photos --out=runs/look
+    python -m tools.check photos --annotations=boxes.csv --format=xywh
 
-Opens every photo and checks every annotation, in all parts of the folder. Exits with 1 if something is wrong.
+Opens every photo and checks every annotation, in all parts of the folder, and then does what training does first: it
+compares the parts, or splits the folder. Exits with 1 if something is wrong; notes are no faults.
 """
 
+import dataclasses
 import os
 import sys
 
-import numpy as np
 from absl import flags
 
 from kerasdet import command
@@ -17,39 +19,46 @@ FOLDER = flags.DEFINE_string("folder", None, "Folder to check; the flag's name m
 OUT = flags.DEFINE_string("out", "check", "Folder for the drawn photos.")
 PICTURES = flags.DEFINE_integer("pictures", 20, "How many photos of each part to draw.")
 CLEAN = flags.DEFINE_string("clean", None, "Folder for COCO files without the faulty parts, one per split.")
+FORMAT = flags.DEFINE_string("format", None, "How a table writes boxes, xyxy, xywh or cxcywh; or the folder's format.")
+IMAGES = flags.DEFINE_string("images", None, "Folder of the photos, if it is unclear.")
+ANNOTATIONS = flags.DEFINE_string("annotations", None, "File or folder of the annotations, if they lie elsewhere.")
+CLASSES = flags.DEFINE_list("classes", None, "Names of the classes in their order, if no file has them.")
 
 
 def main(arguments):
-    from kerasdet import data
-    from kerasdet.data import faults, validate
-    from kerasdet.data.read import recognized, splits
+    from kerasdet.data import validate
+    from kerasdet.data.read import recognized
 
     folder = command.argument(arguments, FOLDER, "folder of photos")
-    print(f"{folder}: {recognized(folder)}")
-    wrong = False
-    for part in splits(folder) or [None]:
-        with faults.listed() as refused:
-            dataset = data.read(folder, part)
-        findings = validate.check(dataset, refused)
+    options = command.given(format=FORMAT, images=IMAGES, annotations=ANNOTATIONS, classes=CLASSES)
+    places = {name: options[name] for name in ("format", "annotations") if name in options}
+    print(f"{folder}: {recognized(folder, **places)}")
+    wrong, looked = False, {}
+    for part, dataset, findings in validate.examined(folder, PICTURES.value, **options):
         print(findings.text(), flush=True)
         wrong |= bool(findings.faults)
-        _draw(findings.clean, os.path.join(OUT.value, part or ""))
+        looked.update(findings.looked)
+        _draw(dataset, findings.drawn, os.path.join(OUT.value, part or ""))
         if CLEAN.value:
             os.makedirs(CLEAN.value, exist_ok=True)
             path = os.path.join(CLEAN.value, f"{part or 'all'}.json")
             root = validate.write(findings.clean, path)
             print(f"{len(findings.clean)} photos written to {path}; read it with images={root!r}")
+    if not wrong:
+        lines, faulty = validate.parts(folder, looked, **options)
+        print("\n".join(lines + [f"  FAULT {line}" for line in faulty]))
+        wrong = bool(faulty)
     print(f"drawn photos are in {OUT.value}")
     sys.exit(int(wrong))
 
 
-def _draw(dataset, folder):
-    """Draws photos from all over a data set."""
+def _draw(dataset, drawn, folder):
+    """Draws the photos whose pixels are given by their position."""
     from kerasdet import draw
 
     os.makedirs(folder, exist_ok=True)
-    for index in np.unique(np.linspace(0, len(dataset) - 1, PICTURES.value).astype(int)) if len(dataset) else ():
-        record = dataset.records[index]
+    for index, pixels in drawn.items():
+        record = dataclasses.replace(dataset.records[index], image=pixels)
         draw.truth(record, dataset).save(os.path.join(folder, f"{record.id:06d}.png"))
 
 

@@ -8,6 +8,7 @@ python -m tools.predict runs/fast photos --proposals=photos.npz
 import glob
 import json
 import os
+import sys
 
 from absl import flags
 
@@ -35,9 +36,14 @@ def main(arguments):
     above = runs.threshold(path) if ABOVE.value is None else ABOVE.value
     given = {path: None for path in paths} if PROPOSALS.value is None else proposals.of_files(PROPOSALS.value, paths)
     os.makedirs(OUT.value, exist_ok=True)
-    results, known = [], data.Dataset("predictions", model.classes, [])
+    results, known, broken = [], data.Dataset("predictions", model.classes, []), []
     for number, (path, copy) in enumerate(zip(paths, draw.copies(paths, OUT.value), strict=True)):
-        pixels = images.load(path)
+        try:
+            pixels = images.load(path)
+        except ValueError as error:
+            print(error)
+            broken.append(path)
+            continue
         found = model.detect(pixels, above=above, proposals=given[path])
         draw.found(pixels, found).save(copy)
         batch = {key: [values] for key, values in found.items()}
@@ -52,14 +58,19 @@ def main(arguments):
         )
     with open(os.path.join(OUT.value, "results.json"), "w", encoding="utf-8") as file:
         json.dump(results, file)
-    print(f"{len(paths)} pictures, {len(results)} detections above {above:.2f}, written to {OUT.value}")
+    seen = len(paths) - len(broken)
+    print(f"{seen} pictures, {len(results)} detections above {above:.2f}, written to {OUT.value}")
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        sys.exit(f"error: {len(broken)} of {len(paths)} photos could not be read: {', '.join(broken[:3])}{more}")
 
 
 def _paths(patterns):
     """The image files that paths, folders or globs name, sorted."""
     found = []
     for pattern in patterns:
-        names = glob.glob(os.path.join(pattern, "*")) if os.path.isdir(pattern) else glob.glob(pattern)
+        inside = os.path.join(glob.escape(pattern), "*") if os.path.isdir(pattern) else pattern
+        names = [name for name in glob.glob(inside) if not os.path.basename(name).startswith(".")]
         found += [pattern] if os.path.isfile(pattern) else [p for p in names if p.lower().endswith(ENDINGS)]
     if not found:
         raise FileNotFoundError(f"{' '.join(patterns) or 'no picture named'}: no image file there.")

@@ -31,6 +31,10 @@ BOARD = flags.DEFINE_bool("tensorboard", False, "Write events for TensorBoard.")
 PREFLIGHT = flags.DEFINE_bool("preflight", True, "Look for what would keep AP at 0 before the first step.")
 PROBE = flags.DEFINE_bool("probe", False, "Only try to overfit eight pictures, and name the cause if that fails.")
 DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "Make runs bit-for-bit reproducible; somewhat slower.")
+FORMAT = flags.DEFINE_string("format", None, "How a table writes boxes, xyxy, xywh or cxcywh; or the folder's format.")
+IMAGES = flags.DEFINE_string("images", None, "Folder of the photos, if it is unclear.")
+ANNOTATIONS = flags.DEFINE_string("annotations", None, "File or folder of the annotations, if they lie elsewhere.")
+CLASSES = flags.DEFINE_list("classes", None, "Names of the classes in their order, if no file has them.")
 flags.DEFINE_alias("out", "run")
 
 
@@ -46,8 +50,9 @@ def main(arguments):
 
     layout = strategy.make(STRATEGY.value, TPU.value)
     config = recipes.config(CONFIG.value, *arguments[1:], model=MODEL.value, size=SIZE.value, weights=WEIGHTS.value)
+    config.data.update(command.given(format=FORMAT, images=IMAGES, annotations=ANNOTATIONS, classes=CLASSES))
     run = RUN.value or os.path.join("runs", config.name)
-    train, validation = runs.datasets(config, run, again=RESUME.value)
+    train, validation = runs.datasets(config, run, again=RESUME.value, init_from=INIT.value)
     for note in dict.fromkeys(train.notes + validation.notes):
         print(note)
     print(f"{train.name}: {len(train)} images, {validation.name}: {len(validation)} images, classes {train.classes}")

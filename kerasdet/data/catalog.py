@@ -73,7 +73,7 @@ def read(name, split=None, data_dir=None):
             crowds=np.any(flags, axis=0) if flags else None,
             areas=areas if len(areas) else None,
         )
-    return dataset
+    return objects.finished(dataset, f"tfds:{name}")
 
 
 def splits(name):

@@ -2,30 +2,39 @@
 
 import json
 import math
+import mmap
 import os
+import re
 
 import numpy as np
 
-from kerasdet.data import faults, files, objects
+from kerasdet.data import faults, files, objects, segments
 from kerasdet.data.dataset import Dataset
+from kerasdet.data.folder import Folder
+from kerasdet.data.tally import Tally
 
 # COCO's keypoints are pixel indices; in continuous coordinates the center of pixel 0 lies here.
 MIDDLE = 0.5
+# The largest id that TensorFlow's int64 holds.
+_MOST = 2**63 - 1
 
 
-def read(annotations, images, keypoints=()):
+def read(annotations, images, keypoints=(), classes=None, folder=None):
     """Reads a COCO instances or keypoints file.
 
     Classes are numbered 0...K-1 in the order of their category ids. An image without annotations is a background image.
-    Boxes are clipped to the image; a box without area left is dropped, with a message in the data set's `notes`. Boxes
+    Boxes are clipped to the image; a box without area left is dropped and counted in the data set's `notes`. Boxes
     refer to the upright picture, which is what annotation tools show, even if the file states the size of the picture
     before its EXIF rotation; that is noted too. A category named "ignore" or similar is not a class: it marks regions
-    to ignore.
+    to ignore. A category that only groups others, as their `supercategory`, is not a class either. Of a box that CVAT
+    rotated, the upright hull is taken. Ids may be numbers or text.
 
     Args:
         annotations: path of the JSON file.
         images: folder that the file names in the JSON file are relative to.
         keypoints: names of the P keypoints; by default those of the file's categories.
+        classes: names of all or some categories, in the order of the class ids.
+        folder: folder below which photos are looked for that are not in `images`; by default `images`.
 
     Returns:
         `Dataset`. Its records carry `segments`, as written in the file, if every annotation has one, and `keypoints`
@@ -35,48 +44,62 @@ def read(annotations, images, keypoints=()):
         ValueError: names the file and the annotation, image or category at fault.
         FileNotFoundError: states the number of missing image files and the first of them.
     """
-    content = _load(annotations)
-    categories = _categories(content["categories"], annotations)
-    pictures = _pictures(content["images"], annotations)
+    content, tally = _load(annotations), Tally()
+    used = {_key(one.get("category_id")) for one in content["annotations"] if isinstance(one, dict)}
+    categories = _categories(content["categories"], used, annotations)
     keypoints = tuple(keypoints) or _keypoint_names(categories, annotations)
-    classes, numbers, ignored = objects.numbered([category["name"] for category in categories], annotations)
-    class_of = {category["id"]: numbers[category["name"]] for category in categories}
+    names, numbers, ignored = objects.numbered(classes or [one["name"] for one in categories], annotations)
+    class_of = {one["id"]: numbers[one["name"]] for one in categories if one["name"] in numbers}
+    pictures = _pictures(content["images"], annotations)
     rows_of = _by_image(content["annotations"], pictures, class_of, len(keypoints), annotations)
-
-    paths = [os.path.join(images, picture["file_name"]) for picture in pictures.values()]
-    files.require(paths, annotations)
-    stated_sizes = [_stated_size(picture) for picture in pictures.values()]
+    pictures, rows_of, found = _located(pictures, rows_of, images, folder or images, annotations, tally)
+    paths = [picture["path"] for picture in pictures.values()]
+    stated_sizes = [_stated_size(picture, annotations) for picture in pictures.values()]
     sizes = files.upright_sizes(paths, stated_sizes)
 
+    numeric = all(isinstance(one, int) and 0 <= one <= _MOST for one in pictures)
+    if not numeric:
+        tally.note(
+            "image ids are text, negative or too large for 64 bits, and are renumbered", list(map(str, pictures))
+        )
+    of_class = {number: one for one, number in class_of.items()}
+    category_ids = [of_class.get(number) for number in range(len(names))]
+    whole = all(isinstance(one, int) and 0 <= one <= _MOST for one in category_ids)
     dataset = Dataset(
         name=os.path.splitext(os.path.basename(annotations))[0],
-        classes=classes,
+        classes=names,
         records=[],
-        category_ids=[category_id for category_id, index in class_of.items() if index != objects.IGNORE],
+        category_ids=category_ids if whole else (),
         keypoints=keypoints,
-        notes=ignored + _left_out(content["annotations"], keypoints, annotations),
+        notes=ignored,
         skeleton=_skeleton(categories, len(keypoints)),
+        written="sizes",
+        tally=tally,
     )
-    masked = all(annotation.get("segmentation") for annotation in content["annotations"])
-    for (image_id, rows), path, size, stated_size in zip(rows_of.items(), paths, sizes, stated_sizes, strict=True):
-        poses = [row.get("keypoints") or [0] * 3 * len(keypoints) for row in rows]
+    masked = _masks(rows_of, dict(zip(rows_of, sizes, strict=True)), tally)
+    dataset.notes += _left_out(rows_of, keypoints, annotations)
+    turned = [row["place"] for rows in rows_of.values() for row in rows if row["turned"]]
+    tally.note("boxes are rotated; their upright hull is taken", turned)
+    for position, (key, path, size, stated_size) in enumerate(zip(rows_of, paths, sizes, stated_sizes, strict=True)):
+        rows = rows_of[key]
+        poses = [row["keypoints"] or [0] * 3 * len(keypoints) for row in rows]
         objects.add(
             dataset,
-            image_id,
+            key if numeric else position,
             path,
             size,
-            boxes=[_corners(row["bbox"]) for row in rows],
-            numbers=[class_of[row["category_id"]] for row in rows],
-            place=lambda i, rows=rows, image=f"image {image_id} ({path})": (
-                f"{annotations}: annotation {rows[i]['id']} of {image}, bbox {rows[i]['bbox']},"
+            boxes=[row["box"] for row in rows],
+            numbers=[row["class"] for row in rows],
+            place=lambda i, rows=rows, key=key, path=path: (
+                f"{rows[i]['place']} of image {key} ({os.path.basename(path)}), bbox {rows[i]['bbox']}"
             ),
-            crowds=[row.get("iscrowd", 0) for row in rows],
-            areas=[row.get("area") for row in rows],
-            segments=[row["segmentation"] for row in rows] if masked else None,
+            crowds=[row["crowd"] for row in rows],
+            areas=[row["area"] for row in rows],
+            segments=[row["segment"] for row in rows] if masked else None,
             keypoints=moved(np.reshape(poses, (len(rows), len(keypoints), 3)), MIDDLE) if keypoints else None,
             stated_size=stated_size,
         )
-    return dataset
+    return objects.finished(dataset, annotations, found)
 
 
 def content(dataset):
@@ -125,45 +148,127 @@ def moved(points, step):
     return points + np.float32([step, step, 0]) * (points[..., 2:] > 0)
 
 
-def _load(path):
-    text = files.text(path)
+def holds(path):
+    """Whether a file has the words of a COCO file; a look, not a proof."""
+    if not os.path.getsize(path):
+        return False
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return all(text.find(b'"%s"' % word) >= 0 for word in (b"images", b"annotations", b"categories"))
+
+
+def load_json(path):
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: one line that names the file.
+    """
     try:
-        content = json.loads(text)
-    except ValueError as error:
+        return json.loads(files.text(path))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}.") from None
+
+
+def _load(path):
+    content = load_json(path)
     for key in ("images", "categories", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{path} is not a COCO annotation file: it has no list '{key}'.")
         if not content[key] and key != "annotations":
             raise ValueError(f"{path} has no {key}: the list is empty.")
+        wrong = next((i for i, one in enumerate(content[key]) if not isinstance(one, dict)), None)
+        if wrong is not None:
+            raise ValueError(
+                f"{path}: number {wrong} of its {key}, counted from 0, is no dict: {content[key][wrong]!r}."
+            )
     return content
 
 
-def _categories(categories, path):
+def _key(value):
+    """An id as a key: 3, 3.0 and "3" are one; None if it is no id."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return None
+    text = str(value).strip()
+    return int(text) if re.fullmatch(r"-?\d{1,30}", text, re.ASCII) else text or None
+
+
+def _categories(categories, used, path):
+    """The categories that are classes, ids and names as keys and text, in the order of their ids."""
+    found = []
     for index, category in enumerate(categories):
-        for key in ("id", "name"):
-            if key not in category:
-                raise ValueError(f"{path}: category number {index}, counted from 0, has no '{key}'.")
-            if any(category[key] == other[key] for other in categories[:index]):
-                raise ValueError(f"{path}: two categories have the same {key} {category[key]!r}.")
-    return sorted(categories, key=lambda category: category["id"])
+        category_id, name = _key(category.get("id")), category.get("name")
+        place = f"{path}: category number {index}, counted from 0,"
+        if category_id is None:
+            raise ValueError(f"{place} has no 'id' that is a number or text: {category.get('id')!r}.")
+        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
+            raise ValueError(f"{place} has no 'name' that is a number or text: {name!r}.")
+        found.append({**category, "id": category_id, "name": str(name)})
+    groups = {category.get("supercategory") for category in found if isinstance(category.get("supercategory"), str)}
+    # An exporter's root: it groups others, and nothing is labeled with it.
+    owners = {one["name"] for one in found if one["name"] in groups and one["id"] not in used}
+    owners -= {one["name"] for one in found if one.get("supercategory") == one["name"]}
+    found = [one for one in found if one["name"] not in owners] or found
+    for key in ("id", "name"):
+        values = [one[key] for one in found]
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{path}: two categories have the same {key} {twice!r}.")
+    return sorted(found, key=lambda one: (isinstance(one["id"], str), one["id"]))
 
 
 def _pictures(images, path):
+    """The images of the file by their ids."""
     pictures = {}
     for index, picture in enumerate(images):
-        for key in ("id", "file_name"):
-            if key not in picture:
-                raise ValueError(f"{path}: image number {index}, counted from 0, has no '{key}'.")
-        image_id = picture["id"]
-        if not isinstance(image_id, int) or image_id < 0:
-            faults.report(f"{path}: image id {image_id!r} of {picture['file_name']} is not an integer of 0 or more.")
-        elif image_id in pictures:
-            names = f"{pictures[image_id]['file_name']} and {picture['file_name']}"
-            faults.report(f"{path}: two images have the same id {image_id}: {names}.")
+        name, key = picture.get("file_name"), _key(picture.get("id"))
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            faults.report(f"{path}: image number {index}, counted from 0, has no 'file_name' that is text: {name!r}.")
+        elif key is None:
+            faults.report(f"{path}: image id {picture.get('id')!r} of {name} is neither a number nor text.")
+        elif key in pictures:
+            faults.report(f"{path}: two images have the same id {key}: {pictures[key]['file_name']} and {name}.")
         else:
-            pictures[image_id] = picture
+            pictures[key] = picture
     return pictures
+
+
+def _located(pictures, rows_of, images, folder, path, tally):
+    """Finds the photos; entries of one photo become one.
+
+    Returns:
+        The pictures with their `path`, the annotations, both by id, and how many photos lie below the folder.
+    """
+    tree = Folder(folder)
+    near = [os.path.relpath(images, folder)] if os.path.isdir(folder) else []
+    first, merged, kept = {}, {}, {}
+    for key, picture in pictures.items():
+        name = picture["file_name"]
+        direct = os.path.normpath(os.path.join(images, name))
+        place = direct if direct in first or os.path.isfile(direct) else tree.find(name, near)
+        if isinstance(place, list):
+            faults.report(
+                f"{path}: {len(place)} photos below {folder} are called {os.path.basename(name)}, first {place[0]} and "
+                f"{place[1]}: say by --images which folder is meant."
+            )
+            place = place[0]
+        place = direct if place in (None, direct) else tree.full(place)
+        if place in first:
+            merged[key] = first[place]
+            known = {(row["class"], *row["bbox"]) for row in kept[first[place]]}
+            fresh = [row for row in rows_of[key] if (row["class"], *row["bbox"]) not in known]
+            kept[first[place]] = kept[first[place]] + fresh
+        else:
+            first[place] = key
+            kept[key] = rows_of[key]
+            pictures[key] = {**picture, "path": place}
+    tally.note(
+        "entries are of a photo that has an entry already; they are merged",
+        [f"image {key} ({pictures[key]['file_name']})" for key in merged],
+    )
+    pictures = {key: picture for key, picture in pictures.items() if key not in merged}
+    files.require([picture["path"] for picture in pictures.values()], path)
+    return pictures, kept, len(tree.photos) + tree.hidden
 
 
 def _keypoint_names(categories, path):
@@ -181,21 +286,40 @@ def _skeleton(categories, points):
 
 
 def _by_image(annotations, pictures, class_of, points, path):
-    """The checked annotations of every image."""
+    """The checked annotations of every image, as dicts of what is read."""
     rows_of = {image_id: [] for image_id in pictures}
     seen = set()
     for index, annotation in enumerate(annotations):
-        if "id" not in annotation:
-            faults.report(f"{path}: annotation number {index}, counted from 0, has no 'id'.")
-            continue
-        fault = "occurs twice: ids must be unique" if annotation["id"] in seen else None
+        key = _key(annotation.get("id"))
+        place = f"annotation {key}" if key is not None else f"annotation number {index}, counted from 0,"
+        fault = "occurs twice: ids must be unique" if key is not None and key in seen else None
         fault = fault or _fault(annotation, pictures, class_of, points)
         if fault:
-            faults.report(f"{path}: annotation {annotation['id']} {fault}.")
+            faults.report(f"{path}: {place} {fault}.")
             continue
-        seen.add(annotation["id"])
-        rows_of[annotation["image_id"]].append(annotation)
+        seen.add(key)
+        rows_of[_key(annotation["image_id"])].append(_row(annotation, class_of, place))
     return rows_of
+
+
+def _row(annotation, class_of, place):
+    area = annotation.get("area")
+    attributes = annotation.get("attributes")
+    turn = attributes.get("rotation") if isinstance(attributes, dict) else 0
+    turned = isinstance(turn, (int, float)) and math.isfinite(turn) and turn % 180 != 0
+    box = _corners(annotation["bbox"])
+    return {
+        "place": place,
+        "bbox": annotation["bbox"],
+        "box": objects.hull(box, turn) if turned else box,
+        "turned": turned,
+        "class": class_of[_key(annotation["category_id"])],
+        "crowd": objects.flag(annotation.get("iscrowd", 0)),
+        "area": area if area is not None and area > 0 else None,
+        "unusable": area is not None and area <= 0,
+        "segment": annotation.get("segmentation") or None,
+        "keypoints": annotation.get("keypoints") or None,
+    }
 
 
 def _fault(annotation, pictures, class_of, points):
@@ -203,29 +327,61 @@ def _fault(annotation, pictures, class_of, points):
     for key in ("image_id", "category_id", "bbox"):
         if key not in annotation:
             return f"has no '{key}'"
-    if annotation["image_id"] not in pictures:
+    if _key(annotation["image_id"]) not in pictures:
         return f"belongs to image {annotation['image_id']}, which is not among the images"
-    if annotation["category_id"] not in class_of:
+    if _key(annotation["category_id"]) not in class_of:
         return f"has category_id {annotation['category_id']}, which is not among the categories {list(class_of)}"
     if not _numbers(annotation["bbox"], 4):
         return f"has bbox {annotation['bbox']}: four finite numbers x, y, width, height are needed"
     if annotation.get("area") is not None and not _numbers([annotation["area"]], 1):
         return f"has area {annotation['area']}: a finite number is needed"
+    if objects.flag(annotation.get("iscrowd", 0)) is None:
+        return f"has iscrowd {annotation['iscrowd']!r}: 0 or 1 is needed"
     if points and annotation.get("keypoints") and not _numbers(annotation["keypoints"], 3 * points):
         return f"has keypoints {annotation['keypoints']}: {points} times x, y, visibility are needed"
     return None
 
 
-def _left_out(annotations, keypoints, path):
+def _masks(rows_of, size_of, tally):
+    """Refuses masks that cannot be decoded, gives areas to the others; whether every object has a mask."""
+    every = True
+    for key, rows in rows_of.items():
+        for row in rows:
+            fault = segments.fault(row["segment"], *size_of[key]) if row["segment"] is not None else None
+            if fault and isinstance(row["segment"], list):
+                # Polygons of a pen's slip beside good ones: the good ones are the mask.
+                good = [part for part in row["segment"] if segments.fault([part], *size_of[key]) is None]
+                row["segment"] = good or None
+                kind = "masks lose a polygon, which" if good else "masks are refused, their boxes are kept; a mask"
+                tally.note(f"{kind} {_plain(fault)}", [f"{row['place']} of image {key}"])
+            elif fault:
+                row["segment"] = None
+                tally.note(
+                    f"masks are refused, their boxes are kept; a mask {_plain(fault)}",
+                    [f"{row['place']} of image {key}"],
+                )
+            if row["segment"] is not None and row["unusable"]:
+                row["area"] = segments.area(row["segment"], *size_of[key])
+            every = every and row["segment"] is not None
+    return every
+
+
+def _plain(fault):
+    """A fault without its own numbers, so that faults of a kind are counted together."""
+    return re.sub(r"\[.*?\]|\d+", "…", fault)
+
+
+def _left_out(rows_of, keypoints, path):
     """Notes on keypoints and masks that the file holds but the data set drops."""
+    rows = [(key, row) for key, found in rows_of.items() for row in found]
     notes = []
-    if not keypoints and any(annotation.get("keypoints") for annotation in annotations):
+    if not keypoints and any(row["keypoints"] for _, row in rows):
         notes.append(f"{path}: keypoints are dropped because no category defines them: pass `keypoints`.")
-    maskless = [annotation["id"] for annotation in annotations if not annotation.get("segmentation")]
-    if 0 < len(maskless) < len(annotations):
+    maskless = [row["place"] for _, row in rows if row["segment"] is None]
+    if 0 < len(maskless) < len(rows):
         notes.append(
-            f"{path}: masks are dropped because {len(maskless)} of {len(annotations)} annotations have no "
-            f"segmentation, first annotation {maskless[0]}."
+            f"{path}: masks are dropped because {len(maskless)} of {len(rows)} annotations have no "
+            f"segmentation, first {maskless[0]}."
         )
     return notes
 
@@ -234,13 +390,29 @@ def _numbers(values, count):
     return (
         isinstance(values, list)
         and len(values) == count
-        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+        and all(isinstance(one, (int, float)) and not isinstance(one, bool) and _finite(one) for one in values)
     )
 
 
-def _stated_size(picture):
-    height, width = picture.get("height"), picture.get("width")
-    return (int(height), int(width)) if height and width else None
+def _finite(value):
+    """Whether a number is finite and fits a float32."""
+    return abs(value) < 1e30
+
+
+def _stated_size(picture, path):
+    """(height, width), or None where the file does not state them."""
+    sides = []
+    for key in ("height", "width"):
+        value = picture.get(key) or 0
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, bool) or not 0 <= number < 2**31:
+            faults.report(f"{path}: image {picture['file_name']} has {key} {value!r}: a number of pixels is needed.")
+            return None
+        sides.append(round(number))
+    return tuple(sides) if all(sides) else None
 
 
 def _corners(bbox):

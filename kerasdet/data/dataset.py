@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet import images
+from kerasdet.data.tally import Tally
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,8 @@ class Dataset:
         keypoints: names of the P keypoints, or an empty tuple.
         notes: a message for each thing that a reader dropped or changed, naming the file and the annotation.
         skeleton: pairs of keypoints 0...P-1 that a drawing connects.
+        written: how the file states its boxes, one of `formats.WRITTEN`.
+        tally: the reader's `Tally`, or None.
     """
 
     name: str
@@ -110,6 +113,8 @@ class Dataset:
     keypoints: tuple = ()
     notes: list = dataclasses.field(default_factory=list)
     skeleton: tuple = ()
+    written: str = "corners"
+    tally: Tally | None = None
 
     def __post_init__(self):
         self.classes = tuple(self.classes)

@@ -99,16 +99,19 @@ def _encoded(record):
 
 def label_map(folder):
     """Dict of number to class name, from the only label map (*.pbtxt) in a folder; empty if there is none."""
-    found = sorted(glob.glob(os.path.join(folder, "*.pbtxt")))
+    found = sorted(glob.glob(os.path.join(glob.escape(folder), "*.pbtxt")))
     if len(found) > 1:
         raise ValueError(f"{folder} has several label maps: {', '.join(map(os.path.basename, found))}; keep one.")
     names = {}
     for item in re.findall(r"item\s*\{(.*?)\}", files.text(found[0]) if found else "", re.DOTALL):
         fields = dict(re.findall(r"""(\w+)\s*:\s*(\d+|"(?:[^"\\]|\\.)*"|'[^']*')""", item))
         name = fields.get("display_name") or fields.get("name")
-        if "id" not in fields or not name:
-            raise ValueError(f"{found[0]}: an item needs id and name, but holds {' '.join(item.split())!r}.")
-        names[int(fields["id"])] = json.loads(name) if name.startswith('"') else name.strip("'")
+        if not fields.get("id", "").isascii() or not fields.get("id", "").isdigit() or not name:
+            raise ValueError(f"{found[0]}: an item needs id and name, but holds {' '.join(item.split())[:100]!r}.")
+        try:
+            names[int(fields["id"][:18])] = json.loads(name) if name.startswith('"') else name.strip("'")
+        except ValueError as error:
+            raise ValueError(f"{found[0]}: the name {name} is not text ({error}).") from None
     return dict(sorted(names.items()))
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 
+from kerasdet.data.tally import short
+
 _listed = None
 
 
@@ -16,8 +18,8 @@ def report(line, kind=ValueError):
         ValueError: with this message, or the exception of type `kind`.
     """
     if _listed is None:
-        raise kind(line)
-    _listed.append(line)
+        raise kind(short(line))
+    _listed.append(short(line))
 
 
 @contextlib.contextmanager

@@ -3,16 +3,20 @@
 import io
 
 import numpy as np
-from PIL import Image
+
+from kerasdet.images import header
 
 # Pixels by which a box may leave its picture: tools count from 0 or 1, with or without the last pixel.
 SLACK = 2.0
 # Above this share of misfits, they are not accidental.
 FEW = 0.01
 # Fewer boxes than this prove nothing; in the right format, at least this share of even sloppy boxes fits.
-_ENOUGH, _MOST = 10, 0.9
-_ORIENTATION = 0x0112
+_ENOUGH, _MOST = 6, 0.9
+# Where less of the boxes' area than this lies inside their pictures, something is wrong, whatever it is.
+_INSIDE = 0.6
 SWAPPED = "have swapped corners"
+# How files state boxes: corners (VOC, tables), a corner and sides (COCO), or center and sides (YOLO).
+WRITTEN = ("corners", "sizes", "centers")
 
 # The corners that result if the file's four numbers meant something else. a, b, c, d are the corners as read. A file
 # that was read as corners holds a, b, c, d; one that was read as x, y, width, height holds a, b, c - a, d - b.
@@ -20,6 +24,11 @@ _FROM_CORNERS = {
     "x, y, width, height": lambda a, b, c, d: (a, b, a + c, b + d),
     "center x, center y, width, height": lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
     "y1, x1, y2, x2": lambda a, b, c, d: (b, a, d, c),
+}
+_FROM_CENTERS = {
+    "x1, y1, x2, y2": lambda a, b, c, d: ((a + c) / 2, (b + d) / 2, c - a, d - b),
+    "x, y, width, height": lambda a, b, c, d: ((a + c) / 2, (b + d) / 2, (3 * c - a) / 2, (3 * d - b) / 2),
+    "center y, center x, height, width": lambda a, b, c, d: (b, a, d, c),
 }
 _FROM_SIZES = {
     "x1, y1, x2, y2": lambda a, b, c, d: (a, b, c - a, d - b),
@@ -33,16 +42,17 @@ _FROM_SIZES = {
 }
 
 
-def misread(boxes, sizes):
+def misread(boxes, sizes, written="corners"):
     """Names the real format of boxes if they were read in another one.
 
     Args:
         boxes: [N, 4] float32, x1 y1 x2 y2 as read, neither clipped nor dropped.
         sizes: [N, 2] float32, height and width of each box's picture, pixels.
+        written: one of `WRITTEN`, how the file states its boxes in the opinion of the reader.
 
     Returns:
-        None, or words that follow "the boxes": "look relative ...", "look like x, y, width, height ...", or `SWAPPED`
-        if no format fits all.
+        None, or words that follow "the boxes": "look relative ...", "look like x, y, width, height ...", `SWAPPED`
+        if no format fits all, or "leave their photos ..." if most of their area lies outside.
     """
     if not len(boxes):
         return None
@@ -53,14 +63,27 @@ def misread(boxes, sizes):
     if len(boxes) < _ENOUGH or (good >= _MOST and reversed_share <= FEW):
         return None
     # Negative sides come from reading other formats as corners; positive sides that leave the picture, as sizes.
-    others = _FROM_CORNERS if reversed_share > FEW else _FROM_SIZES
+    others = _FROM_CORNERS if reversed_share > FEW else _FROM_CENTERS if written == "centers" else _FROM_SIZES
     shares = {name: _share(_fit(np.stack(change(*boxes.T), 1), sizes)) for name, change in others.items()}
     best = max(shares, key=shares.get)
     if shares[best] >= 1 - FEW:
         return f"look like {best}: read that way, {shares[best]:.1%} fit their picture; as read now, {good:.1%}"
     if reversed_share > FEW:
         return f"{SWAPPED}: x2 < x1 or y2 < y1 in {reversed_share:.1%} of them"
+    inside = _area_inside(boxes, sizes)
+    if inside < _INSIDE:
+        likeliest = f", the likeliest format is {best} ({shares[best]:.0%} fit)" if shares[best] > good else ""
+        return f"leave their photos: {inside:.0%} of their area and {good:.0%} of the boxes lie inside{likeliest}"
     return None
+
+
+def _area_inside(boxes, sizes):
+    """The share of the boxes' area that lies inside their pictures; a box counts as at most one picture."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    shared = np.minimum(boxes[:, 2:], sizes[:, ::-1]) - np.maximum(boxes[:, :2], 0)
+    shares = np.prod(np.maximum(shared, 0), 1) / np.maximum(np.prod(sides, 1), 1e-9)
+    weights = np.minimum(np.prod(sides, 1), np.prod(sizes, 1))
+    return float(np.sum(shares * weights) / max(np.sum(weights), 1e-9))
 
 
 def outside(record):
@@ -83,8 +106,8 @@ def unturned(record):
 def orientation(image):
     """The EXIF orientation, 1...8, of an image file or `Encoded` image; 1 if it has none or cannot be opened."""
     try:
-        with Image.open(image if isinstance(image, str) else io.BytesIO(image.read())) as opened:
-            return opened.getexif().get(_ORIENTATION, 1)
+        with open(image, "rb") if isinstance(image, str) else io.BytesIO(image.read()) as file:
+            return header.read(file).orientation
     except OSError:
         return 1
 

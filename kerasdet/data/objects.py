@@ -1,12 +1,15 @@
-"""Shared by all readers: classes get ids, boxes are clipped, regions to ignore become crowds, losses are noted."""
+"""Shared by all readers: classes get ids, boxes are clipped, regions to ignore become crowds, losses are counted."""
 
 import difflib
+import math
+import os
 import re
 
 import numpy as np
 
-from kerasdet.data import faults
+from kerasdet.data import faults, formats
 from kerasdet.data.dataset import Record, clip
+from kerasdet.data.tally import Tally, counted
 
 # Names that mark a region instead of an object: general use, KITTI, VisDrone.
 IGNORED = {"ignore", "ignored", "dontcare", "ignoredregion", "ignoredregions"}
@@ -14,6 +17,16 @@ IGNORE = -1
 
 # A rare name that is spelled almost like a frequent one is probably a typo.
 _ALIKE, _RARE = 0.8, 20
+_FLAGS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes"), True),
+    **dict.fromkeys(("", "0", "0.0", "false", "no", "none", "unspecified"), False),
+}
+_SLIPS = 0.2
+# What it means if the annotations state another size than the photo has.
+_TURNED = "photos are stated in their size before the EXIF rotation; boxes refer to the upright photo"
+_SWAPPED = "photos are stated with width and height swapped; boxes refer to the photo as it is"
+_MISSTATED = "photos are stated in a wrong size; boxes refer to the photo as it is, because they fit it"
+_RESIZED = "photos are of another size than their annotations: use the photos that were annotated, or scale the boxes"
 
 
 def numbered(names, source):
@@ -33,9 +46,11 @@ def numbered(names, source):
     """
     names = list(names)
     for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{source}: a class is named {name!r}; a name is text, with a letter or digit at least.")
         if names.count(name) > 1:
             raise ValueError(f"{source}: two classes have the same name {name!r}.")
-    ignored = [name for name in names if re.sub(r"[\W_]", "", str(name)).lower() in IGNORED]
+    ignored = [name for name in names if re.sub(r"[\W_]", "", name).lower() in IGNORED]
     classes = tuple(name for name in names if name not in ignored)
     if not classes:
         raise ValueError(f"{source} names no classes.")
@@ -45,7 +60,7 @@ def numbered(names, source):
 
 
 def slips(counts, source):
-    """Finds class names that are probably misspelt: rare, and almost the same as a frequent one.
+    """Finds class names that are probably misspelt: rare, and almost the same as a frequent one; or of another case.
 
     Args:
         counts: dict of class name to its number of objects.
@@ -61,6 +76,13 @@ def slips(counts, source):
         if alike:
             other = next(other for other in frequent if other.lower() == alike[0])
             lines.append(f"{source}: class {name!r} has {count} of {counts[other]} {other!r}: is it misspelt?")
+    spellings = {}
+    for name in counts:
+        spellings.setdefault(re.sub(r"[\s_-]+", " ", name).strip().casefold(), []).append(name)
+    for names in spellings.values():
+        if len(names) > 1:
+            shown = " and ".join(f"{name!r} ({counts[name]} objects)" for name in names)
+            lines.append(f"{source}: the names {shown} are classes of their own: if they are one, give them one name.")
     return lines
 
 
@@ -70,7 +92,7 @@ def add(
 ):  # fmt: skip
     """Adds a picture and its objects to a data set.
 
-    Boxes are clipped to the picture; a box without area left is dropped, with a note. A region to ignore may hide
+    Boxes are clipped to the picture; a box without area left is dropped and counted. A region to ignore may hide
     objects of any class, so it becomes a crowd of every class.
 
     Args:
@@ -86,16 +108,15 @@ def add(
         keypoints: [N, P, 3], or None.
         stated_size: (height, width) that the annotations state, or None.
     """
-    if stated_size not in (None, size):
-        dataset.notes.append(
-            f"image {image_id} ({image}) is stated as {stated_size[1]} x {stated_size[0]}, but is {size[1]} x "
-            f"{size[0]} after its EXIF rotation, if any; its boxes are taken to refer to the latter."
-        )
+    dataset.tally = dataset.tally or Tally()
     stated = np.asarray(boxes, np.float32).reshape(-1, 4)
+    dataset.tally.annotations += len(stated)
+    if stated_size not in (None, size):
+        kind, name = _resized(image, size, stated_size, stated)
+        dataset.tally.note(kind, [name])
     clipped, inside = clip(stated, *size)
-    for i in np.flatnonzero(~inside):
-        corners = ", ".join(f"{value:g}" for value in stated[i])
-        dataset.notes.append(f"{place(i)} is dropped: no part of {corners} lies inside {size[1]} x {size[0]} pixels.")
+    lost = [place(i) for i in np.flatnonzero(~inside)]
+    dataset.tally.note("boxes are dropped because no part of them lies in their photo", lost)
     numbers = np.asarray(numbers, np.int32).reshape(-1)
     ignored = numbers == IGNORE
     every_class = range(len(dataset.classes))
@@ -120,6 +141,82 @@ def add(
             stated=stated,
         )
     )
+
+
+def finished(dataset, source, found=None):
+    """Completes the counts of a data set, and refuses photos of another size than the one that was annotated.
+
+    Args:
+        dataset: a `Dataset` to which all pictures were added.
+        source: the file or folder that it comes from.
+        found: how many photos lie below the folder, if the reader knows.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: boxes were drawn on photos of another size.
+    """
+    dataset.tally = dataset.tally or Tally()
+    dataset.tally.found = found
+    kinds = dataset.tally.kinds
+    resized, first = kinds.get(_RESIZED, (0, []))
+    # Boxes that reach beyond the stated size were drawn on the photo as it is; few of them are slips.
+    misstated = kinds.get(_MISSTATED, (0, []))[0]
+    if resized and misstated > _SLIPS * (resized + misstated):
+        del kinds[_RESIZED]
+        kinds[_MISSTATED] = (resized + misstated, first)
+    elif resized > formats.FEW * len(dataset):
+        del kinds[_RESIZED]
+        faults.report(counted(source, f"of {len(dataset)} {_RESIZED}", resized, first[:1]))
+    dataset.notes += dataset.tally.lines(source)
+    return dataset
+
+
+def _resized(image, size, said, boxes):
+    """What another stated size means, and the photo with both sizes."""
+    what = f"{name_of(image)}, stated as {said[1]} x {said[0]}, but {size[1]} x {size[0]}"
+    if said == size[::-1]:
+        turned = formats.orientation(image) in (5, 6, 7, 8) if not isinstance(image, np.ndarray) else False
+        return _TURNED if turned else _SWAPPED, what
+    if (
+        len(boxes)
+        and (boxes[:, 2:] > np.float32(said[::-1]) + formats.SLACK).any()
+        or max(abs(one - other) for one, other in zip(size, said, strict=True)) <= formats.SLACK
+    ):
+        return _MISSTATED, what
+    across, down = size[1] / said[1], size[0] / said[0]
+    ratio = f"{across:.3g}" if math.isclose(across, down, rel_tol=0.02) else f"{across:.3g} x {down:.3g}"
+    return _RESIZED, f"{what}, {ratio} times as large"
+
+
+def name_of(image):
+    """The name of a record's image in a message: its file without folders."""
+    return os.path.basename(image) if isinstance(image, str) else str(image)
+
+
+def hull(box, degrees):
+    """The upright box around one that is rotated about its center.
+
+    Args:
+        box: x1, y1, x2, y2 before the rotation, pixels.
+        degrees: the rotation, in either direction.
+
+    Returns:
+        x1, y1, x2, y2.
+    """
+    x1, y1, x2, y2 = box
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    width, height = (x2 - x1) * cos + (y2 - y1) * sin, (x2 - x1) * sin + (y2 - y1) * cos
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def flag(value):
+    """Parses a flag such as `difficult` or `iscrowd`, from number or text; None if it is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return _FLAGS.get(str(value).strip().lower())
 
 
 def number(text, place):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from kerasdet.data import examples, files, objects, tfrecord
 from kerasdet.data.dataset import Dataset
+from kerasdet.data.folder import is_hidden
 
 MANIFEST = "manifest.json"
 _LABELS, _MARK = "label_map.pbtxt", "fingerprint.txt"
@@ -149,7 +150,7 @@ def read(folder, split=None, classes=None, verify=False):
     if not masked:
         for record in dataset.records:
             record.segments = None
-    return dataset
+    return objects.finished(dataset, folder)
 
 
 def splits(folder):
@@ -157,6 +158,9 @@ def splits(folder):
     manifests = glob.glob(f"*/{MANIFEST}", root_dir=folder)
     if manifests or os.path.exists(os.path.join(folder, MANIFEST)):
         return sorted(map(os.path.dirname, manifests))
+    rooms = [name for name in sorted(os.listdir(folder)) if not is_hidden(name) and _shards(os.path.join(folder, name))]
+    if rooms and not _shards(folder):
+        return rooms
     names = {re.split(r"[-_.]", os.path.basename(path))[0] for path in shards_of(folder)}
     return sorted(names) if len(names) > 1 else []
 
@@ -167,11 +171,16 @@ def shards_of(folder, split=None):
     Raises:
         FileNotFoundError: there are none.
     """
-    found = sorted(glob.glob(os.path.join(folder, f"{split or ''}*")))
-    found = [path for path in found if re.search(r"\.(tf)?records?(-\d+-of-\d+)?$", path)]
+    found = [path for path in _shards(folder) if os.path.basename(path).startswith(split or "")]
     if not found:
         raise FileNotFoundError(f"{folder} holds no shards {split or ''}*.tfrecord or {split or ''}*.record.")
     return found
+
+
+def _shards(folder):
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    names = [name for name in names if re.search(r"\.(tf)?records?(-\d+-of-\d+)?$", name) and not is_hidden(name)]
+    return [os.path.join(folder, name) for name in names]
 
 
 def _claim(folder, fingerprint):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kerasdet.data import formats
+from kerasdet.data.split import contents
 
 _BACKGROUND = {"background", "__background__", "_background_", "bg"}
 
@@ -25,7 +26,7 @@ def boxes(dataset):
         )
     ids = {record.id for record in turned}
     others = [record for record in dataset.records if record.id not in ids]
-    wrong = formats.misread(*formats.of_records(others))
+    wrong = formats.misread(*formats.of_records(others), dataset.written)
     if wrong:
         faults.append(f"{dataset.name}: the boxes {wrong}. Tell the reader their format, or convert the file.")
         return faults, not wrong.startswith(formats.SWAPPED)
@@ -75,14 +76,55 @@ def classes(dataset):
             f"{dataset.name}: {counts[0]} objects are of class '{names[0]}', which is not an object: ids are off by "
             "one; name only the objects, from id 0."
         )
-    unseen = [i for i, count in enumerate(counts) if not count]
-    if unseen:
-        hint = "; ids may be off by one" if unseen in ([0], [len(names) - 1]) else ""
-        faults.append(
-            f"{dataset.name}: {len(unseen)} of {len(names)} classes have no object, {some([names[i] for i in unseen])}"
-            f"{hint}: check ids and names, or leave the class out."
-        )
     return counts, faults, False
+
+
+def unused(dataset, counts):
+    """Notes on classes without objects: a part need not have all of them, and a list may know more than were labeled.
+
+    Args:
+        dataset: a `Dataset`.
+        counts: what `classes` returned.
+    """
+    unseen = [i for i, count in enumerate(counts) if not count]
+    if not unseen or len(unseen) == len(counts):
+        return []
+    hint = "; ids may be off by one" if unseen in ([0], [len(counts) - 1]) else ""
+    names = some([dataset.classes[i] for i in unseen], 3)
+    return [
+        f"{dataset.name}: {len(unseen)} of {len(counts)} classes have no object, {names}{hint}: check ids and names."
+    ]
+
+
+def between(train, validation):
+    """Compares the parts of a data set.
+
+    Args:
+        train, validation: `Dataset`s.
+
+    Returns:
+        List of faults, and whether nothing can be measured.
+    """
+    faults, hopeless = [], False
+    if not any((~record.crowds).any() for record in validation.records):
+        what = f"all {len(validation)} photos are background" if len(validation) else "it has no photos"
+        faults.append(
+            f"{validation.name} has no objects, {what}: nothing can be measured on it; label some, or split again."
+        )
+        hopeless = True
+    known = dict(zip(contents(train), train.records, strict=True))
+    pairs = [
+        (record, known[key])
+        for key, record in zip(contents(validation), validation.records, strict=True)
+        if key in known
+    ]
+    if pairs:
+        first = " = ".join(record.name for record in pairs[0])
+        faults.append(
+            f"{len(pairs)} of {len(validation)} validation pictures are in the training set too, first {first}: AP "
+            "will be too high; split again."
+        )
+    return faults, hopeless
 
 
 def some(names, most=10):

@@ -9,8 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
-from kerasdet.data import coco, formats, suspect
+from kerasdet import images
+from kerasdet.data import coco, faults, formats, segments, suspect
 from kerasdet.data.dataset import Dataset, clip
+from kerasdet.data.parts import parts as read_parts
+from kerasdet.data.read import read, splits
+from kerasdet.data.split import thumbnail
+
+# A GIF of one pixel.
+_DOT = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+)
 
 
 @dataclasses.dataclass
@@ -22,12 +31,16 @@ class Findings:
         faults: what is wrong, one message each; empty if nothing is.
         notes: what the reader dropped or changed, one message each.
         clean: a `Dataset` without the faulty parts; without any pictures if all boxes are in another format.
+        looked: dict from the paths of photos to their thumbnails, for `parts`.
+        drawn: dict from positions to the pixels of the pictures that were kept.
     """
 
     lines: list
     faults: list
     notes: list
     clean: Dataset
+    looked: dict
+    drawn: dict
 
     def text(self, most=10):
         """All lines, but only the first `most` faults and notes."""
@@ -39,31 +52,107 @@ class Findings:
         return "\n".join([*parts, "something is wrong" if self.faults else "nothing is wrong"])
 
 
-def check(dataset, refused=(), workers=8):
-    """Checks every picture and annotation, with a progress bar.
+def check(dataset, refused=(), workers=8, drawn=0):
+    """Checks every picture and annotation, with a progress bar. Each picture is decoded once.
 
     Args:
         dataset: a `Dataset`, best read inside `faults.listed`, so that reading continues after a fault.
         refused: the faults that reading found.
         workers: number of threads that decode; each holds one picture at a time.
+        drawn: of how many pictures from all over the data set the pixels are kept, to draw them.
 
     Returns:
         `Findings`.
     """
     messages = list(dict.fromkeys(refused))
+    kept = set(np.linspace(0, len(dataset) - 1, drawn).astype(int).tolist()) if len(dataset) and drawn else set()
+    # TensorFlow must have begun before threads share it: beginning in several at once crashes it.
+    images.decode(_DOT)
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(_fault, dataset.records)
-        broken = list(tqdm(results, total=len(dataset), unit="image", desc=dataset.name, mininterval=1))
-    messages += [line for line in broken if line]
+        looks = pool.map(lambda index: _look(dataset.records[index], index in kept), range(len(dataset)))
+        looks = list(tqdm(looks, total=len(dataset), unit="image", desc=dataset.name, mininterval=1))
+    broken = [fault for fault, _, _ in looks]
+    # A file that could not be opened when it was read cannot be decoded either; once is enough.
+    known = {line.split(": ", 1)[0] for line in messages}
+    messages += [line for line in broken if line and line.split(": ", 1)[0] not in known]
     counts, class_faults, _ = suspect.classes(dataset)
     box_faults, hopeless = suspect.boxes(dataset)
+    said = {words.partition("the boxes ")[2].partition(". ")[0] for words in messages} - {""}
+    messages += [line for line in box_faults if line.partition("the boxes ")[2].partition(". ")[0] not in said]
     dropped = sum(_dropped(record) for record in dataset.records)
-    if dropped:
+    if dropped > formats.FEW * max(sum(len(formats.stated(record)) for record in dataset.records), 1):
         stated = sum(len(formats.stated(record)) for record in dataset.records)
         messages.append(f"{dataset.name}: {dropped} of {stated} boxes are dropped: they have no area in their picture.")
-    messages += box_faults + class_faults
+    messages += class_faults
     clean = dataclasses.replace(dataset, records=[]) if hopeless else _without(dataset, broken)
-    return Findings(_counts(dataset, counts), messages, list(dataset.notes), clean)
+    return Findings(
+        lines=_counts(dataset, counts),
+        faults=messages,
+        notes=list(dataset.notes) + suspect.unused(dataset, counts),
+        clean=clean,
+        looked={
+            record.image: small
+            for record, (_, small, _) in zip(dataset.records, looks, strict=True)
+            if isinstance(record.image, str)
+        },
+        drawn={index: pixels for index, (_, _, pixels) in enumerate(looks) if pixels is not None},
+    )
+
+
+def examined(folder, drawn=0, **options):
+    """Checks all parts of a folder, one after the other.
+
+    Args:
+        folder: as the path of `data.read`.
+        drawn: as in `check`.
+        options: further arguments of `data.read`.
+
+    Yields:
+        (part, dataset, findings): the name of the part or None, the `Dataset`, and its `Findings`.
+    """
+    places = {name: options[name] for name in ("format", "annotations") if name in options}
+    for part in splits(folder, **places) or [None]:
+        with faults.listed() as refused:
+            dataset = read(folder, part, **options)
+        yield part, dataset, check(dataset, refused, drawn=drawn)
+
+
+def parts(folder, looked, **options):
+    """Does what training does first: reads the parts or splits the folder, compares them, and decodes masks.
+
+    Args:
+        folder: as the path of `data.read`.
+        looked: dict from the paths of photos to their thumbnails.
+        options: further arguments of `data.read`.
+
+    Returns:
+        Lines that say which parts there are, and faults.
+    """
+    try:
+        train, validation = read_parts(folder, looked=looked, **options)
+    except (ValueError, FileNotFoundError) as error:
+        return [], [str(error)]
+    own = train.notes + validation.notes
+    lines = [
+        f"training on {train.name}, {len(train)} photos, validation on {validation.name}, {len(validation)} photos"
+    ]
+    lines += [f"  {note}" for note in dict.fromkeys(own) if "near-duplicates" in note or "is only in" in note]
+    found, _ = suspect.between(train, validation)
+    for dataset in (train, validation):
+        found += [line for line in map(_masks, dataset.records) if line][:1]
+    return lines, found
+
+
+def _masks(record):
+    """Decodes the masks of a record as training does."""
+    for number, segment in enumerate(record.segments or (), 1):
+        try:
+            mask = segments.decode(segment, record.height, record.width)
+        except (ValueError, TypeError) as error:
+            return f"{record.name}: mask {number} cannot be decoded ({error})."
+        if mask.shape != (record.height, record.width):
+            return f"{record.name}: mask {number} is of another size than its photo, {mask.shape}."
+    return None
 
 
 def write(dataset, path):
@@ -91,18 +180,20 @@ def write(dataset, path):
     return root
 
 
-def _fault(record):
-    """Says what is wrong with a picture, or returns None."""
+def _look(record, keep):
+    """What is wrong with a picture or None, its thumbnail for the split, and its pixels if they are kept."""
     try:
-        height, width = record.pixels().shape[:2]
+        pixels = record.pixels()
     except (ValueError, OSError) as error:
-        return str(error)
+        return str(error), np.zeros((8, 9), np.int16), None
+    height, width = pixels.shape[:2]
+    fault = None
     if (height, width) != (record.height, record.width):
-        return (
+        fault = (
             f"{record.image}: is stated as {record.width} x {record.height}, but is {width} x {height}: its boxes "
             "belong to another picture, or the size is wrong."
         )
-    return None
+    return fault, thumbnail(pixels), pixels if keep else None
 
 
 def _dropped(record):
@@ -134,9 +225,13 @@ def _counts(dataset, counts):
     sizes = collections.Counter(f"{record.width} x {record.height}" for record in records)
     objects = [len(record.boxes) for record in records]
     crowds = sum(int(record.crowds.sum()) for record in records)
+    tally = dataset.tally
+    kept = f"{tally.annotations} annotations, " if tally else ""
+    most = max(objects, default=0)
+    disk = f"{tally.found} photos on disk, " if tally and tally.found is not None else ""
     return [
-        f"{dataset.name}: {len(records)} pictures, {objects.count(0)} of them without objects",
-        f"{sum(objects)} boxes, {crowds} of them regions to ignore, at most {max(objects, default=0)} in a picture",
+        f"{dataset.name}: {disk}{len(records)} pictures, {objects.count(0)} of them without objects",
+        f"{kept}{sum(objects)} boxes, {crowds} of them regions to ignore, at most {most} in a picture",
         "classes: " + suspect.some([f"{n} {c}" for n, c in zip(dataset.classes, counts, strict=True)], 20),
         "sizes: " + suspect.some([f"{size} ({count})" for size, count in sizes.most_common()]),
     ]

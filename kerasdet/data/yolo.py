@@ -1,24 +1,42 @@
-"""Reads YOLO text labels: one .txt file per image, one line per object, from a data.yaml or plain folders."""
+"""Reads YOLO text labels, one .txt file per image, one line per object: from a yaml, lists or plain folders."""
 
 import glob
 import math
 import os
+import re
 
 import numpy as np
 import yaml
 
-from kerasdet.data import faults, files, objects
+from kerasdet.data import faults, files, formats, objects
 from kerasdet.data.dataset import Dataset
+from kerasdet.data.folder import Folder, is_hidden, is_photo, part_in, part_of
+from kerasdet.data.tally import Tally
 
 YAMLS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+# Files of class names, one a line: labelImg's and Label Studio's, darknet's, Roboflow's.
+NAMES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
 _SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-_PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
-_UNREAD = {".tif", ".tiff", ".heic", ".heif", ".avif", ".dng", ".mpo", ".pfm"}
+_UNREAD = {".tif", ".tiff", ".avif", ".dng", ".mpo", ".pfm"}
 # Rounding may carry fractions slightly past the picture; numbers that exceed it by more are not fractions.
 _SLACK = 0.5
+# More classes than any data set has; a number beyond is a slip that would fill the memory.
+_MOST = 100_000
+# So many outlines tell whether they are some.
+_LOOKED = 200
 
 
-def read(path, split=None, classes=None):
+class _Text(yaml.SafeLoader):
+    """YAML in which `no`, `yes`, `on` and `off` are text: they are names of classes."""
+
+
+_Text.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read(path, split=None, classes=None, images=None):
     """Reads one split of a YOLO data set.
 
     Rows are `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon, in fractions of the upright picture. The
@@ -26,9 +44,11 @@ def read(path, split=None, classes=None):
     picture. A picture whose file is missing or empty is background. Image ids are positions in the split, from 0.
 
     Args:
-        path: a data.yaml, a folder that holds one, or a folder with `images/`, `labels/` and classes.txt.
-        split: "train", "val" or "test"; in plain folders `images/SPLIT` or `SPLIT/images`, None for `images` itself.
+        path: a yaml with `names`, a folder that holds one, darknet's `obj.names` with its lists, or a folder of photos
+            and labels with a file of class names, one a line.
+        split: "train", "val" or "test", or the name of the folder of that part; None for all photos.
         classes: names in the order of the class ids, if no file has them.
+        images: folder of the photos; by default they are looked for below the folder.
 
     Returns:
         `Dataset`; its records carry `segments` if every object is a polygon.
@@ -39,8 +59,9 @@ def read(path, split=None, classes=None):
     """
     path = os.fspath(path)
     source = _yaml(path)
-    folder = os.path.dirname(source) if source else path
-    notes = []
+    folder = os.path.dirname(source) or "." if source else path
+    notes, tally = [], Tally()
+    tree = Folder(images or folder)
     if source:
         content = _content(source)
         names = classes or _names(content, source)
@@ -48,7 +69,7 @@ def read(path, split=None, classes=None):
     else:
         source = path
         names = classes or _class_file(path)
-        pictures = _pictures_in(_plain_folder(path, split), notes)
+        pictures = _plain(tree, path, split, notes)
     classes, numbers, ignored = objects.numbered(names, source)
     class_ids = [numbers[name] for name in names]
     files.require(pictures, source)
@@ -59,9 +80,14 @@ def read(path, split=None, classes=None):
         )
     sizes = files.upright_sizes(pictures, [None] * len(pictures))
     rows = [_rows(label, len(class_ids)) if label else [] for label in labels]
+    _count(pictures, labels, tally)
+    _check_pose(rows, source)
+    _check_format(rows, sizes, source)
 
     name = os.path.basename(os.path.abspath(folder))
-    dataset = Dataset(name if split is None else f"{name} {split}", classes, [], notes=notes + ignored)
+    dataset = Dataset(
+        name if split is None else f"{name} {split}", classes, [], notes=notes + ignored, written="centers", tally=tally
+    )
     outlines = sum(len(points) > 2 for found in rows for _, _, points in found)
     masked = outlines == sum(map(len, rows)) > 0
     if outlines and not masked:
@@ -75,33 +101,56 @@ def read(path, split=None, classes=None):
             size,
             boxes=[[*points.min(0), *points.max(0)] for points in scaled],
             numbers=[class_ids[label_id] for _, label_id, _ in found],
-            place=lambda i, label=label, found=found: f"{label}, line {found[i][0]}: the box",
+            place=lambda i, label=label, found=found: f"{label}, line {found[i][0]}",
             areas=[_area(points) for points in scaled] if masked else None,
             segments=[[points.ravel().tolist()] for points in scaled] if masked else None,
         )
-    return dataset
+    return objects.finished(dataset, source, len(tree.photos) + tree.hidden)
 
 
 def splits(path):
-    """Names of the splits of a data.yaml, or of the folders that hold them."""
-    source = _yaml(os.fspath(path))
+    """Names of the splits of a yaml, of darknet's lists, or of the folders that hold them."""
+    path = os.fspath(path)
+    source = _yaml(path)
     if source:
         content = _content(source)
         return [name for name, keys in _SPLITS.items() if any(content.get(key) for key in keys)]
+    tree = Folder(path)
+    lists = [os.path.splitext(name)[0] for name in _darknet_lists(tree)]
     inside = glob.glob("images/*/", root_dir=path) + glob.glob("*/images/", root_dir=path)
-    return sorted({name.replace("images", "").strip(os.sep) for name in inside})
+    rooms = {name.replace("images", "").strip(os.sep) for name in inside if not is_hidden(name)}
+    return sorted(lists or rooms or {part_in(name) for name in tree.photos} - {None})
+
+
+def is_yaml(path):
+    """Whether a yaml file describes a data set: it has names or a number of classes."""
+    try:
+        content = yaml.load(files.text(path), _Text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and bool({"names", "nc"} & set(content))
 
 
 def _yaml(path):
-    """The path of the data.yaml at a path, or None."""
-    found = [path] if os.path.isfile(path) else [os.path.join(path, name) for name in YAMLS]
-    return next((name for name in found if os.path.isfile(name)), None)
+    """The path of the yaml at a path, or None."""
+    if os.path.isfile(path):
+        return path
+    usual = [os.path.join(path, name) for name in YAMLS if os.path.isfile(os.path.join(path, name))]
+    if usual:
+        return usual[0]
+    found = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.lower().endswith((".yaml", ".yml"))]
+    found = [name for name in found if not is_hidden(os.path.basename(name)) and is_yaml(name)]
+    if len(found) > 1:
+        raise ValueError(
+            f"{path} holds several data sets, {', '.join(map(os.path.basename, found))}: give one of them."
+        )
+    return found[0] if found else None
 
 
 def _content(source):
     try:
-        content = yaml.safe_load(files.text(source))
-    except yaml.YAMLError as error:
+        content = yaml.load(files.text(source), _Text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):
         raise ValueError(f"{source} needs the keys train, val and names, but holds {content!r}.")
@@ -114,84 +163,160 @@ def _names(content, source):
     """The names in the order of the ids 0, 1 ...; the ids themselves if there are no names."""
     names, count = content.get("names"), content.get("nc")
     if isinstance(names, dict):
+        try:
+            names = {int(number): name for number, name in names.items()}
+        except (TypeError, ValueError):
+            raise ValueError(f"{source}: the keys of names must be 0, 1 ...; they are {list(names)}.") from None
         if sorted(names) != list(range(len(names))):
             raise ValueError(f"{source}: the keys of names must be 0, 1 ... without a gap; they are {sorted(names)}.")
         names = [names[number] for number in range(len(names))]
     if names is None and isinstance(count, int):
-        names = range(count)
+        names = range(min(count, _MOST))
     if not isinstance(names, (list, range)):
         raise ValueError(f"{source} needs names, a list or a dict of number to name, but holds {names!r}.")
     if count not in (None, len(names)):
         raise ValueError(f"{source}: nc is {count}, but there are {len(names)} names.")
+    wrong = next((name for name in names if isinstance(name, (dict, list)) or name is None), "")
+    if wrong != "":
+        raise ValueError(f"{source}: a name must be text, not {wrong!r}.")
     return [str(name) for name in names]
 
 
 def _listed(content, split, source, notes):
-    """Paths of the pictures that a data.yaml lists for a split."""
+    """Paths of the pictures that a yaml lists for a split."""
     known = [name for name, keys in _SPLITS.items() if any(content.get(key) for key in keys)]
+    split = part_of(split or "") or split
     if split not in known:
         raise ValueError(f"{source} has the splits {known}; split={split!r} is none of them.")
     entry = next(content[key] for key in _SPLITS[split] if content.get(key))
     here = os.path.dirname(source)
-    roots = (os.path.join(here, content.get("path") or ""), here)
+    root = content.get("path")
+    roots = (os.path.join(here, root if isinstance(root, str) else ""), here)
     pictures = []
     for part in entry if isinstance(entry, list) else [entry]:
-        # Some exporters write ../train/images for a folder that is next to the file.
-        tails = (str(part), str(part).removeprefix("../"))
-        candidates = [os.path.normpath(os.path.join(root, tail)) for root in roots for tail in tails]
-        path = next((candidate for candidate in candidates if os.path.exists(candidate)), None)
+        path = _entry(str(part), roots)
         if path is None:
-            raise FileNotFoundError(f"{source}: {split} is {part}, but {candidates[0]} does not exist.")
+            first = os.path.normpath(os.path.join(roots[0], str(part)))
+            raise FileNotFoundError(f"{source}: {split} is {part}, but {first} does not exist.")
         if os.path.isdir(path):
             pictures += _pictures_in(path, notes)
         else:
-            lines = [line.strip() for line in files.text(path).splitlines() if line.strip()]
-            beside = os.path.dirname(path)
-            pictures += [_first(os.path.join(root, line) for root in (beside, *roots)) for line in lines]
+            pictures += _named(path, roots)
+    return list(dict.fromkeys(pictures))
+
+
+def _entry(part, roots):
+    """What a yaml means by the path of a part: relative to the yaml or its root, or a path of another computer."""
+    parts = [one for one in re.split(r"[\\/]+", part) if one not in ("", ".")]
+    tails = [part, *(os.path.join(*parts[first:]) for first in range(len(parts)))]
+    for tail in tails:
+        for root in roots:
+            candidate = os.path.normpath(os.path.join(root, tail))
+            if os.path.exists(candidate) and os.path.normpath(root) != candidate:
+                return candidate
+    return None
+
+
+def _named(path, roots):
+    """The pictures of a list, whose lines are relative to it, or to a root of the data set, or paths of elsewhere."""
+    lines = [line.strip() for line in files.text(path).splitlines() if line.strip()]
+    roots = (os.path.dirname(path), *roots)
+    found = [_entry(line, roots) for line in lines]
+    plain = [os.path.normpath(os.path.join(roots[0], line)) for line in lines]
+    return [one or other for one, other in zip(found, plain, strict=True)]
+
+
+def _darknet_lists(tree):
+    """Text files beside the photos' folders that list photos: `train.txt` of darknet and CVAT."""
+    names = [name for name in tree.ending(".txt") if os.sep not in name and part_of(os.path.splitext(name)[0])]
+    return [name for name in names if any(map(is_photo, files.text(tree.full(name)).split("\n", 1)[0:1]))]
+
+
+def _plain(tree, folder, split, notes):
+    """Paths of the pictures of a folder without a yaml."""
+    lists = [name for name in _darknet_lists(tree) if os.path.splitext(name)[0] == split]
+    if lists:
+        return _named(tree.full(lists[0]), (folder,))
+    candidates = [os.path.join(folder, *parts) for parts in (("images", split or ""), (split or "", "images"))]
+    inner = next((os.path.normpath(one) for one in candidates if os.path.isdir(one)), None)
+    if inner is not None:
+        return _pictures_in(inner, notes)
+    pictures = [tree.full(name) for name in tree.photos if split is None or part_in(name) == split]
+    if not pictures:
+        raise FileNotFoundError(f"{folder} has no split {split!r}: neither {candidates[0]} nor {candidates[1]} exists.")
     return pictures
 
 
-def _first(paths):
-    """The first path that exists, or else the first."""
-    paths = [os.path.normpath(path) for path in paths]
-    return next((path for path in paths if os.path.exists(path)), paths[0])
-
-
-def _plain_folder(folder, split):
-    candidates = [os.path.join(folder, *parts) for parts in (("images", split or ""), (split or "", "images"))]
-    for candidate in candidates:
-        if os.path.isdir(candidate):
-            return os.path.normpath(candidate)
-    raise FileNotFoundError(f"{folder} has no split {split!r}: neither {candidates[0]} nor {candidates[1]} exists.")
+def class_file(folder):
+    """The path of the file of class names of a folder, or None."""
+    for inner in ("", "labels", "train"):
+        for name in NAMES:
+            if os.path.isfile(os.path.join(folder, inner, name)):
+                return os.path.join(folder, inner, name)
+    found = [name for name in sorted(os.listdir(folder)) if name.lower().endswith(".names") and not is_hidden(name)]
+    return os.path.join(folder, found[0]) if found else None
 
 
 def _class_file(folder):
-    candidates = [os.path.join(folder, *parts) for parts in (("classes.txt",), ("labels", "classes.txt"))]
-    for candidate in candidates:
-        if os.path.exists(candidate):
-            return [line.strip() for line in files.text(candidate).splitlines() if line.strip()]
-    raise FileNotFoundError(
-        f"{folder} names no classes: write {candidates[0]}, one name per line, or pass classes=[...]."
-    )
+    path = class_file(folder)
+    if path is None:
+        raise FileNotFoundError(
+            f"{folder} names no classes: write {os.path.join(folder, NAMES[0])}, one name a line, or give classes."
+        )
+    lines = [line.strip() for line in files.text(path).splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not all(lines):
+        raise ValueError(
+            f"{path}, line {lines.index('') + 1} is empty: it is unclear which number the next name has; "
+            "remove it, or write a name."
+        )
+    return lines
 
 
 def _pictures_in(folder, notes):
-    """Paths of all image files below a folder, sorted; files in unsupported image formats are noted."""
-    paths = sorted(os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    endings = [os.path.splitext(path)[1].lower() for path in paths]
-    unread = [path for path, ending in zip(paths, endings, strict=True) if ending in _UNREAD]
+    """Paths of all visible photos below a folder, sorted; files in unsupported image formats are noted."""
+    tree = Folder(folder)
+    unread = [tree.full(name) for name in tree.files if os.path.splitext(name)[1].lower() in _UNREAD]
     if unread:
         notes.append(f"{folder}: {len(unread)} files have an unsupported format, first {unread[0]}; save them as JPEG.")
-    pictures = [path for path, ending in zip(paths, endings, strict=True) if ending in _PICTURES]
+    pictures = [tree.full(name) for name in tree.files if is_photo(name)]
     if not pictures:
         raise FileNotFoundError(f"{folder} holds no images.")
     used = {_label(picture) for picture in pictures}
     folders = {os.path.dirname(label) for label in used if label}
     unused = sorted({os.path.join(parent, name) for parent in folders for name in os.listdir(parent)} - used)
-    unused = [path for path in unused if path.endswith(".txt") and os.path.basename(path) != "classes.txt"]
+    unused = [path for path in unused if path.endswith(".txt") and os.path.basename(path) not in NAMES]
+    unused = [path for path in unused if not is_hidden(os.path.basename(path)) and not _is_list(path)]
     if unused:
         notes.append(f"{folder}: {len(unused)} label files have no image and are ignored, first {unused[0]}.")
     return pictures
+
+
+def _is_list(path):
+    return part_of(os.path.splitext(os.path.basename(path))[0]) is not None
+
+
+def _count(pictures, labels, tally):
+    """Photos without labels, and photos that share a label file, as two photos of one name do."""
+    alone = [picture for picture, label in zip(pictures, labels, strict=True) if not label]
+    tally.note("photos have no label file and are background", alone)
+    owner, shared = {}, []
+    for picture, label in zip(pictures, labels, strict=True):
+        if label and label in owner:
+            shared.append(f"{picture} with {os.path.basename(owner[label])}")
+        owner.setdefault(label, picture)
+    tally.note("photos share their label file with another photo of that name: rename one, or remove it", shared)
+
+
+def _check_format(rows, sizes, source):
+    """Refuses boxes that are no centers and sides."""
+    found = [(points * [size[1], size[0]], size) for some, size in zip(rows, sizes, strict=True)
+             for _, _, points in some if len(points) == 2]  # fmt: skip
+    boxes = np.float32([points.ravel() for points, _ in found]).reshape(-1, 4)
+    words = formats.misread(boxes, np.float32([size for _, size in found]).reshape(-1, 2), "centers")
+    if words:
+        faults.report(f"{source}: the boxes {words}. Rows must hold class, center x, center y, width, height.")
 
 
 def _label(picture):
@@ -231,6 +356,58 @@ def _rows(label, count):
     return rows
 
 
+def _check_pose(rows, source):
+    """Refuses keypoints without `kpt_shape`, which would be read as outlines: rows of one length, a box first.
+
+    They are told from outlines by their points: most lie in the box, or the outline would cross itself.
+    """
+    long = [points.ravel() for some in rows for _, _, points in some if len(points) > 2][:_LOOKED]
+    count = len(long[0]) if long else 0
+    if len(long) < 2 or any(len(values) != count for values in long):
+        return
+    posed = np.mean([_in_box(values) for values in long]) > 0.5
+    crossed = np.mean([_crosses(values.reshape(-1, 2)) for values in long]) > 0.1
+    if posed or crossed:
+        faults.report(
+            f"{source}: each row holds {count + 1} numbers, and as outlines they make no sense: they look like pose "
+            "labels without kpt_shape. Keypoints are read from COCO files only: export as COCO, or keep five numbers."
+        )
+
+
+def _in_box(values):
+    """Whether four numbers are a box that holds the points after them, of two or three numbers each."""
+    x, y, width, height = values[:4]
+    for step in (2, 3):
+        if (len(values) - 4) % step:
+            continue
+        points = values[4:].reshape(-1, step)
+        seen = points[points[:, 2] > 0] if step == 3 else points[(points > 0).any(1)]
+        if step == 3 and not np.isin(points[:, 2], (0, 1, 2)).all():
+            continue
+        if len(seen) and (np.abs(seen[:, :2] - [x, y]) <= np.array([width, height]) / 2 + 0.01).all():
+            # An outline would have the sides as a point too, most likely far from the others.
+            return step == 3 or not (np.abs([width - x, height - y]) <= np.ptp(seen, 0) / 2 + 0.01).all()
+    return False
+
+
+def _crosses(points):
+    """Whether the outline through points crosses itself."""
+    count = len(points)
+    starts, steps = points, np.roll(points, -1, 0) - points
+
+    def side(of, line):
+        to = of - starts[line]
+        return steps[line, 0] * to[1] - steps[line, 1] * to[0]
+
+    for one in range(count):
+        for other in range(one + 2, count - (one == 0)):
+            ends = points[(other + 1) % count], points[(one + 1) % count]
+            apart = side(points[other], one) * side(ends[0], one) < 0
+            if apart and side(points[one], other) * side(ends[1], other) < 0:
+                return True
+    return False
+
+
 def _area(points):
     """Area of a polygon, by the shoelace formula."""
     x, y = points.T
@@ -243,6 +420,8 @@ def _fault(class_id, values, count):
         return f"class {class_id:g} is none of 0 ... {count - 1}"
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         return f"cx cy w h or at least three points must follow the class, not {len(values)} numbers"
+    if len(values) > 6 and not len(values) % 3 - 1 and set(values[6::3]) <= {0, 1, 2} and 2 in values[6::3]:
+        return "its numbers look like pose labels without kpt_shape; keypoints are read from COCO files only"
     if not all(math.isfinite(value) and -_SLACK <= value <= 1 + _SLACK for value in values):
         return "its numbers must be fractions of the picture, 0...1"
     if len(values) == 4 and min(values[2:]) < 0:

@@ -1,10 +1,13 @@
 """Decodes image files: JPEG, PNG, GIF, BMP and WebP in graphs of stock TensorFlow operators, HEIC outside of graphs."""
 
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
+
+from kerasdet.images import header
 
 _KINDS = "JPEG, PNG, GIF, BMP or WebP"
 _JPEG = b"\xff\xd8\xff"
@@ -12,6 +15,12 @@ _HEAD = 2**11
 # The type and brand after the size of a HEIC file's first box (ISO/IEC 23008-12, annex B).
 _HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 _ORIENTATION = 0x0112
+_EXIF = b"Exif\0\0"
+# Bytes at the beginning of a part of a file that say what it is.
+_PART = 16
+# TensorFlow decodes fewer values than this; Pillow, more pixels than it takes for an attack, as slides have.
+_LARGE = 2**29
+Image.MAX_IMAGE_PIXELS = None
 
 
 def load(path):
@@ -30,10 +39,15 @@ def load(path):
     if is_heic(path):
         return _load_heic(path)
     try:
-        return read(os.fspath(path)).numpy()
-    except tf.errors.NotFoundError:
+        with open(path, "rb") as file:
+            return _decode(tf.constant(file.read()), tf.constant(os.fspath(path))).numpy()
+    except FileNotFoundError:
         reason = "no such file"
+    except OSError as error:
+        reason = error.strerror
     except tf.errors.InvalidArgumentError as error:
+        if _is_large(path):
+            return _by_pillow(path)
         reason = _why(tf.io.read_file(os.fspath(path)), error)
     except tf.errors.OpError as error:
         reason = _words(error)
@@ -73,6 +87,17 @@ def _load_heic(path):
     except ImportError:
         raise ValueError(f"{path}: this is a HEIC photo; pip install kerasdet[heic], or save it as JPEG.") from None
     register_heif_opener()
+    return _by_pillow(path)
+
+
+def _is_large(path):
+    """Whether a picture has more values than TensorFlow's decoders take."""
+    with open(path, "rb") as file:
+        size = header.read(file).upright
+    return size is not None and 3 * size[0] * size[1] >= _LARGE
+
+
+def _by_pillow(path):
     try:
         with Image.open(path) as photo:
             return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
@@ -96,6 +121,7 @@ def read(path):
     return decode(tf.io.read_file(path), path)
 
 
+@tf.autograph.experimental.do_not_convert  # it has only TensorFlow's own control flow, and converting takes long
 def decode(data, name="image"):
     """Decodes the bytes of an image file.
 
@@ -122,6 +148,10 @@ def decode(data, name="image"):
     return tf.cond(_starts(_head(data), _JPEG), lambda: _jpeg(data), other)
 
 
+# A graph: operator by operator, reading the header would take longer than decoding.
+_decode = tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)] * 2, autograph=False)
+
+
 def _head(data):
     """The first bytes of a file as [2048] uint8, padded with zeros; enough to hold a BMP's palette."""
     return tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD)
@@ -146,14 +176,15 @@ def _why(data, error):
 
 
 def _words(error):
-    """TensorFlow's message, without the names of its nodes and of the operator."""
-    return error.message.split("}} ")[-1].split(" [Op:")[0]
+    """TensorFlow's message, without the names of its nodes and where they were made."""
+    words = re.split(r"\n\t? ?\[\[\{\{| \[Op:", error.message)[0].strip()
+    return words.split("\n")[-1].split("}} ")[-1]
 
 
 def _jpeg(data):
     """Decodes a JPEG and turns it upright; libjpeg's default DCT is more exact than TensorFlow's and no slower."""
     pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return _upright(pixels, _orientation(data))
+    return _upright(pixels, _orientation(data, 2, _segment))
 
 
 def _other(data):
@@ -165,7 +196,12 @@ def _other(data):
     head = _head(data)
     pixels = tf.cond(_translucent(head), lambda: decoded(4), lambda: decoded(3))
     indexed = _starts(head, b"BM") & (_number(head, 28, 2) == 8)
-    return tf.cond(indexed, lambda: _painted(pixels, head), lambda: pixels)
+    pixels = tf.cond(indexed, lambda: _painted(pixels, head), lambda: pixels)
+    turns = [
+        (_starts(head, b"\x89PNG"), lambda: _orientation(data, 8, _png_chunk)),
+        (_starts(head, b"RIFF"), lambda: _orientation(data, 12, _webp_chunk)),
+    ]
+    return _upright(pixels, tf.case(turns, lambda: tf.constant(1, tf.int64)))
 
 
 def _translucent(head):
@@ -191,15 +227,59 @@ def _number(data, at, size, little=True):
     return tf.where(inside, tf.reduce_sum(tf.cast(tf.gather(data, positions), tf.int64) * weights, -1), 0)
 
 
-def _orientation(data):
-    """The EXIF orientation 1...8 of a JPEG; 1 if the tag is missing or invalid."""
-    parts = tf.strings.split(tf.strings.substr(data, 0, 2**16), b"Exif\0\0", maxsplit=1)
-    marker = tf.io.decode_raw(tf.strings.substr(tf.strings.join([b"\0" * 4, parts[0]]), -4, 4), tf.uint8)
-    size = tf.maximum(_number(marker, 2, 2, little=False) - 8, 0)
-    found = (tf.size(parts) == 2) & _starts(marker, b"\xff\xe1")
-    exif = tf.io.decode_raw(parts[-1], tf.uint8)[:size]
-    orientation = tf.cond(found, lambda: _tag(exif), lambda: tf.constant(1, tf.int64))
-    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
+def _orientation(data, start, read):
+    """The EXIF orientation 1...8 of a file that is a chain of parts; 1 if there is none, or none valid.
+
+    Args:
+        data: scalar string tensor.
+        start: position of the first part.
+        read: function from the bytes at a part's beginning to the position of its data, relative to the part, the size
+            of its data, the size of the part (0: the last one that is looked at), and whether it holds the EXIF.
+    """
+
+    def part(position):
+        head = tf.io.decode_raw(tf.strings.substr(data, position, _PART), tf.uint8, fixed_length=_PART)
+        return [tf.cast(value, tf.int64) for value in read(head)]
+
+    def step(position, _):
+        skip, size, whole, found = part(position)
+        value = tf.cond(
+            found > 0,
+            lambda: _tag(tf.io.decode_raw(tf.strings.substr(data, position + skip, size), tf.uint8)),
+            lambda: tf.constant(0, tf.int64),
+        )
+        return tf.where(whole > 0, position + whole, length), value
+
+    length = tf.strings.length(data)
+    length = tf.cast(length, tf.int64)
+    first = (tf.constant(start, tf.int64), tf.constant(0, tf.int64))
+    _, value = tf.while_loop(lambda position, value: (position < length - 8) & (value == 0), step, first)
+    return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def _segment(head):
+    """A JPEG's: two bytes of marker, two of length, which counts itself; the scan's is followed by pixels."""
+    size = _number(head, 2, 2, little=False)
+    last = (head[0] != 0xFF) | (head[1] == 0xDA) | (size < 2)
+    return (
+        10,
+        tf.maximum(size - 8, 0),
+        tf.where(last, tf.zeros_like(size), size + 2),
+        _starts(head, b"\xff\xe1") & _starts(head, _EXIF, 4),
+    )
+
+
+def _png_chunk(head):
+    """Four bytes of length, four of name, the data, four of checksum."""
+    size = _number(head, 0, 4, little=False)
+    return 8, size, tf.where(_starts(head, b"IEND", 4), tf.zeros_like(size), size + 12), _starts(head, b"eXIf", 4)
+
+
+def _webp_chunk(head):
+    """Four bytes of name, four of length, the data, padded to an even length."""
+    size = _number(head, 4, 4)
+    skip = tf.where(_starts(head, _EXIF, 8), 14, 8)
+    return skip, size, size + 8 + size % 2, _starts(head, b"EXIF")
 
 
 def _tag(exif):

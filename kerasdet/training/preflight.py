@@ -1,13 +1,10 @@
 """The pre-flight: what would keep AP at 0, found in seconds before the first step."""
 
 import dataclasses
-import hashlib
-import os
 
 import numpy as np
 
 from kerasdet.data import suspect
-from kerasdet.data.dataset import Encoded
 from kerasdet.training import reach
 
 # Where fewer objects than this share have an anchor to start from, the anchors are a fault.
@@ -54,8 +51,8 @@ def preflight(model, train, validation=None, transforms=(), images=200):
     """Looks for what would keep AP at 0: box format, class ids, EXIF, anchors, sizes, shared pictures.
 
     Faults are warnings, for data that is only partly wrong still teaches something. Only where
-    nothing can be learned `hopeless` is set, and `tools/train` stops: no objects, class ids without names, boxes in
-    another format, no masks or keypoints for a model that needs them.
+    nothing can be learned or measured `hopeless` is set, and `tools/train` stops: no objects, class ids without names,
+    boxes in another format, no masks or keypoints for a model that needs them.
 
     Args:
         model: a `Detector`.
@@ -77,7 +74,10 @@ def preflight(model, train, validation=None, transforms=(), images=200):
         _sizes(model, seen, report)
         _anchors(model, seen, report)
     if validation is not None:
-        _shared(train, validation, images, report)
+        faults, hopeless = suspect.between(train, validation)
+        report.add(faults, hopeless)
+        if not faults:
+            report.lines.append(f"none of {len(validation)} validation pictures is in the training set")
     return report
 
 
@@ -99,6 +99,7 @@ def _classes(dataset, report):
     counts, faults, hopeless = suspect.classes(dataset)
     order = np.argsort(-counts, kind="stable")
     report.lines.append("classes: " + suspect.some([f"{dataset.classes[i]} {counts[i]}" for i in order], 20))
+    report.lines += suspect.unused(dataset, counts)
     report.add(faults, hopeless)
 
 
@@ -139,36 +140,6 @@ def _anchors(model, seen, report):
         report.faults.append(f"anchors miss the objects, {np.mean(fair):.1%} have one of IoU {least} or more: {cure}")
     elif cure is not None:
         report.lines.append("  to reach more, " + cure)
-
-
-def _shared(train, validation, images, report):
-    """Pictures of the validation set that are in the training set too, by content."""
-    chosen = np.random.default_rng(0).permutation(len(validation))[:images]
-    looked = [validation.records[i] for i in chosen]
-    lengths = {_length(record.image) for record in looked}
-    known = {_hash(record.image): record for record in train.records if _length(record.image) in lengths}
-    pairs = [(record, known[key]) for record in looked if (key := _hash(record.image)) in known]
-    if pairs:
-        first = " = ".join(record.name for record in pairs[0])
-        report.faults.append(
-            f"{len(pairs)} of {len(looked)} validation pictures are in the training set too, first {first}: AP will be "
-            "too high; split again."
-        )
-    else:
-        report.lines.append(f"none of {len(looked)} validation pictures is in the training set")
-
-
-def _length(image):
-    if isinstance(image, str):
-        return os.path.getsize(image)
-    return image.length if isinstance(image, Encoded) else image.nbytes
-
-
-def _hash(image):
-    if isinstance(image, str):
-        with open(image, "rb") as file:
-            return hashlib.sha256(file.read()).digest()
-    return hashlib.sha256(image.read() if isinstance(image, Encoded) else np.ascontiguousarray(image)).digest()
 
 
 def _areas(boxes):

@@ -144,13 +144,18 @@ def test_size_of_the_upright_picture(write, tmp_path, orientation, stated):
     dataset = coco.read(*write(change))
     sideways = orientation >= 5
     assert (dataset.records[0].height, dataset.records[0].width) == ((60, 40) if sideways else (40, 60))
-    assert any("EXIF" in note and "image 12" in note for note in dataset.notes) == (sideways and stated)
+    assert any("EXIF" in note and "photo.jpg" in note for note in dataset.notes) == (sideways and stated)
 
 
 def test_size_stated_upright_is_kept(write, tmp_path):
     _photo(tmp_path / "photo.jpg", 6)
     upright = {"file_name": "photo.jpg", "width": 40, "height": 60}
-    dataset = coco.read(*write(lambda content: content["images"][0].update(upright)))
+
+    def change(content):
+        content["images"][0].update(upright)
+        content["annotations"][1]["segmentation"] = {"size": [60, 40], "counts": [0, 2400]}
+
+    dataset = coco.read(*write(change))
     assert (dataset.records[0].height, dataset.records[0].width) == (60, 40) and dataset.notes == []
 
 
@@ -174,9 +179,13 @@ def test_ignored_category_hides_every_class(write):
 
 def test_empty_and_missized_pictures(write, tmp_path):
     paths = write()
-    Image.new("RGB", (55, 40)).save(tmp_path / "b.png")
+    Image.new("RGB", (90, 60)).save(tmp_path / "b.png")
+    paths = write(lambda content: content["annotations"][1].update(bbox=[0, 30, 5, 5]))
+    with pytest.raises(ValueError, match=r"1 of 2 photos are of another.*b\.png, stated as 60 x 40, but 90 x 60, 1\.5"):
+        coco.read(*paths)
+    Image.new("RGB", (61, 40)).save(tmp_path / "b.png")
     dataset = coco.read(*paths)
-    assert dataset.records[0].width == 55 and "image 12" in dataset.notes[0] and "is 55 x 40" in dataset.notes[0]
+    assert dataset.records[0].width == 61 and any("b.png, stated as 60 x 40, but 61 x 40" in n for n in dataset.notes)
     (tmp_path / "b.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"b\.png: cannot be opened as an image \(it is empty\)"):
         coco.read(*paths)
@@ -195,9 +204,14 @@ REFUSED = {
     "same image id": (lambda c: c["images"][1].update(id=12), "id 12.*b.png and a.png"),
     "same category id": (lambda c: c["categories"][1].update(id=7), "id 7"),
     "same category name": (lambda c: c["categories"][1].update(name="crack"), "name 'crack'"),
-    "image id in words": (lambda c: c["images"][1].update(id="five"), "image id 'five' of a.png"),
-    "negative image id": (lambda c: c["images"][1].update(id=-1), "image id -1 of a.png"),
-    "no annotation id": (lambda c: c["annotations"][1].pop("id"), "annotation number 1.*'id'"),
+    "image id is a list": (lambda c: c["images"][1].update(id=[5]), r"image id \[5\] of a.png"),
+    "image id is a fraction": (lambda c: c["images"][1].update(id=0.5), "image id 0.5 of a.png"),
+    "an image is no dict": (lambda c: c["images"].append(None), "number 2 of its images"),
+    "crowd in words": (lambda c: c["annotations"][1].update(iscrowd="many"), "annotation 2 has iscrowd 'many'"),
+    "nan height": (lambda c: c["images"][1].update(height=float("nan")), "image a.png has height nan"),
+    "negative width": (lambda c: c["images"][1].update(width=-3), "image a.png has width -3"),
+    "file_name null": (lambda c: c["images"][1].update(file_name=None), "image number 1.*'file_name'.*None"),
+    "huge bbox": (lambda c: c["annotations"][1].update(bbox=[0, 0, 10**400, 5]), "annotation 2 has bbox"),
     "no image_id": (lambda c: c["annotations"][1].pop("image_id"), "annotation 2 has no 'image_id'"),
     "no category_id": (lambda c: c["annotations"][1].pop("category_id"), "annotation 2 has no 'category_id'"),
     "no bbox": (lambda c: c["annotations"][1].pop("bbox"), "annotation 2 has no 'bbox'"),
@@ -224,6 +238,91 @@ def test_refused_in_one_line(write, name):
     with pytest.raises(ValueError, match=words) as error:
         coco.read(path, images)
     assert path in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change, ids", [
+    (lambda c: c["images"][1].update(id="five"), [0, 1]),
+    (lambda c: c["images"][1].update(id=-1), [0, 1]),
+    (lambda c: c["images"][1].update(id=2**64), [0, 1]),
+    (lambda c: c["annotations"][0].update(image_id="12"), [12, 5]),
+    (lambda c: c["images"][0].update(id="12"), [12, 5]),
+    (lambda c: c["annotations"][0].update(image_id=12.0), [12, 5]),
+    (lambda c: [one.pop("id") for one in c["annotations"]], [12, 5]),
+    (lambda c: (c["categories"][0].update(id="7"), c["annotations"][1].update(category_id="3")), [12, 5]),
+    (lambda c: c["annotations"][1].update(iscrowd="1"), [12, 5]),
+    (lambda c: c["annotations"][0].update(iscrowd="0"), [12, 5]),
+    (lambda c: c["annotations"][0].update(iscrowd=False, area=150.5), [12, 5]),
+])  # fmt: skip
+def test_ids_and_flags_of_any_kind(write, change, ids):
+    dataset = coco.read(*write(change))
+    assert [record.id for record in dataset.records] == ids and dataset.category_ids == (3, 7)
+    assert dataset.records[0].classes.tolist() == [1, 0] and dataset.records[0].crowds.tolist() == [False, True]
+
+
+SPOILED = {
+    "two points": ([[10, 5, 30, 20]], "polygon of … numbers"),
+    "nan": ([[10, 5, 30, float("nan"), 30, 20]], "not finite"),
+    "far away": ([[10, 5, 30, 1e9, 30, 20]], "far outside"),
+    "odd": ([[10, 5, 30, 5, 30, 20, 1]], "odd"),
+    "text": ([["10", 5, 30, 5, 30, 20]], "something else than numbers"),
+    "words": ("here", "neither polygons nor RLE"),
+    "size": ({"size": [30, 60], "counts": [0, 1800]}, "RLE of size"),
+    "sum": ({"size": [40, 60], "counts": [0, 2401]}, "RLE of … pixels"),
+    "negative": ({"size": [40, 60], "counts": [2401, -1]}, "whole numbers"),
+    "broken": ({"size": [40, 60], "counts": "~~~"}, "whole numbers"),
+    "cut": ({"size": [40, 60], "counts": "o"}, "whole numbers"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_masks_that_cannot_be_decoded_are_refused_and_their_boxes_kept(write, name):
+    segment, words = SPOILED[name]
+    dataset = coco.read(*write(lambda content: content["annotations"][0].update(segmentation=segment)))
+    assert len(dataset.records[0].boxes) == 2 and dataset.records[0].segments is None
+    assert any(words in note and "annotation 1 of image 12" in note and "1 masks" in note for note in dataset.notes)
+
+
+def test_a_slip_beside_a_good_polygon_is_left_out(write):
+    good = [10, 5, 30, 5, 30, 20]
+    paths = write(lambda content: content["annotations"][0].update(segmentation=[good, [1, 1, 2, 2]], area=-1))
+    dataset = coco.read(*paths)
+    assert dataset.records[0].segments[0] == [good] and "1 masks lose a polygon" in dataset.notes[0]
+    assert 130 < dataset.records[0].areas[0] < 170
+
+
+def test_rotated_boxes_become_their_hull(write):
+    dataset = coco.read(*write(lambda content: content["annotations"][0].update(attributes={"rotation": 90.0})))
+    np.testing.assert_allclose(dataset.records[0].boxes[0], [12.5, 2.5, 27.5, 22.5], atol=1e-5)
+    assert "1 boxes are rotated; their upright hull is taken: annotation 1" in dataset.notes[0]
+
+
+def test_two_entries_of_a_photo_are_merged(write):
+    def change(content):
+        content["images"].append({**content["images"][0], "id": 77})
+        content["annotations"].append({**content["annotations"][0], "id": 9, "image_id": 77})
+        content["annotations"].append({**content["annotations"][0], "id": 10, "image_id": 77, "bbox": [1, 1, 5, 5]})
+
+    dataset = coco.read(*write(change))
+    assert [record.id for record in dataset.records] == [12, 5] and len(dataset.records[0].boxes) == 3
+    assert "1 entries are of a photo that has an entry already; they are merged: image 77 (b.png)" in dataset.notes[0]
+
+
+def test_a_category_that_groups_others_is_no_class(write):
+    def change(content):
+        content["categories"][0]["supercategory"] = content["categories"][1]["supercategory"] = "eggs"
+        content["categories"].append({"id": 0, "name": "eggs", "supercategory": "none"})
+
+    dataset = coco.read(*write(change))
+    assert (dataset.classes, dataset.category_ids) == (("egg", "crack"), (3, 7))
+
+
+@pytest.mark.parametrize("name", [
+    "C:\\photos\\b.png", "/home/me/photos/b.png", "./b.png", "b%2Epng", "photos/b.png",
+    "http://host/data/local-files/?d=photos/b.png", "/data/upload/3/0a1b2c3d-b.png",
+])  # fmt: skip
+def test_photos_are_found_by_their_name(write, tmp_path, name):
+    dataset = coco.read(*write(lambda content: content["images"][0].update(file_name=name)))
+    assert dataset.records[0].image == str(tmp_path / "b.png")
 
 
 @pytest.mark.parametrize("text", ["", "<annotation/>", "[]", '{"images": 3}', '{"images": [{"id": 1'])

@@ -110,9 +110,6 @@ def test_suspicious_boxes_are_one_line_each():
     ([0, 1, 1], ("egg", "crack"), None, False),
     ([1, 2, 2], ("egg", "crack"), "2 objects have class ids outside of 0...1, first 2: ids are off by one", True),
     ([-1, 0, 0], ("egg", "crack"), "1 objects have class ids outside of 0...1, first -1", True),
-    ([1, 1, 2], ("egg", "crack", "dirt"), "1 of 3 classes have no object, egg; ids may be off by one", False),
-    ([0, 1, 1], ("egg", "crack", "dirt"), "1 of 3 classes have no object, dirt; ids may be off by one", False),
-    ([0, 2, 2], ("egg", "crack", "dirt"), "1 of 3 classes have no object, crack: check", False),
     ([0, 0, 1], ("background", "egg"), "2 objects are of class 'background', which is not an object", False),
     ([], ("egg",), "has no objects", True),
 ])  # fmt: skip
@@ -121,3 +118,26 @@ def test_class_ids_and_names(kinds, names, words, hopeless):
     assert stop == hopeless and len(faults) == (words is not None)
     assert words is None or words in faults[0]
     np.testing.assert_array_equal(counts, [kinds.count(i) for i in range(len(names))])
+
+
+@pytest.mark.parametrize("kinds, words", [
+    ([1, 1, 2], "1 of 3 classes have no object, egg; ids may be off by one"),
+    ([0, 1, 1], "1 of 3 classes have no object, dirt; ids may be off by one"),
+    ([0, 2, 2], "1 of 3 classes have no object, crack: check"),
+    ([0, 1, 2], None),
+    ([], None),
+])  # fmt: skip
+def test_classes_without_objects_are_noted(kinds, words):
+    few = dataset(record(some_boxes(len(kinds)), kinds), classes=("egg", "crack", "dirt"))
+    notes = suspect.unused(few, suspect.classes(few)[0])
+    assert len(notes) == (words is not None) and all(words in note for note in notes)
+
+
+def test_parts_are_compared():
+    one, two, three = (record(some_boxes(4), image=np.full((8, 8, 3), gray, np.uint8)) for gray in (1, 2, 3))
+    assert suspect.between(dataset(one, two), dataset(three)) == ([], False)
+    (line,), hopeless = suspect.between(dataset(one, two), dataset(two, three))
+    assert "1 of 2 validation pictures are in the training set too" in line and not hopeless
+    empty = record([], image=np.full((8, 8, 3), 9, np.uint8))
+    (line,), hopeless = suspect.between(dataset(one), dataset(empty))
+    assert "has no objects, all 1 photos are background" in line and hopeless

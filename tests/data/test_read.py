@@ -3,10 +3,12 @@
 import json
 import os
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from kerasdet.data import read, shapes
+from kerasdet.data.parts import aligned, parts
 from kerasdet.data.read import splits
 
 BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
@@ -79,7 +81,7 @@ def test_voc_folder(tmp_path, inner):
 
 
 def test_unknown_formats_are_refused_with_advice(tmp_path):
-    with pytest.raises(ValueError, match="shapes.*COCO.*VOC") as error:
+    with pytest.raises(ValueError, match="holds no annotations of a known format.*COCO.*VOC") as error:
         read(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
@@ -149,3 +151,97 @@ def test_coco_file_among_its_images(tmp_path):
     _coco(tmp_path / "labels.json")
     Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
     assert read(tmp_path).records[0].image == str(tmp_path / "1.png") and splits(tmp_path) == []
+
+
+FOREIGN = {
+    "via.json": (
+        '{"a.jpg12": {"filename": "a.jpg", "regions": [{"shape_attributes": {"name": "rect"}}]}}',
+        "VGG Image",
+    ),
+    "tasks.json": ('[{"id": 1, "annotations": [{"completed_by": 1, "result": []}], "data": {}}]', "Label Studio"),
+    "annotations.xml": ("<annotations><version>1.1</version></annotations>", "CVAT"),
+    "a-asset.json": ('{"asset": {"format": "jpg"}, "regions": []}', "VoTT"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_formats_of_other_tools_are_named(tmp_path, name):
+    text, tool = FOREIGN[name]
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"this is .*{tool}.*export as") as error:
+        read(tmp_path)
+    assert len(str(error.value)) < 300 + len(str(tmp_path)) and name in str(error.value)
+
+
+def test_parts_by_the_names_of_files_and_folders(tmp_path):
+    """Photos of the same name in both parts are told apart by their folders."""
+    for number, part in enumerate(("Train", "valid", "TEST")):
+        _coco(tmp_path / f"annotations/{part}.json")
+        _pictures(tmp_path / f"images/{part}", 1 + number)
+    assert splits(tmp_path) == ["TEST", "Train", "valid"]
+    for part in splits(tmp_path):
+        assert read(tmp_path, part).records[0].image == str(tmp_path / f"images/{part}/1.png")
+
+
+def test_the_annotations_may_lie_elsewhere(tmp_path):
+    _coco(tmp_path / "labels/all.json")
+    photos = _pictures(tmp_path / "deep/photos")
+    dataset = read(tmp_path / "deep", annotations=tmp_path / "labels/all.json")
+    assert dataset.records[0].image == str(photos / "1.png")
+    with pytest.raises(FileNotFoundError, match="nowhere.json does not exist"):
+        read(photos, annotations=tmp_path / "nowhere.json")
+
+
+def test_the_format_may_be_said(tmp_path):
+    _coco(tmp_path / "labels.json")
+    _pictures(tmp_path / "images")
+    (tmp_path / "images/1.xml").write_text(XML)
+    assert read(tmp_path).name == tmp_path.name and read(tmp_path, format="coco").name == "labels"
+    with pytest.raises(ValueError, match="format must be one of .*'xyxy'.*'labelme'.*got 'paper'"):
+        read(tmp_path, format="paper")
+    with pytest.raises(ValueError, match="is read as Pascal VOC: format='xywh' is for tables"):
+        read(tmp_path, format="xywh")
+
+
+def _boxed(tmp_path, *names):
+    """A YOLO folder with twelve photos in images/all, and a yaml that names some parts."""
+    (tmp_path / "labels/all").mkdir(parents=True)
+    (tmp_path / "images/all").mkdir(parents=True)
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"images/all/{number}.png")
+        (tmp_path / f"labels/all/{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    lines = [f"{name}: images/all" for name in names]
+    (tmp_path / "set.yaml").write_text("\n".join([*lines, "names: [egg]"]))
+    return tmp_path
+
+
+def test_parts_that_are_the_same_photos_are_split(tmp_path):
+    train, validation = parts(_boxed(tmp_path, "train", "val"))
+    assert len(train) + len(validation) == 12 and len(validation)
+    assert any("its parts 'train' and 'val' are the same 12 photos, which are split" in note for note in train.notes)
+
+
+def test_what_is_for_testing_is_never_trained_on(tmp_path):
+    folder = _boxed(tmp_path, "val")
+    assert sum(map(len, parts(folder))) == 12
+    for names in (("test",), ("val", "test")):
+        (tmp_path / "set.yaml").write_text("\n".join([*(f"{name}: images/all" for name in names), "names: [egg]"]))
+        with pytest.raises(ValueError, match="it is unclear which to train on"):
+            parts(folder)
+
+
+def test_classes_of_another_order_are_brought_into_that_of_training(tmp_path):
+    for part, categories in (("train", "egg crack"), ("val", "crack egg"), ("test", "crack egg owl")):
+        _coco(tmp_path / f"annotations/instances_{part}.json")
+        path = tmp_path / f"annotations/instances_{part}.json"
+        content = json.loads(path.read_text())
+        content["categories"] = [{"id": 5 + i, "name": name} for i, name in enumerate(categories.split())]
+        content["annotations"] = [{**BOX, "category_id": 5 + i, "id": i} for i in range(len(content["categories"]))]
+        path.write_text(json.dumps(content))
+        _pictures(tmp_path / part)
+    train, validation = parts(tmp_path)
+    assert train.classes == validation.classes == ("egg", "crack") and validation.category_ids == (6, 5)
+    assert validation.records[0].classes.tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"instances_test: 1 objects are of class 'owl', which instances_train lacks"):
+        aligned(read(tmp_path, "test"), train)

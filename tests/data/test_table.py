@@ -105,7 +105,8 @@ def test_other_formats_are_detected(write):
 def test_a_lone_swapped_corner_is_dropped_with_a_note(write):
     dataset = table.read(write(rows(lambda *box: box, 199) + "a.png,9,9,3,3,egg\n"), format="xyxy")
     assert len(dataset.records[0].boxes) == 199 and len(dataset.records[1].boxes) == 0
-    assert len(dataset.notes) == 1 and "boxes.csv, line 201 is dropped" in dataset.notes[0]
+    (note,) = dataset.notes
+    assert "1 boxes are dropped" in note and note.endswith("boxes.csv, line 201")
 
 
 def test_misspelt_class_is_noted(write):
@@ -140,3 +141,38 @@ def test_given_classes_and_images(write, tmp_path):
         table.read(path, format="xyxy", classes=["crack"])
     with pytest.raises(FileNotFoundError, match=r"boxes\.csv: 1 of 1 files are missing"):
         table.read(path, format="xyxy", images=tmp_path / "nowhere")
+
+
+OPEN_IMAGES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsGroupOf\n"
+
+
+def test_columns_that_name_corners_need_no_format(write, tmp_path):
+    corners = np.float32([[10, 5, 30, 20]])
+    text = "image,xmin,ymin,xmax,ymax,label\nb.png,10,5,30,20,egg\n"
+    np.testing.assert_array_equal(table.read(write(text)).records[0].boxes, corners)
+    (tmp_path / "class-descriptions.csv").write_text("/m/01,Egg\n/m/02,Crack\n")
+    text = OPEN_IMAGES + "b,x,/m/01,1,0.25,0.5,0.25,0.5,0,0\nb,x,/m/02,1,0,1,0,1,0,1\n"
+    dataset = table.read(write(text))
+    assert dataset.classes == ("Crack", "Egg") and dataset.records[0].image == str(tmp_path / "b.png")
+    np.testing.assert_array_equal(dataset.records[0].boxes, np.float32([[15, 10, 30, 20], [0, 0, 60, 40]]))
+    assert dataset.records[0].crowds.tolist() == [False, True]
+
+
+def test_a_box_in_one_column(write):
+    text = 'image_id,width,height,bbox,source\nb,60,40,"[10.0, 5.0, 20.0, 15.0]",x\n'
+    with pytest.raises(ValueError, match="say how its boxes are written"):
+        table.read(write(text))
+    with pytest.raises(ValueError, match="has no column 'class'"):
+        table.read(write(text), format="xywh")
+    dataset = table.read(write(text), format="xywh", classes=["wheat"])
+    np.testing.assert_array_equal(dataset.records[0].boxes, np.float32([[10, 5, 30, 20]]))
+    with pytest.raises(ValueError, match="line 2 needs four numbers in its box"):
+        table.read(write(text.replace("5.0, ", "")), format="xywh", classes=["wheat"])
+
+
+def test_photos_of_another_size_than_the_table_states(write, tmp_path):
+    text = "filename,width,height,class,xmin,ymin,xmax,ymax\nb.png,30,20,egg,5,2,15,10\n"
+    with pytest.raises(
+        ValueError, match=r"1 of 1 photos are of another size.*b.png, stated as 30 x 20, but 60 x 40, 2 times"
+    ):
+        table.read(write(text))

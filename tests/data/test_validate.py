@@ -48,7 +48,8 @@ def check(paths):
 def test_clean_data_has_no_faults(folder):
     findings = check(write(folder))
     assert findings.faults == [] and len(findings.clean) == 2
-    assert findings.lines[1] == "3 boxes, 0 of them regions to ignore, at most 2 in a picture"
+    assert findings.lines[0] == "labels: 3 photos on disk, 2 pictures, 0 of them without objects"
+    assert findings.lines[1] == "3 annotations, 3 boxes, 0 of them regions to ignore, at most 2 in a picture"
     assert findings.text().endswith("nothing is wrong")
 
 
@@ -67,7 +68,7 @@ def test_all_faults_at_once(folder):
     findings = check(paths)
     words = [
         "annotation 10 belongs to image 9", "annotation 11 has category_id 7", "annotation 12 has bbox",
-        "annotation 1 occurs twice", "1 of 4 files are missing, first", "cut.jpg: cannot be decoded",
+        "annotation 1 occurs twice", "1 of 4 files are missing, first", "cut.jpg: the file is cut off",
         "gone.jpg: cannot be", "1 of 4 boxes are dropped",
     ]  # fmt: skip
     for word in words:

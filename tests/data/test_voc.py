@@ -211,17 +211,49 @@ def test_ignored_objects_hide_every_class(folder):
     np.testing.assert_array_equal(record.boxes, np.float32([[10, 5, 30, 20]] * 3))
 
 
+def test_namespaces_encodings_and_other_kinds_of_xml(folder):
+    path = folder / "Annotations/first.xml"
+    path.write_text(f'<annotation xmlns="http://a.b/voc">{PAGES["first"]}</annotation>')
+    assert len(voc.read(folder, "train").records[1].boxes) == 2
+    page = f'<?xml version="1.0" encoding="gb2312"?><annotation>{_object("猫", (1, 1, 9, 9))}</annotation>'
+    path.write_bytes(page.encode("gbk"))
+    assert "猫" in voc.read(folder, "train").classes
+    path.write_text("<annotations><image/></annotations>")
+    with pytest.raises(ValueError, match=r"first\.xml is no Pascal VOC file: its root is <annotations>.*CVAT"):
+        voc.read(folder, "train")
+
+
+@pytest.mark.parametrize("text, hard", [("True", True), ("1.0", True), ("yes", True), ("false", False), ("0", False)])
+def test_difficult_in_words(folder, text, hard):
+    _write(folder, "first", SIZE + _object("egg", (1, 1, 9, 9), f"<difficult>{text}</difficult>"))
+    assert voc.read(folder, "train").records[1].crowds.tolist() == [hard]
+    _write(folder, "first", SIZE + _object("egg", (1, 1, 9, 9), "<difficult>very</difficult>"))
+    with pytest.raises(ValueError, match=r"first\.xml: object 1 \(egg\) is difficult 'very'"):
+        voc.read(folder, "train")
+
+
 def test_misspelt_class_is_noted(folder):
     _write(folder, "first", SIZE + _object("crack", (1, 2, 3, 4)) * 40 + _object("crak", (1, 2, 9, 9)))
     assert "class 'crak' has 1 of 40 'crack': is it misspelt?" in voc.read(folder, "train").notes[0]
 
 
 def test_wrong_size_is_noted_and_the_file_size_used(folder):
-    Image.new("RGB", (50, 30)).save(folder / "JPEGImages/first.jpg")
+    Image.new("RGB", (62, 40)).save(folder / "JPEGImages/first.jpg")
     dataset = voc.read(folder, "train")
     record = dataset.records[1]
-    assert (record.height, record.width) == (30, 50) and record.boxes.max() == 50
-    assert "first.jpg) is stated as 60 x 40, but is 50 x 30" in dataset.notes[0]
+    assert (record.height, record.width) == (40, 62) and record.boxes.max() == 60
+    assert "1 photos are stated in a wrong size" in dataset.notes[0]
+    assert "first.jpg, stated as 60 x 40, but 62 x 40" in dataset.notes[0]
+
+
+def test_photos_of_another_size_are_refused_with_the_ratio(folder):
+    Image.new("RGB", (120, 80)).save(folder / "JPEGImages/first.jpg")
+    words = (
+        r"1 of 2 photos are of another size than their annotations.*first.jpg, stated as 60 x 40, but 120 x 80, 2 times"
+    )
+    with pytest.raises(ValueError, match=words) as error:
+        voc.read(folder, "train")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.skipif("KERASDET_DATA" not in os.environ, reason="KERASDET_DATA names no folder of real data")

@@ -29,12 +29,14 @@ def label(folder, text):
 def test_values(folder):
     dataset = yolo.read(folder, "train")
     first, *others = dataset.records
-    assert dataset.classes == ("egg", "crack") and dataset.notes == [] and dataset.name == f"{folder.name} train"
+    assert dataset.classes == ("egg", "crack") and dataset.name == f"{folder.name} train"
     assert (first.id, first.height, first.width, os.path.basename(first.image)) == (0, 10, 20, "a.png")
     np.testing.assert_array_equal(first.boxes, np.float32([[8, 3, 12, 7]]))
     assert first.classes.tolist() == [1] and first.segments is None
     assert [len(other.boxes) for other in others] == [0, 0]
     assert yolo.splits(folder) == ["train"]
+    (note,) = dataset.notes
+    assert "1 photos have no label file and are background" in note and "c.png" in note
 
 
 def test_polygons(folder):
@@ -93,7 +95,8 @@ def test_boxes_outside_are_clipped_or_dropped_with_a_note(folder):
     label(folder, "0 0.9 0.5 0.4 0.4\n0 1.3 0.5 0.2 0.2\n0 0.5 0.5 0 0.2\n")
     dataset = yolo.read(folder, "train")
     np.testing.assert_array_equal(dataset.records[0].boxes, np.float32([[14, 3, 20, 7]]))
-    assert len(dataset.notes) == 2 and "a.txt, line 2" in dataset.notes[0] and "a.txt, line 3" in dataset.notes[1]
+    (note,) = [note for note in dataset.notes if "2 boxes are dropped" in note]
+    assert "a.txt, line 2" in note and "a.txt, line 3" in note
 
 
 def test_ten_thousand_objects(folder):
@@ -128,6 +131,8 @@ YAMLS = {
     "train: images/train": "needs names",
     "train: images/train\nnames: [egg, egg]": "two classes have the same name 'egg'",
     "train: images/train\nnames: [egg, crack]\nkpt_shape: [4, 3]": "keypoints",
+    "names: [[egg], crack]\ntrain: images/train": "a name must be text",
+    "names: {zero: egg}\ntrain: images/train": "keys of names must be 0, 1",
     "names: [egg, crack]": r"has the splits \[\]",
     "train: [": "is not YAML",
     "just words": "needs the keys",
@@ -164,3 +169,78 @@ def test_no_labels_at_all(folder):
         (folder / f"labels/train/{name}.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"none of 3 images has a label file, such as .*labels/train/a\.txt"):
         yolo.read(folder, "train")
+
+
+def test_words_that_yaml_takes_for_flags_are_names(folder):
+    (folder / "data.yaml").write_text("train: images/train\nnames: [no, yes]\n")
+    assert yolo.read(folder, "train").classes == ("no", "yes")
+
+
+@pytest.mark.parametrize("rows", [
+    "0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6\n1 0.3 0.3 0.2 0.2 0.25 0.3 0.35 0.25\n",
+    "0 0.5 0.5 0.4 0.4 0.4 0.4 2 0.6 0.6 1\n1 0.3 0.3 0.2 0.2 0.25 0.3 2 0 0 0\n",
+    "0 0.47 0.82 0.25 0.25 0.5 0.5 0.6 0.6 0.4 0.7 0.1 0.9\n1 0.15 0.43 0.22 0.25 0.5 0.5 0.6 0.6 0.4 0.7 0.1 0.9\n",
+])  # fmt: skip
+def test_keypoints_are_no_outlines(folder, rows):
+    label(folder, rows)
+    with pytest.raises(ValueError, match="look like pose labels"):
+        yolo.read(folder, "train")
+
+
+def test_turned_boxes_and_real_outlines_are_read(folder):
+    label(folder, "0 0.2 0.1 0.8 0.2 0.7 0.9 0.1 0.8\n1 0.3 0.3 0.5 0.3 0.5 0.6 0.3 0.6\n")
+    np.testing.assert_allclose(yolo.read(folder, "train").records[0].boxes, [[2, 1, 16, 9], [6, 3, 10, 6]], rtol=1e-5)
+    turns = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    rows = [np.stack([0.5 + side * np.cos(turns), 0.5 + side * np.sin(turns)], 1).ravel() for side in (0.2, 0.3)]
+    label(folder, "".join("0 " + " ".join(map(str, row)) + "\n" for row in rows))
+    assert len(yolo.read(folder, "train").records[0].segments) == 2
+
+
+def test_corners_are_refused_and_named(folder):
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 0.6, (40, 2))
+    label(folder, "".join(f"0 {x} {y} {x + 0.3} {y + 0.3}\n" for x, y in low))
+    with pytest.raises(ValueError, match=r"the boxes look like x1, y1, x2, y2.*Rows must hold class, center x"):
+        yolo.read(folder, "train")
+
+
+def test_an_empty_line_among_the_names_is_refused(folder):
+    (folder / "data.yaml").unlink()
+    (folder / "classes.txt").write_text("egg\n\ncrack\n\n")
+    with pytest.raises(ValueError, match=r"classes\.txt, line 2 is empty"):
+        yolo.read(folder)
+
+
+def test_programs_own_files_are_no_photos(folder):
+    (folder / "images/train/.ipynb_checkpoints").mkdir()
+    for name in (".ipynb_checkpoints/a-checkpoint.png", "._a.png"):
+        Image.new("RGB", (20, 10)).save(folder / "images/train" / name)
+    dataset = yolo.read(folder, "train")
+    assert len(dataset) == 3 and dataset.tally.found == 5
+
+
+def test_two_photos_with_one_label_file_are_noted(folder):
+    Image.new("RGB", (20, 10)).save(folder / "images/train/a.jpg")
+    (note,) = [note for note in yolo.read(folder, "train").notes if "share their label file" in note]
+    assert note.endswith("images/train/a.png with a.jpg")
+
+
+@pytest.mark.parametrize("train", ["/content/data/images/train", "C:\\\\data\\\\images\\\\train", "./images/train/"])
+def test_folders_of_another_computer(folder, train):
+    (folder / "data.yaml").rename(folder / "mine.yaml")
+    (folder / "mine.yaml").write_text(f"path: ../elsewhere\ntrain: {train}\nnames: [egg, crack]\n")
+    assert len(yolo.read(folder, "train")) == 3 and yolo.splits(folder) == ["train"]
+
+
+def test_darknet_lists(folder, tmp_path_factory):
+    """As CVAT writes them."""
+    kit = tmp_path_factory.mktemp("darknet")
+    os.makedirs(kit / "obj_train_data")
+    for name in "ab":
+        os.rename(folder / f"images/train/{name}.png", kit / f"obj_train_data/{name}.png")
+        os.rename(folder / f"labels/train/{name}.txt", kit / f"obj_train_data/{name}.txt")
+    (kit / "obj.names").write_text("egg\ncrack\n")
+    (kit / "obj.data").write_text("classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n")
+    (kit / "train.txt").write_text("data/obj_train_data/a.png\ndata/obj_train_data/b.png\n")
+    assert yolo.splits(kit) == ["train"]
+    np.testing.assert_array_equal(yolo.read(kit, "train").records[0].boxes, np.float32([[8, 3, 12, 7]]))
