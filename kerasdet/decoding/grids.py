@@ -1,0 +1,46 @@
+"""Boxes of predictions on a grid of cells (YOLO9000, Redmon & Farhadi, CVPR 2017, section 2: direct location)."""
+
+import tensorflow as tf
+
+# exp of a larger number makes boxes of no use, and soon infinite ones.
+MOST = 10.0
+
+
+def predictions(raw, anchors):
+    """A head's map by slots: row, column, anchor.
+
+    Args:
+        raw: [B, H, W, A * (5 + K)] float32; of every anchor x, y, w, h, objectness, classes.
+        anchors: A.
+
+    Returns:
+        [B, H * W * A, 5 + K].
+    """
+    return tf.reshape(raw, [tf.shape(raw)[0], -1, raw.shape[3] // anchors])
+
+
+def grid(raw):
+    """(rows, columns) of a map [B, H, W, C]: ints if static, else scalar tensors."""
+    return [raw.shape[axis] or tf.shape(raw)[axis] for axis in (1, 2)]
+
+
+def locations(centers, scales, grid, size, shapes):
+    """Boxes from their place in their cell and their size relative to their anchor (YOLOv3, section 2.1).
+
+    Args:
+        centers: [B, S, 2] float32, x and y in their cells, 0...1.
+        scales: [B, S, 2] float32, the logarithm of the sides over those of the anchor.
+        grid: (rows, columns).
+        size: (height, width) of the image, pixels.
+        shapes: [A, 2] widths and heights of the anchors, pixels.
+
+    Returns:
+        [B, S, 4] float32, pixels.
+    """
+    (rows, columns), (height, width) = grid, (tf.cast(side, tf.float32) for side in size)
+    x, y = tf.meshgrid(tf.range(columns, dtype=tf.float32), tf.range(rows, dtype=tf.float32))
+    corners = tf.repeat(tf.reshape(tf.stack([x, y], axis=-1), [-1, 2]), len(shapes), axis=0)
+    cell = tf.stack([width / tf.cast(columns, tf.float32), height / tf.cast(rows, tf.float32)])
+    sides = tf.tile(tf.constant(shapes, tf.float32), [rows * columns, 1]) * tf.exp(tf.minimum(scales, MOST))
+    center = (centers + corners) * cell
+    return tf.concat([center - sides / 2, center + sides / 2], axis=-1)

@@ -1,0 +1,100 @@
+"""What YOLOv1, v2, v3 and imported cfgs share: a list of layers, heads on it, and what becomes of their outputs."""
+
+import tensorflow as tf
+
+from kerasdet import boxes
+from kerasdet import images as image
+from kerasdet.backbones import cfg
+from kerasdet.backbones.darknet import CfgNetwork, needs
+from kerasdet.decoding import candidates, suppress
+from kerasdet.detectors.detector import Detector
+from kerasdet.layers import Pixels, image_size
+from kerasdet.targets.assign import over_replicas
+
+
+class YOLO(Detector):
+    """A list of darknet's layers as a detector. A paper's class makes the list and says how its head learns and decodes.
+
+    A head is made of the values of its section and has `terms(raw, objects, images, seen)`, the loss of each image by
+    the names of `YOLO.terms`, and `decode(raw, size)`, boxes [B, N, 4] in pixels and scores [B, N, K].
+
+    Args:
+        classes: names of the classes, or their number.
+        sections: list of `cfg.Section` without the `net`.
+        cut: number of the first layer of the head; those before are the backbone.
+        norm: kind of `layers.norm` where the list has batch norm.
+        above: least score of a detection.
+        suppression: IoU above which the weaker of two boxes of a class is dropped.
+        candidates: (box, class) pairs of a picture that suppression sees; darknet takes all.
+        limit: detections per image.
+        clip: whether detections end at the picture's border; darknet clips them only where it draws.
+        seen: number of images that the weights have learned from.
+        resize, multiple: of `Detector`.
+        kwargs: of `Detector`.
+    """
+
+    terms = ("box", "objectness", "background", "class")
+    # The class of each kind of head.
+    heads = {}
+
+    def __init__(
+        self, classes, sections, cut, norm="batch", above=0.005, suppression=0.45, candidates=1000, limit=100,
+        clip=True, seen=0, resize=("darknet_letterbox", 416, 416), multiple=32, **kwargs,
+    ):  # fmt: skip
+        self.fixed = any(one.kind in ("local", "connected") for one in sections)
+        super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
+        height, width = resize[1:] if resize[0] in image.ONE_SIZE else (13 * multiple, 13 * multiple)
+        self.sections = [cfg.section("net", height=height, width=width), *sections]
+        placed = cfg.layers(self.sections)
+        ends = [i for i, layer in enumerate(placed) if layer.kind in cfg.HEADS]
+        if not ends:
+            raise ValueError(f"{type(self).__name__}: the cfg has no head, one of {cfg.HEADS}.")
+        self.tops = [self.heads[placed[i].kind](placed[i].values) for i in ends]
+        self.pixels = Pixels("unit", outside=127.5)
+        # The backbone first: a file of weights holds the layers in the order in which the model does.
+        self.backbone = CfgNetwork(placed, needs(placed, cut), end=cut, norm=norm)
+        self.head = CfgNetwork(placed, ends, start=cut, norm=norm)
+        # Rows of classes with equal names can be kept where a map holds all of an anchor's outputs together.
+        self.class_heads = tuple(f"head/blocks/{i - 1 - cut}" for i in ends if placed[i].kind != "detection")
+        self.above, self.suppression, self.candidates, self.limit = above, suppression, candidates, limit
+        self.clip, self.seen = clip, seen
+
+    @property
+    def class_outputs(self):
+        return ("box x", "box y", "box w", "box h", "objectness of", *self.classes)
+
+    def network(self, images, training=False):
+        kept = self.backbone([self.pixels(images)], training=training)
+        maps = self.head(kept, training=training)
+        return {"maps": [tf.cast(raw, tf.float32) for raw in maps]}
+
+    def loss_terms(self, outputs, objects, images, training=True):
+        """Sums within an image, means over images, as darknet divides its steps by the batch."""
+        objects = {**objects, "boxes": boxes.clip(objects["boxes"], images["windows"])}
+        real = images["ids"] >= 0
+        count = tf.maximum(over_replicas(tf.reduce_sum(tf.cast(real, tf.float32))), 1.0)
+        seen = self.seen_by(count) if training else tf.constant(2**31 - 1, tf.int64)
+        found = [top.terms(raw, objects, images, seen) for top, raw in zip(self.tops, outputs["maps"], strict=True)]
+        return {
+            name: tf.add_n([tf.reduce_sum(tf.where(real, terms[name], 0.0)) for terms in found]) / count
+            for name in self.terms
+        }
+
+    def seen_by(self, count):
+        """Images seen up to and with this step, each of `count` images."""
+        return self.seen + (self.step() + 1) * tf.cast(count, tf.int64) * self.accumulate
+
+    def detections(self, outputs, images):
+        size = image_size(images)
+        found = [top.decode(raw, size) for top, raw in zip(self.tops, outputs["maps"], strict=True)]
+        decoded, scores = (tf.concat(parts, axis=1) for parts in zip(*found, strict=True))
+        scores = tf.where((images["ids"] >= 0)[:, None, None], scores, 0.0)
+        scores, rows, classes = candidates.top(scores, [tf.shape(scores)[1]], self.candidates)
+        decoded = tf.gather(decoded, rows, batch_dims=1)
+        kept = suppress.per_class(
+            decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit, self.nms
+        )
+        if self.clip:
+            real = (kept["classes"] >= 0)[..., None]
+            kept["boxes"] = tf.where(real, boxes.clip(kept["boxes"], images["windows"]), 0.0)
+        return kept
