@@ -193,6 +193,11 @@ def conv(filters, size, stride=1, norm=True, activation="leaky"):
     )  # fmt: skip
 
 
+def wide(filters, width):
+    """Channels times the factor `width`, at least one."""
+    return max(round(filters * width), 1)
+
+
 def maxpool(size=2, stride=2):
     """A max pool."""
     return section("maxpool", size=size, stride=stride)

@@ -57,7 +57,7 @@ def tiny(width=1.0):
 
 
 def _conv(filters, size, width, stride=1):
-    return cfg.conv(max(round(filters * width), 1), size, stride)
+    return cfg.conv(cfg.wide(filters, width), size, stride)
 
 
 # Of each the list of layers, and the last layer of stride 2**level for the levels 0, 1, 2 ...

@@ -24,6 +24,11 @@ def grid(raw):
     return [raw.shape[axis] or tf.shape(raw)[axis] for axis in (1, 2)]
 
 
+def cell(grid, size):
+    """Width and height of a cell, [2] float32 pixels, from (rows, columns) and the image's (height, width)."""
+    return tf.stack([tf.cast(size[i], tf.float32) / tf.cast(grid[i], tf.float32) for i in (1, 0)])
+
+
 def locations(centers, scales, grid, size, shapes):
     """Boxes from their place in their cell and their size relative to their anchor (YOLOv3, section 2.1).
 
@@ -32,15 +37,15 @@ def locations(centers, scales, grid, size, shapes):
         scales: [B, S, 2] float32, the logarithm of the sides over those of the anchor.
         grid: (rows, columns).
         size: (height, width) of the image, pixels.
-        shapes: [A, 2] widths and heights of the anchors, pixels.
+        shapes: [A, 2] float32, widths and heights of the anchors, pixels.
 
     Returns:
         [B, S, 4] float32, pixels.
     """
-    (rows, columns), (height, width) = grid, (tf.cast(side, tf.float32) for side in size)
+    shapes = tf.convert_to_tensor(shapes)
+    rows, columns = grid
     x, y = tf.meshgrid(tf.range(columns, dtype=tf.float32), tf.range(rows, dtype=tf.float32))
-    corners = tf.repeat(tf.reshape(tf.stack([x, y], axis=-1), [-1, 2]), len(shapes), axis=0)
-    cell = tf.stack([width / tf.cast(columns, tf.float32), height / tf.cast(rows, tf.float32)])
-    sides = tf.tile(tf.constant(shapes, tf.float32), [rows * columns, 1]) * tf.exp(tf.minimum(scales, MOST))
-    center = (centers + corners) * cell
+    corners = tf.repeat(tf.reshape(tf.stack([x, y], axis=-1), [-1, 2]), shapes.shape[0], axis=0)
+    sides = tf.tile(shapes, [rows * columns, 1]) * tf.exp(tf.minimum(scales, MOST))
+    center = (centers + corners) * cell(grid, size)
     return tf.concat([center - sides / 2, center + sides / 2], axis=-1)

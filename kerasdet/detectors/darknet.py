@@ -4,6 +4,8 @@ import keras
 
 from kerasdet.backbones import cfg as cfgs
 from kerasdet.detectors.yolo import YOLO
+from kerasdet.detectors.yolov1 import DetectionHead
+from kerasdet.detectors.yolov2 import RegionHead
 from kerasdet.detectors.yolov3 import YOLOHead
 
 
@@ -20,7 +22,7 @@ class Darknet(YOLO):
         kwargs: of `YOLO`.
     """
 
-    heads = {"yolo": YOLOHead}
+    heads = {"detection": DetectionHead, "region": RegionHead, "yolo": YOLOHead}
 
     def __init__(self, classes, cfg, version=(0, 2, 0), resize=None, norm="batch", **kwargs):
         count = classes if isinstance(classes, int) else len(classes)

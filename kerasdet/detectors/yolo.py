@@ -44,6 +44,8 @@ class YOLO(Detector):
         self.fixed = any(one.kind in ("local", "connected") for one in sections)
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
         height, width = resize[1:] if resize[0] in image.ONE_SIZE else (13 * multiple, 13 * multiple)
+        if norm is None:
+            sections = [one._replace(values={**one.values, **_plain(one)}) for one in sections]
         self.sections = [cfg.section("net", height=height, width=width), *sections]
         placed = cfg.layers(self.sections)
         ends = [i for i, layer in enumerate(placed) if layer.kind in cfg.HEADS]
@@ -98,3 +100,7 @@ class YOLO(Detector):
             real = (kept["classes"] >= 0)[..., None]
             kept["boxes"] = tf.where(real, boxes.clip(kept["boxes"], images["windows"]), 0.0)
         return kept
+
+
+def _plain(section):
+    return {"batch_normalize": 0} if "batch_normalize" in section.values else {}

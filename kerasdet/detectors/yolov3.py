@@ -120,7 +120,7 @@ class YOLOv3(YOLO):
             if scale:
                 # From before the last 3x3 convolution up to the next finer map of the backbone (section 2.3).
                 filters = (256 if tiny else 512) // 2**scale
-                sections += [cfg.section("route", layers=(-4,)), cfg.conv(_wide(filters, width), 1)]
+                sections += [cfg.section("route", layers=(-4,)), cfg.conv(cfg.wide(filters, width), 1)]
                 sections += [cfg.section("upsample"), cfg.section("route", layers=(-1, ends[5 - scale]))]
             sections += _tiny_block(scale, width) if tiny else _block(scale, width, () if scale else spp)
             sections.append(cfg.conv(len(mask) * (5 + count), 1, norm=False, activation="linear"))
@@ -137,7 +137,7 @@ class YOLOv3(YOLO):
 
 def _block(scale, width, spp):
     """The convolutions of a scale: 1x1 and 3x3 in turns."""
-    filters = _wide(512 // 2**scale, width)
+    filters = cfg.wide(512 // 2**scale, width)
     for i in range(3):
         yield cfg.conv(filters, 1)
         if i == 1 and spp:
@@ -153,9 +153,5 @@ def _block(scale, width, spp):
 
 def _tiny_block(scale, width):
     if not scale:
-        yield cfg.conv(_wide(256, width), 1)
-    yield cfg.conv(_wide(512 // 2**scale, width), 3)
-
-
-def _wide(filters, width):
-    return max(round(filters * width), 1)
+        yield cfg.conv(cfg.wide(256, width), 1)
+    yield cfg.conv(cfg.wide(512 // 2**scale, width), 3)

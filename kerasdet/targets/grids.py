@@ -36,10 +36,11 @@ def cells(boxes, grid, size):
 
 def centers(grid, size):
     """Centers of the cells, [rows * columns, 2] x and y in pixels; arguments as in `cells`."""
-    steps = [tf.cast(side, tf.float32) / tf.cast(count, tf.float32) for side, count in zip(size, grid, strict=True)]
-    rows, columns = ((tf.range(n, dtype=tf.float32) + 0.5) * step for n, step in zip(grid, steps, strict=True))
-    x, y = tf.meshgrid(columns, rows)
-    return tf.reshape(tf.stack([x, y], axis=-1), [-1, 2])
+    rows, columns = (
+        (tf.range(count, dtype=tf.float32) + 0.5) * tf.cast(side, tf.float32) / tf.cast(count, tf.float32)
+        for count, side in zip(grid, size, strict=True)
+    )
+    return tf.reshape(tf.stack(tf.meshgrid(columns, rows), axis=-1), [-1, 2])
 
 
 def hidden(objects, images, grid, size, anchors=1):
@@ -111,6 +112,12 @@ def of_slots(values, owned):
     """
     padded = tf.pad(values, [[0, 0], [0, 1]] + [[0, 0]] * (len(values.shape) - 2))
     return tf.gather(padded, tf.where(owned >= 0, owned, tf.shape(values)[1]), batch_dims=1)
+
+
+def kinds(objects, owned):
+    """The class of each slot's object, [B, S] int32, -1 where it is nobody's; `owned` [B, S] of `owners`."""
+    padded = tf.pad(objects["classes"], [[0, 0], [0, 1]], constant_values=-1)
+    return tf.gather(padded, tf.where(owned >= 0, owned, tf.shape(padded)[1] - 1), batch_dims=1)
 
 
 def near_objects(predicted, objects, iou):
