@@ -1,4 +1,4 @@
-"""Darknet's cfg files: a network as a list of layers. Reads them, checks them, knows the maps and weights of each layer.
+"""Darknet's cfg files: a network as a list of layers, each with the maps that it reads and gives, and its weights.
 
 Nothing is allocated here: a cfg that asks for too much is refused before a model is made of it.
 """
@@ -196,6 +196,11 @@ def conv(filters, size, stride=1, norm=True, activation="leaky"):
 def wide(filters, width):
     """Channels times the factor `width`, at least one."""
     return max(round(filters * width), 1)
+
+
+def flat(anchors):
+    """Pairs (width, height) in one row, as a cfg lists them."""
+    return tuple(side for anchor in anchors for side in anchor)
 
 
 def maxpool(size=2, stride=2):

@@ -1,5 +1,8 @@
 """The networks of darknet: any list of layers, and the published backbones as such lists."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
@@ -60,12 +63,27 @@ def _conv(filters, size, width, stride=1):
     return cfg.conv(cfg.wide(filters, width), size, stride)
 
 
-# Of each the list of layers, and the last layer of stride 2**level for the levels 0, 1, 2 ...
+class Network(NamedTuple):
+    """A published backbone.
+
+    sections: function from a factor of all channels to its `cfg.Section`s.
+    ends: the last layer of stride 2**level for the levels 0, 1, 2 ..., None where there is none.
+    """
+
+    sections: Callable
+    ends: tuple
+
+    @property
+    def length(self):
+        """Number of layers."""
+        return self.ends[-1] + 1
+
+
 NETWORKS = {
-    "extraction": (extraction, (None, 0, 2, 7, 18, 23)),
-    "darknet19": (darknet19, (0, 2, 6, 10, 16, 22)),
-    "darknet53": (darknet53, (0, 4, 11, 36, 61, 74)),
-    "darknet_tiny": (tiny, (0, 2, 4, 6, 8, 12)),
+    "extraction": Network(extraction, (None, 0, 2, 7, 18, 23)),
+    "darknet19": Network(darknet19, (0, 2, 6, 10, 16, 22)),
+    "darknet53": Network(darknet53, (0, 4, 11, 36, 61, 74)),
+    "darknet_tiny": Network(tiny, (0, 2, 4, 6, 8, 12)),
 }
 
 
@@ -177,6 +195,8 @@ class Darknet(keras.layers.Layer):
     def __init__(self, name, levels=(3, 5), norm="batch", width=1.0, weights=None, **kwargs):
         super().__init__(**kwargs)
         listed, ends = NETWORKS[name]
+        if None in ends[levels[0] : levels[1] + 1]:
+            raise ValueError(f"{name} has no map for one of the levels {levels[0]} to {levels[1]}.")
         placed = cfg.layers([cfg.section("net", height=64, width=64), *listed(width)])
         taps = ends[levels[0] : levels[1] + 1]
         self.body = CfgNetwork(placed, taps, end=taps[-1] + 1, norm=norm, dtype=self.dtype_policy)
@@ -184,7 +204,7 @@ class Darknet(keras.layers.Layer):
         self.channels = tuple(placed[tap].shape[2] for tap in taps)
         if weights:
             self(tf.zeros([1, 64, 64, 3]))
-            darknet_file.load(self.body.blocks, weights, left=1000 * (self.channels[-1] + 1))
+            darknet_file.load_first(self.body.blocks, weights, 1000 * (self.channels[-1] + 1))
 
     def call(self, x, training=False):
         """Runs the network.

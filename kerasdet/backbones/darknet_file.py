@@ -185,11 +185,26 @@ def check_count(path, count, needed, left=0):
         raise ValueError(f"{path}: {count - needed} numbers are left over of {count}; the layers need {needed}.")
 
 
-def load(blocks, path, left=0):
-    """Loads a file into a list of built layers; arguments as in `taken`."""
-    layers = {str(i): block for i, block in enumerate(blocks)}
-    _, found = taken(layers, path, left)
+def load_first(blocks, path, classifier=0):
+    """Loads a file into the first of some layers.
+
+    Args:
+        blocks: list of built Keras layers, of which those without weights are skipped.
+        path: of a file that ends with one of these layers, such as `darknet53.conv.74`.
+        classifier: numbers of a classifier that may follow the layers if the file has them all.
+
+    Raises:
+        ValueError: one line; as in `taken`, or the file ends inside a layer.
+    """
+    _, numbers = read(path)
+    layers, total = {}, 0
+    for i, block in enumerate(blocks):
+        if is_weighted(block):
+            count = sum(math.prod(variable.shape) for variable in variables(block).values())
+            if total + count > len(numbers):
+                break
+            layers[str(i)], total = block, total + count
+    _, found = taken(layers, path, classifier)
     for place, layer in layers.items():
-        if is_weighted(layer):
-            for name, variable in variables(layer).items():
-                variable.assign(found[f"{place}/{name}"])
+        for name, variable in variables(layer).items():
+            variable.assign(found[f"{place}/{name}"])

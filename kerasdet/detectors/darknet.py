@@ -17,20 +17,22 @@ class Darknet(YOLO):
         classes: names of the classes, or their number; where the cfg has another, its heads get as many, and so do the
             filters before them.
         cfg: text of the cfg.
-        version: of the file of weights that was read, which `weights.darknet.write` writes again.
         resize: of `Detector`; None for a letterbox of the cfg's size, or where its head is YOLOv1's, a stretch to it.
         kwargs: of `YOLO`.
     """
 
     heads = {"detection": DetectionHead, "region": RegionHead, "yolo": YOLOHead}
 
-    def __init__(self, classes, cfg, version=(0, 2, 0), resize=None, norm="batch", **kwargs):
+    def __init__(self, classes, cfg, resize=None, norm="batch", **kwargs):
         count = classes if isinstance(classes, int) else len(classes)
-        net, *sections = cfgs.with_classes(cfgs.parse(cfg), count)
+        read = cfgs.parse(cfg)
+        net, *sections = cfgs.with_classes(read, count)
+        size = tuple(net.values[key] for key in ("height", "width"))
         kinds = [one.kind for one in sections if one.kind in cfgs.HEADS]
         if resize is None:
             rule = "darknet_stretch" if "detection" in kinds else "darknet_letterbox"
-            resize = (rule, net.values["height"], net.values["width"])
+            resize = (rule, *size)
+        self.keeps_cfg = [net, *sections] == read and tuple(resize[1:]) == size
         cut = next((i for i, one in enumerate(sections) if one.kind in cfgs.HEADS), 1) - 1
         super().__init__(classes, sections, cut, norm, resize=resize, **kwargs)
 

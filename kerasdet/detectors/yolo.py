@@ -1,19 +1,24 @@
 """What YOLOv1, v2, v3 and imported cfgs share: a list of layers, heads on it, and what becomes of their outputs."""
 
+import numpy as np
 import tensorflow as tf
 
-from kerasdet import boxes
+from kerasdet import anchors, boxes, clusters
 from kerasdet import images as image
-from kerasdet.backbones import cfg
+from kerasdet.backbones import cfg, darknet_file
 from kerasdet.backbones.darknet import CfgNetwork, needs
 from kerasdet.decoding import candidates, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import Pixels, image_size
-from kerasdet.targets.assign import over_replicas
+from kerasdet.targets import assign
+from kerasdet.targets import grids as targets
+
+# Whatever the overlap, the best anchor learns an object; one with less than this of its shape learns it badly.
+SHAPE = 0.5
 
 
 class YOLO(Detector):
-    """A list of darknet's layers as a detector. A paper's class makes the list and says how its head learns and decodes.
+    """A list of darknet's layers as a detector; a paper's class makes the list, and its head learns and decodes.
 
     A head is made of the values of its section and has `terms(raw, objects, images, seen)`, the loss of each image by
     the names of `YOLO.terms`, and `decode(raw, size)`, boxes [B, N, 4] in pixels and scores [B, N, K].
@@ -28,7 +33,10 @@ class YOLO(Detector):
         candidates: (box, class) pairs of a picture that suppression sees; darknet takes all.
         limit: detections per image.
         clip: whether detections end at the picture's border; darknet clips them only where it draws.
+        version: of darknet's files of weights, see `weights.darknet`; the releases wrote 0.1.0 before YOLOv3.
         seen: number of images that the weights have learned from.
+        backbone_weights: None, or the path of a `.weights` file of darknet that holds the first layers, such as
+            `darknet53.conv.74`; loaded when the model is first made.
         resize, multiple: of `Detector`.
         kwargs: of `Detector`.
     """
@@ -36,10 +44,15 @@ class YOLO(Detector):
     terms = ("box", "objectness", "background", "class")
     # The class of each kind of head.
     heads = {}
+    # Whether `anchors` are measured in cells instead of pixels.
+    in_cells = False
+    # Whether it has the text of its cfg.
+    keeps_cfg = False
 
     def __init__(
         self, classes, sections, cut, norm="batch", above=0.005, suppression=0.45, candidates=1000, limit=100,
-        clip=True, seen=0, resize=("darknet_letterbox", 416, 416), multiple=32, **kwargs,
+        clip=True, version=(0, 2, 0), seen=0, backbone_weights=None, resize=("darknet_letterbox", 416, 416),
+        multiple=32, **kwargs,
     ):  # fmt: skip
         self.fixed = any(one.kind in ("local", "connected") for one in sections)
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
@@ -58,8 +71,17 @@ class YOLO(Detector):
         self.head = CfgNetwork(placed, ends, start=cut, norm=norm)
         # Rows of classes with equal names can be kept where a map holds all of an anchor's outputs together.
         self.class_heads = tuple(f"head/blocks/{i - 1 - cut}" for i in ends if placed[i].kind != "detection")
+        self.strides = [height // placed[i].shape[0] for i in ends]
+        if all(placed[i].kind != "detection" for i in ends):
+            cells = [np.float32([stride, stride]) for stride in self.strides]
+            shapes = [top.shapes(cell) for top, cell in zip(self.tops, cells, strict=True)]
+            self.anchors, self.positive_iou = anchors.Anchors(shapes, self.strides), SHAPE
         self.above, self.suppression, self.candidates, self.limit = above, suppression, candidates, limit
-        self.clip, self.seen = clip, seen
+        self.clip, self.version, self.seen = clip, version, seen
+        if backbone_weights:
+            self.network(self.example())
+            blocks = [*self.backbone.blocks, *self.head.blocks]
+            darknet_file.load_first(blocks, backbone_weights)
 
     @property
     def class_outputs(self):
@@ -70,11 +92,31 @@ class YOLO(Detector):
         maps = self.head(kept, training=training)
         return {"maps": [tf.cast(raw, tf.float32) for raw in maps]}
 
+    def match(self, objects, images):
+        """As the loss assigns; an anchor that learns lies on its object's center, because only its shape counts."""
+        if self.anchors is None:
+            return None
+        size = image_size(images)
+        grid, owned = self.anchors(size), []
+        for top, cells, count in zip(self.tops, self.anchors.grids(size), self.anchors.counts(size), strict=True):
+            owned.append(targets.owners(top.slots(objects, cells, size)[0], count))
+        match = assign.match_from_indices(tf.concat(owned, axis=1), grid, objects)
+        placed = boxes.to_cxcywh(match.boxes)[..., :2]
+        grid = tf.concat([placed, tf.broadcast_to(boxes.to_cxcywh(grid)[..., 2:], tf.shape(placed))], axis=-1)
+        grid = boxes.from_cxcywh(grid)
+        return grid, match.without(assign.hidden(grid, objects, images["windows"]))
+
+    def fitted(self, boxes, sizes):
+        at_hand = self.arguments.get("anchors")
+        unit = self.strides[0] if self.in_cells else 1
+        better = None if at_hand is None else clusters.fit_shapes(boxes, at_hand, self.positive_iou, unit)
+        return None if better is None else {"anchors": better}
+
     def loss_terms(self, outputs, objects, images, training=True):
         """Sums within an image, means over images, as darknet divides its steps by the batch."""
         objects = {**objects, "boxes": boxes.clip(objects["boxes"], images["windows"])}
         real = images["ids"] >= 0
-        count = tf.maximum(over_replicas(tf.reduce_sum(tf.cast(real, tf.float32))), 1.0)
+        count = tf.maximum(assign.over_replicas(tf.reduce_sum(tf.cast(real, tf.float32))), 1.0)
         seen = self.seen_by(count) if training else tf.constant(2**31 - 1, tf.int64)
         found = [top.terms(raw, objects, images, seen) for top, raw in zip(self.tops, outputs["maps"], strict=True)]
         return {
@@ -83,8 +125,18 @@ class YOLO(Detector):
         }
 
     def seen_by(self, count):
-        """Images seen up to and with this step, each of `count` images."""
+        """Images seen up to and with this step, if all had `count` images."""
         return self.seen + (self.step() + 1) * tf.cast(count, tf.int64) * self.accumulate
+
+    def images_seen(self):
+        """Number of images that the weights have learned from by now."""
+        if "batch" not in self.__dict__:
+            return self.seen
+        parts = self.distribute_strategy.experimental_local_results(self.batch[0]["ids"])
+        return self.seen + int(self.step()) * sum(len(part) for part in parts)
+
+    def get_config(self):
+        return {**super().get_config(), "seen": self.images_seen()}
 
     def detections(self, outputs, images):
         size = image_size(images)

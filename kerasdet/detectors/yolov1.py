@@ -21,8 +21,8 @@ LEAST = 0.005
 class DetectionHead:
     """What the last layer's numbers say, and what they learn (section 2).
 
-    Of a picture they are, in darknet's order, the classes of all cells, then the confidences, then the boxes: x and y in
-    the cell, and the square roots of the sides in parts of the image.
+    Of a picture they are, in darknet's order, the classes of all cells, then the confidences, then the boxes: x and y
+    in the cell, and the square roots of the sides in parts of the image.
 
     Args:
         values: of the section `detection`.
@@ -113,7 +113,7 @@ class YOLOv1(YOLO):
         rescore: whether the confidence learns the IoU, as section 2 defines it, or 1.
         box_scale, background_scale: lambda_coord and lambda_noobj (section 2.2).
         object_scale, class_scale: factors of the other terms.
-        above, suppression, resize, kwargs: of `YOLO`; a cell has 64 pixels.
+        above, suppression, version, resize, kwargs: of `YOLO`; a cell has 64 pixels.
     """
 
     heads = {"detection": DetectionHead}
@@ -121,34 +121,23 @@ class YOLOv1(YOLO):
     def __init__(
         self, classes, network="full", norm=None, width=1.0, boxes=2, hidden=("connected", 4096), dropout=0.5,
         rescore=True, box_scale=5.0, background_scale=0.5, object_scale=1.0, class_scale=1.0, above=0.001,
-        suppression=0.5, resize=("darknet_stretch", 448, 448), **kwargs,
+        suppression=0.5, version=(0, 1, 0),
+        resize=("darknet_stretch", 448, 448), **kwargs,
     ):  # fmt: skip
         if network not in ("full", "fast"):
             raise ValueError(f"network must be 'full' or 'fast', got {network!r}.")
         if len(resize) != 3 or resize[1] != resize[2] or resize[1] % 64:
             raise ValueError(f"YOLOv1 takes squares whose side is a multiple of 64 pixels, got resize={resize!r}.")
         count, side = classes if isinstance(classes, int) else len(classes), resize[1] // 64
-        sections = list(_fast(width) if network == "fast" else _full(width))
-        cut = len(sections)
-        if hidden is not None:
-            kind, outputs = hidden
-            if kind == "local":
-                sections.append(cfg.section("local", size=3, pad=1, filters=outputs, activation="leaky"))
-            else:
-                sections.append(cfg.section("connected", output=outputs, activation="leaky"))
-            sections.append(cfg.section("dropout", probability=dropout))
-        outputs = side**2 * (5 * boxes + count)
-        sections.append(cfg.section("connected", output=outputs, activation="linear"))
-        sections.append(
-            cfg.section(
-                "detection", classes=count, coords=4, num=boxes, side=side, sqrt=1, rescore=int(rescore),
-                coord_scale=box_scale, object_scale=object_scale, noobject_scale=background_scale,
-                class_scale=class_scale,
-            )
-        )  # fmt: skip
+        detection = {
+            "rescore": int(rescore), "coord_scale": box_scale, "object_scale": object_scale,
+            "noobject_scale": background_scale, "class_scale": class_scale,
+        }  # fmt: skip
+        listed, cut = sections(count, network, width, boxes, hidden, dropout, side, detection)
         super().__init__(
-            classes, sections, cut, norm, above=above, suppression=suppression, resize=resize, multiple=64, **kwargs
-        )
+            classes, listed, cut, norm, above=above, suppression=suppression, version=version, resize=resize,
+            multiple=64, **kwargs,
+        )  # fmt: skip
 
     @classmethod
     def tiny(cls):
@@ -157,11 +146,28 @@ class YOLOv1(YOLO):
         return {"classes": ["square", "disc"], **network, "resize": ("darknet_stretch", 128, 128)}
 
 
-def _full(width):
-    """Figure 3: the pretrained convolutions, then four new ones (section 2.2)."""
-    yield from NETWORKS["extraction"][0](width)
-    for stride in (1, 2, 1, 1):
-        yield cfg.conv(cfg.wide(1024, width), 3, stride)
+def sections(
+    classes, network="full", width=1.0, boxes=2, hidden=("connected", 4096), dropout=0.5, side=7, detection=()
+):
+    """The network as a list of `cfg.Section`, and the length of its backbone.
+
+    Args:
+        classes: number of classes.
+        network, width, boxes, hidden, dropout: as in `YOLOv1`.
+        side: S, cells of a side.
+        detection: more values of the head.
+    """
+    listed = list(NETWORKS["extraction"].sections(width) if network == "full" else _fast(width))
+    cut = len(listed)
+    if network == "full":  # four new convolutions (section 2.2)
+        listed += [cfg.conv(cfg.wide(1024, width), 3, stride) for stride in (1, 2, 1, 1)]
+    if hidden is not None:
+        kind, channels = hidden
+        form = {"filters": channels, "size": 3, "pad": 1} if kind == "local" else {"output": channels}
+        listed += [cfg.section(kind, **form, activation="leaky"), cfg.section("dropout", probability=dropout)]
+    listed.append(cfg.section("connected", output=side**2 * (5 * boxes + classes), activation="linear"))
+    own = {"coords": 4, "num": boxes, "side": side, "sqrt": 1, **dict(detection)}
+    return [*listed, cfg.section("detection", classes=classes, **own)], cut
 
 
 def _fast(width):

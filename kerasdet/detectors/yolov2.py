@@ -42,14 +42,28 @@ class RegionHead:
         self.anchors = np.float32(values["anchors"]).reshape(-1, 2)
         self.values = values
 
-    def _shapes(self, raw, size):
-        return self.anchors * decoding.cell(decoding.grid(raw), size)
+    def shapes(self, cell):
+        """Widths and heights of the anchors, pixels, from those of a cell."""
+        return self.anchors * cell
+
+    def slots(self, objects, grid, size, predicted=None):
+        """The slot of each object [B, M], -1 for none, the number of its anchor, and its place in the cell.
+
+        The anchor is the best by shape; with `predicted` boxes [B, S, 4] the one whose prediction is.
+        """
+        rows, columns, offsets = targets.cells(objects["boxes"], grid, size)
+        first, candidates = (rows * grid[1] + columns) * len(self.anchors), self.shapes(decoding.cell(grid, size))
+        if predicted is not None:
+            near = tf.gather(predicted, first[..., None] + tf.range(len(self.anchors)), batch_dims=1)
+            candidates = near[..., 2:] - near[..., :2]
+        best = targets.best_shape(objects["boxes"], candidates)
+        return tf.where(targets.real(objects), first + best, -1), best, offsets
 
     def boxes(self, raw, size):
         """Boxes [B, S, 4] in pixels, S = H * W * A, of a map [B, H, W, A * (5 + K)]."""
         said = decoding.predictions(raw, len(self.anchors))
-        centers = tf.sigmoid(said[..., :2])
-        return decoding.locations(centers, said[..., 2:4], decoding.grid(raw), size, self._shapes(raw, size))
+        centers, grid = tf.sigmoid(said[..., :2]), decoding.grid(raw)
+        return decoding.locations(centers, said[..., 2:4], grid, size, self.shapes(decoding.cell(grid, size)))
 
     def decode(self, raw, size):
         said = decoding.predictions(raw, len(self.anchors))
@@ -60,15 +74,8 @@ class RegionHead:
         """Squared errors as in YOLOv1, now of sigmoids; cross-entropy of the classes."""
         values, size, grid, anchors = self.values, image_size(images), decoding.grid(raw), len(self.anchors)
         said, count = decoding.predictions(raw, anchors), grid[0] * grid[1] * anchors
-        predicted, shapes = tf.stop_gradient(self.boxes(raw, size)), self._shapes(raw, size)
-        rows, columns, offsets = targets.cells(objects["boxes"], grid, size)
-        first = (rows * grid[1] + columns) * anchors
-        candidates = shapes
-        if not values["bias_match"]:  # by the predicted shapes of the cell instead of the anchors
-            near = tf.gather(predicted, first[..., None] + tf.range(anchors), batch_dims=1)
-            candidates = near[..., 2:] - near[..., :2]
-        best = targets.best_shape(objects["boxes"], candidates)
-        slots = tf.where(targets.real(objects), first + best, -1)
+        predicted, shapes = tf.stop_gradient(self.boxes(raw, size)), self.shapes(decoding.cell(grid, size))
+        slots, best, offsets = self.slots(objects, grid, size, None if values["bias_match"] else predicted)
         owned = targets.owners(slots, count)
         positive = owned >= 0
         hidden = targets.hidden(objects, images, grid, size, anchors)
@@ -119,50 +126,55 @@ class YOLOv2(YOLO):
         width: factor of all channels.
         anchors: (width, height) in cells (section 2, "dimension clusters").
         tail: channels of the 3x3 convolutions behind the backbone.
-        passthrough: channels that the finer map is brought to before it is joined (section 2, "fine-grained features"; a
-            convolution of the release), 0 for none; a 3x3 convolution of 1024 channels follows.
+        passthrough: channels that the finer map is brought to before it is joined (section 2, "fine-grained features";
+            the convolution is the release's), 0 for none; a 3x3 convolution of 1024 channels follows.
         reorg: how that map gets the size of the coarser one: "darknet", or "tensorflow" for space-to-depth.
         softmax: whether classes exclude each other.
         rescore: whether the objectness learns the IoU, or 1.
         ignore: IoU with an object above which a prediction is no background.
         object_scale, background_scale, class_scale, box_scale: factors of the loss terms, in the release 5, 1, 1 and 1.
-        kwargs: of `YOLO`.
+        version, kwargs: of `YOLO`.
     """
 
     heads = {"region": RegionHead}
+    in_cells = True
 
     def __init__(
         self, classes, backbone="darknet19", norm="batch", width=1.0, anchors=VOC, tail=(1024, 1024), passthrough=64,
         reorg="darknet", softmax=True, rescore=True, ignore=0.6, object_scale=5.0, background_scale=1.0,
-        class_scale=1.0, box_scale=1.0, **kwargs,
+        class_scale=1.0, box_scale=1.0, version=(0, 1, 0), **kwargs,
     ):  # fmt: skip
         if backbone not in ("darknet19", "darknet_tiny"):
             raise ValueError(f"backbone must be 'darknet19' or 'darknet_tiny', got {backbone!r}.")
         if reorg not in REORG:
             raise ValueError(f"reorg must be one of {tuple(REORG)}, got {reorg!r}.")
         count = classes if isinstance(classes, int) else len(classes)
-        listed, ends = NETWORKS[backbone]
-        sections = list(listed(width))
-        cut = len(sections)
-        sections += [cfg.conv(cfg.wide(filters, width), 3) for filters in tail]
-        if passthrough:
-            main = len(sections) - 1
-            sections += [cfg.section("route", layers=(ends[4],)), cfg.conv(cfg.wide(passthrough, width), 1)]
-            sections += [cfg.section(REORG[reorg], stride=2), cfg.section("route", layers=(-1, main))]
-            sections.append(cfg.conv(cfg.wide(1024, width), 3))
-        sections.append(cfg.conv(len(anchors) * (5 + count), 1, norm=False, activation="linear"))
-        flat = tuple(side for anchor in anchors for side in anchor)
-        sections.append(
-            cfg.section(
-                "region", classes=count, num=len(anchors), anchors=flat, softmax=int(softmax), bias_match=1,
-                rescore=int(rescore), thresh=ignore, object_scale=object_scale, noobject_scale=background_scale,
-                class_scale=class_scale, coord_scale=box_scale,
-            )
-        )  # fmt: skip
-        super().__init__(classes, sections, cut, norm, **kwargs)
+        region = {
+            "softmax": int(softmax), "bias_match": 1, "rescore": int(rescore), "thresh": ignore,
+            "object_scale": object_scale, "noobject_scale": background_scale, "class_scale": class_scale,
+            "coord_scale": box_scale,
+        }  # fmt: skip
+        listed = sections(count, backbone, width, anchors, tail, passthrough, reorg, region)
+        super().__init__(classes, listed, NETWORKS[backbone].length, norm, version=version, **kwargs)
 
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
         network = {**TINY_VOC, "width": 1 / 32, "tail": (512,), "anchors": ((1.0, 1.0), (2.0, 2.0))}
         return {"classes": ["square", "disc"], **network, "resize": ("keep",)}
+
+
+def sections(
+    classes, backbone="darknet19", width=1.0, anchors=VOC, tail=(1024, 1024), passthrough=64, reorg="darknet", region=()
+):
+    """The network as a list of `cfg.Section`, for a number of classes; `region` has more values of the head."""
+    listed = list(NETWORKS[backbone].sections(width))
+    listed += [cfg.conv(cfg.wide(filters, width), 3) for filters in tail]
+    if passthrough:
+        main, finer = len(listed) - 1, NETWORKS[backbone].ends[4]
+        listed += [cfg.section("route", layers=(finer,)), cfg.conv(cfg.wide(passthrough, width), 1)]
+        listed += [cfg.section(REORG[reorg], stride=2), cfg.section("route", layers=(-1, main))]
+        listed.append(cfg.conv(cfg.wide(1024, width), 3))
+    listed.append(cfg.conv(len(anchors) * (5 + classes), 1, norm=False, activation="linear"))
+    own = {"num": len(anchors), "anchors": cfg.flat(anchors), **dict(region)}
+    return [*listed, cfg.section("region", classes=classes, **own)]

@@ -14,6 +14,7 @@ from kerasdet.targets import grids as targets
 
 # Section 2.3: nine clusters of COCO's boxes, pixels at 416.
 ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
+MASKS = ((6, 7, 8), (3, 4, 5), (0, 1, 2))
 
 # Arguments of the release's small network; its released weights were trained with these masks.
 TINY = {
@@ -46,18 +47,28 @@ class YOLOHead:
         said = decoding.predictions(raw, len(self.mask))
         return self.boxes(raw, size), tf.sigmoid(said[..., 4:5]) * tf.sigmoid(said[..., 5:])
 
+    def shapes(self, cell):
+        """Widths and heights of the anchors of this scale, pixels."""
+        return self.anchors[self.mask]
+
+    def slots(self, objects, grid, size):
+        """The slot of each object [B, M], -1 for none, the number of its anchor, and its place in the cell.
+
+        The anchor is the best of all by shape; if it is of another scale, the object is learned there.
+        """
+        best = targets.best_shape(objects["boxes"], self.anchors)
+        places = np.full(len(self.anchors), -1, np.int32)
+        places[self.mask] = range(len(self.mask))
+        place = tf.gather(places, best)
+        rows, columns, offsets = targets.cells(objects["boxes"], grid, size)
+        slots = (rows * grid[1] + columns) * len(self.mask) + place
+        return tf.where(targets.real(objects) & (place >= 0), slots, -1), best, offsets
+
     def terms(self, raw, objects, images, seen):
         """Section 2.1: each object has one anchor of one scale; others that overlap it well are ignored."""
         size, grid, anchors = image_size(images), decoding.grid(raw), len(self.mask)
         said, count = decoding.predictions(raw, anchors), grid[0] * grid[1] * anchors
-        # The best of all anchors by shape; if it is of another scale, the object is learned there.
-        best = targets.best_shape(objects["boxes"], self.anchors)
-        places = tf.fill([len(self.anchors)], -1)
-        places = tf.tensor_scatter_nd_update(places, [[i] for i in self.mask], list(range(anchors)))
-        place = tf.gather(places, best)
-        rows, columns, offsets = targets.cells(objects["boxes"], grid, size)
-        slots = (rows * grid[1] + columns) * anchors + place
-        slots = tf.where(targets.real(objects) & (place >= 0), slots, -1)
+        slots, best, offsets = self.slots(objects, grid, size)
         owned = targets.owners(slots, count)
         positive = owned >= 0
 
@@ -107,32 +118,35 @@ class YOLOv3(YOLO):
 
     def __init__(
         self, classes, backbone="darknet53", norm="batch", width=1.0, anchors=ANCHORS,
-        masks=((6, 7, 8), (3, 4, 5), (0, 1, 2)), spp=(), ignore=0.7, **kwargs,
+        masks=MASKS, spp=(), ignore=0.7, **kwargs,
     ):  # fmt: skip
         if backbone not in ("darknet53", "darknet_tiny"):
             raise ValueError(f"backbone must be 'darknet53' or 'darknet_tiny', got {backbone!r}.")
         count = classes if isinstance(classes, int) else len(classes)
-        listed, ends = NETWORKS[backbone]
-        sections = list(listed(width))
-        cut, tiny = len(sections), backbone == "darknet_tiny"
-        flat = tuple(side for anchor in anchors for side in anchor)
-        for scale, mask in enumerate(masks):
-            if scale:
-                # From before the last 3x3 convolution up to the next finer map of the backbone (section 2.3).
-                filters = (256 if tiny else 512) // 2**scale
-                sections += [cfg.section("route", layers=(-4,)), cfg.conv(cfg.wide(filters, width), 1)]
-                sections += [cfg.section("upsample"), cfg.section("route", layers=(-1, ends[5 - scale]))]
-            sections += _tiny_block(scale, width) if tiny else _block(scale, width, () if scale else spp)
-            sections.append(cfg.conv(len(mask) * (5 + count), 1, norm=False, activation="linear"))
-            own = {"num": len(anchors), "anchors": flat, "mask": tuple(mask), "ignore_thresh": ignore}
-            sections.append(cfg.section("yolo", classes=count, **own))
-        super().__init__(classes, sections, cut, norm, **kwargs)
+        listed = sections(count, backbone, width, anchors, masks, spp, ignore)
+        super().__init__(classes, listed, NETWORKS[backbone].length, norm, **kwargs)
 
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
         network = {**TINY, "width": 1 / 16, "anchors": ((16, 16), (32, 32), (48, 48), (64, 64))}
         return {"classes": ["square", "disc"], **network, "masks": ((2, 3), (0, 1)), "resize": ("keep",)}
+
+
+def sections(classes, backbone="darknet53", width=1.0, anchors=ANCHORS, masks=MASKS, spp=(), ignore=0.7):
+    """The network as a list of `cfg.Section`, for a number of classes; other arguments as in `YOLOv3`."""
+    listed, tiny = list(NETWORKS[backbone].sections(width)), backbone == "darknet_tiny"
+    for scale, mask in enumerate(masks):
+        if scale:
+            # From before the last 3x3 convolution up to the next finer map of the backbone (section 2.3).
+            filters, finer = (256 if tiny else 512) // 2**scale, NETWORKS[backbone].ends[5 - scale]
+            listed += [cfg.section("route", layers=(-4,)), cfg.conv(cfg.wide(filters, width), 1)]
+            listed += [cfg.section("upsample"), cfg.section("route", layers=(-1, finer))]
+        listed += _tiny_block(scale, width) if tiny else _block(scale, width, () if scale else spp)
+        listed.append(cfg.conv(len(mask) * (5 + classes), 1, norm=False, activation="linear"))
+        own = {"num": len(anchors), "anchors": cfg.flat(anchors), "mask": tuple(mask), "ignore_thresh": ignore}
+        listed.append(cfg.section("yolo", classes=classes, **own))
+    return listed
 
 
 def _block(scale, width, spp):

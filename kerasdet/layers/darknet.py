@@ -63,8 +63,8 @@ def shortcut(x, other, ratio=1, alpha=1.0, beta=1.0):
     Args:
         x: [B, H, W, C], which gives the shape.
         other: [B, H', W', C'].
-        ratio: W / W', a whole number or one over it: above 1 only every n-th pixel of x takes one of the smaller map, below 1 every n-th of the larger
-            map is taken.
+        ratio: W / W', a whole number or one over it: above 1 only every n-th pixel of x takes one of the smaller map,
+            below 1 every n-th of the larger map is taken.
         alpha, beta: factors of x and of the other one.
 
     Returns:

@@ -14,13 +14,15 @@ from kerasdet import images as image
 from kerasdet import ops
 from kerasdet.backbones import cfg, darknet_file
 from kerasdet.backbones.darknet import CfgNetwork
-from kerasdet.detectors.darknet import Darknet
+from kerasdet.detectors.detector import Detector
 from kerasdet.detectors.yolov1 import DetectionHead
 from kerasdet.detectors.yolov2 import RegionHead
 from kerasdet.detectors.yolov3 import YOLOHead
+from kerasdet.layers import Pixels
 from kerasdet.layers import darknet as layers
-from kerasdet.weights import names
-from tests.golden import goldens
+from kerasdet.layers import norm as norms
+from kerasdet.weights import darknet, names
+from tests.golden import darknet_weights, goldens
 
 FOLDER = goldens.FOLDER / "darknet"
 TERMS = ("box", "objectness", "background", "class")
@@ -162,8 +164,201 @@ def test_resizing(name):
     rule = "darknet_letterbox" if number(case, "letterbox") else "darknet_stretch"
     pixels, frames, windows = image.resize(case["image"][None], (rule, *case["size"].tolist()))
     outside = {"pixels": pixels, "windows": windows}
-    from kerasdet.layers import Pixels
-
     rows = len(case["out"]) - number(case, "black_last_row")
     found = Pixels("unit", outside=127.5)(outside)[0].numpy()
     np.testing.assert_allclose(found[:rows], case["out"][:rows], rtol=0, atol=1e-4)
+
+
+# Our names of a layer's weights, and those of the reference values.
+WEIGHTS = {
+    "kernel": ("kernel", "weight"), "bias": ("bias",), "norm/gamma": ("gamma",), "norm/beta": ("beta",),
+    "norm/moving_mean": ("mean",), "norm/moving_variance": ("var",),
+}  # fmt: skip
+
+
+def one_layer(case):
+    """A network of one layer that reads given maps, and those maps."""
+    kind, given = str(case["layer"]), [case["x"]]
+    keys = ("size", "stride", "padding", "reverse", "scale", "groups", "batch_normalize", "alpha", "beta")
+    values = {
+        **cfg.KEYS.get(kind, {}),
+        **{key: number(case, key) for key in keys if key in case and not case[key].ndim},
+    }
+    if "activation" in case:
+        values["activation"] = str(case["activation"])
+    if kind == "route":
+        given = [case[f"part{i}"] for i in range(number(case, "parts"))]
+    if kind == "shortcut":
+        given = [case["x"], case["other"]]
+        values["ratio"] = case["x"].shape[1] / case["other"].shape[1]
+    if kind == "local":
+        values["pad"] = values.pop("padding")
+    channels = case["out"].shape[-1]
+    values |= {"filters": channels, "output": channels}
+    # Maps before the first layer have the numbers -1, -2 ...; the last is the first input.
+    before, inputs = given[0].shape[1:], tuple(range(-1, -1 - len(given), -1))
+    layer = cfg.Layer(kind, values, 0, inputs, before, (*before[:2], channels))
+    return CfgNetwork([layer], [0]), [tf.constant(one) for one in given]
+
+
+def set_weights(block, case):
+    for name, variable in darknet_file.variables(block).items():
+        key = next(one for one in WEIGHTS[name] if one in case)
+        variable.assign(darknet_file.from_file(block, name, case[key], tuple(variable.shape)))
+
+
+@pytest.mark.parametrize("name", cases("layers"))
+def test_layers(name):
+    """Values of each layer, and its gradients where they are recorded."""
+    case = load("layers")[name]
+    kind = str(case["layer"])
+    if kind in ("activation", "softmax"):
+        own = layers.ACTIVATIONS[str(case["activation"])] if kind == "activation" else "softmax"
+        found = tf.keras.activations.get(own)(tf.constant(case["x"]))
+        np.testing.assert_allclose(found, case["out"], rtol=1e-5, atol=1e-5)
+        return
+    if kind == "batchnorm":
+        return check_norm(case)
+    network, given = one_layer(case)
+    network(given[::-1])
+    block = network.blocks[0]
+    if darknet_file.is_weighted(block):
+        set_weights(block, case)
+        if number(case, "batch_normalize") if "batch_normalize" in case else False:
+            block.norm.epsilon = 1e-10  # the program's rule on the CPU, which adds next to nothing
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(given)
+        (found,) = network(given[::-1])
+    exact = (
+        kind in ("reorg", "maxpool", "upsample", "route") and number(case, "scale") == 1
+        if "scale" in case
+        else (kind in ("reorg", "maxpool", "route"))
+    )
+    close = {"rtol": 0, "atol": 0} if exact else {"rtol": 1e-5, "atol": 1e-5}
+    np.testing.assert_allclose(np.reshape(found, case["out"].shape), case["out"], **close)
+    if "grad_x" in case:
+        gradient = tape.gradient(found, given[0], output_gradients=tf.constant(case["upstream"]))
+        np.testing.assert_allclose(gradient, case["grad_x"], rtol=1e-5, atol=1e-5)
+    for name, key in (("kernel", "grad_kernel"), ("bias", "grad_bias")):
+        if key in case:
+            variable = darknet_file.variables(block)[name]
+            gradient = tape.gradient(found, variable, output_gradients=tf.constant(case["upstream"]))
+            wanted = darknet_file.from_file(block, name, case[key], tuple(variable.shape))
+            np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-4)
+
+
+def check_norm(case):
+    """The norm of every convolution; in training the program's variances are of n - 1 pixels, ours of n."""
+    norm = norms.build("batch", epsilon=1e-5, momentum=0.99)
+    norm.build(case["x"].shape)
+    for variable, key in zip(norm.weights, ("gamma", "beta", "mean", "var"), strict=True):
+        variable.assign(case[key])
+    found = norm(tf.constant(case["x"]), training=bool(case["train"]))
+    if case["train"]:
+        count = case["x"][..., 0].size
+        found = (found - case["beta"]) * np.sqrt((count - 1) / count) + case["beta"]
+        np.testing.assert_allclose(found, case["out"], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(norm.moving_mean, case["new_mean"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(norm.moving_variance, case["new_var"], rtol=1e-4)
+    else:
+        np.testing.assert_allclose(found, case["out_eps"], rtol=1e-5, atol=4e-5)
+
+
+def networks():
+    """The specs of whole networks."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+class Network:
+    """A whole network: its spec, its recorded values, and the model that is imported from its two files."""
+
+    def __init__(self, name, folder):
+        self.spec = json.loads((FOLDER / f"{name}.json").read_text())
+        self.values = np.load(FOLDER / f"{name}.npz")
+        self.cfg, self.weights = folder / "net.cfg", folder / "net.weights"
+        self.cfg.write_text(self.spec["cfg"])
+        self.weights.write_bytes(darknet_weights.content(self.spec["weights"]))
+        resize = "letterbox" if self.spec["input"]["letterbox"] else "stretch"
+        plain = darknet.load(self.cfg, self.weights, resize=resize)
+        options = {"clip": False, "limit": 1000, "candidates": 10_000}
+        self.model = Detector.from_preset(plain._replace(arguments={**plain.arguments, **options}))
+        top, left, height, width = self.spec["input"]["crop"]
+        with np.load(FOLDER / self.spec["input"]["image"]) as file:
+            self.pixels = file["image"][top : top + height, left : left + width]
+
+    def set_epsilon(self, epsilon):
+        for _, layer in names.layers(self.model).items():
+            if getattr(layer, "norm", None) is not None:
+                layer.norm.epsilon = epsilon
+        self.model.graphs = {}
+
+    def close(self, name, found):
+        """Compares with a recorded tensor or slice, in parts of its largest magnitude."""
+        tolerance = self.spec["tolerance"]
+        key = name if name in self.values.files else f"{name}.slice"
+        wanted = self.values[key]
+        if key != name:
+            steps = [part.split(":")[-1] for part in self.spec["tensors"][name]["slice"].strip("[]").split(",")]
+            found = found[tuple(slice(None, None, int(step) if step.strip() else None) for step in steps)]
+        found = np.reshape(found, wanted.shape)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * np.abs(wanted).max(), err_msg=name)
+
+    def outputs(self):
+        """The pixels that it sees, and what every layer gives."""
+        images = {**self.model.preprocess(self.pixels[None]), "ids": tf.zeros([1], tf.int64)}
+        seen = self.model.pixels(images)
+        backbone, head = self.model.backbone, self.model.head
+        maps = {-1: seen}
+        for part in (backbone, head):
+            keep, part.keep = part.keep, tuple(range(part.start, part.start + len(part.blocks)))
+            maps.update(zip(part.keep, part([maps[i] for i in part.needs]), strict=True))
+            part.keep = keep
+        return maps
+
+    def check_detections(self, group):
+        rules = self.spec["detections"][group]
+        self.model.above, self.model.suppression = rules["thresh"], rules["nms"]
+        found = self.model._in_pixels(tf.constant(self.pixels[None]))
+        found = {key: value[0].numpy() for key, value in found.items()}
+        wanted = {key: self.values[f"{group}.{key}"] for key in ("boxes", "scores", "labels")}
+        few = rules["limit"] if len(wanted["scores"]) == rules["limit"] else None
+        if few is None:
+            assert found["counts"] == len(wanted["scores"])
+        for box, score, kind in zip(*wanted.values(), strict=True):
+            near = np.abs(found["scores"] - score) <= rules["tolerance_score"] * score
+            near &= found["classes"] == kind
+            near &= np.abs(found["boxes"] - box).max(axis=1) <= rules["tolerance_px"]
+            assert near.any(), (group, box, score, kind)
+
+
+@pytest.mark.parametrize("name", networks())
+def test_whole_networks(name, tmp_path):
+    """From the two files to boxes, and back to the same bytes."""
+    golden = Network(name, tmp_path)
+    assert sum(map(cfg.weight_count, cfg.layers(golden.model.sections))) == golden.spec["parameters"]
+    assert golden.model.count_params() == golden.spec["parameters"]
+    placed = cfg.layers(golden.model.sections)
+    assert [[one.kind, *one.shape] for one in placed] == golden.spec["layers"]
+    ends = [i for i, one in enumerate(placed) if one.kind in cfg.HEADS]
+    if f"raw_eps.{ends[0]}" in golden.spec["tensors"]:
+        maps = golden.outputs()
+        for i in ends:
+            golden.close(f"raw_eps.{i}", maps[i])
+        golden.check_detections("det_eps")
+    golden.set_epsilon(1e-10)  # the program's rule on the CPU
+    maps = golden.outputs()
+    golden.close("input", maps[-1])
+    for i in ends:
+        golden.close(f"raw.{i}", maps[i])
+    for i, one in enumerate(placed):
+        if one.kind not in cfg.HEADS:
+            found, (total, size, square, low, high) = np.float64(maps[i]), golden.values["layer_stats"][i]
+            np.testing.assert_allclose([found.sum() / size, np.abs(found).sum() / size], [total / size, 1], atol=1e-3)
+            np.testing.assert_allclose((found**2).sum(), square, rtol=2e-4)
+            ends_of = [found.min(), found.max()]
+            np.testing.assert_allclose(ends_of, [low, high], atol=2e-3 * max(abs(low), abs(high)))
+    golden.check_detections("det")
+    golden.check_detections("low")
+    for path, wanted in zip(darknet.write(golden.model, tmp_path / "again"), (golden.cfg, golden.weights), strict=True):
+        with open(path, "rb") as file:
+            assert file.read() == wanted.read_bytes()
