@@ -1,4 +1,4 @@
-"""The deterministic `.weights` file that the spec of a whole network describes."""
+"""What the specs of darknet's networks describe: a deterministic `.weights` file, and the cfg of real ones."""
 
 import hashlib
 import struct
@@ -46,3 +46,26 @@ def _whole(key, name, count):
     words = np.random.Philox(key=int.from_bytes(seed, "little")).random_raw((count + 1) // 2)
     halves = words.astype("<u8").view("<u4")[:count]
     return (halves >> np.uint32(8)).astype(np.int64) * 2 + 1 - 2**24
+
+
+def cfg_of(info):
+    """The cfg of a network whose layers are listed in a json."""
+    height, width, channels = info["input"]
+    lines = [f"[net]\nheight={height}\nwidth={width}\nchannels={channels}"]
+    for layer in info["layers"]:
+        own = dict(layer)
+        number, kind = own.pop("index"), own.pop("kind")
+        if "inputs" in own:
+            inputs = own.pop("inputs")
+            key = "layers" if kind == "route" else "from"
+            own[key] = inputs if kind == "route" else [i for i in inputs if i != number - 1]
+        if "anchors" in own:
+            own.setdefault("num", len(own["anchors"]))
+            own["anchors"] = [side for pair in own["anchors"] for side in pair]
+        if "rate" in own:
+            own["probability"] = own.pop("rate")
+        lines.append(f"[{kind}]")
+        for key, value in own.items():
+            value = int(value) if isinstance(value, bool) else value
+            lines.append(f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}")
+    return "\n".join(lines) + "\n"

@@ -1,14 +1,18 @@
 """The YOLO line against darknet: loss layers, decoding, layers, resizing and whole networks.
 
-The values lie in `darknet` beside this file, or in the folder of that name that KERASDET_GOLDEN names.
+The values lie in `darknet` beside this file, or in the folder of that name in the one that KERASDET_GOLDEN names. Real
+networks are run if KERASDET_WEIGHTS names a folder with `darknet/*.weights`, and KERASDET_DATA one with `photos`.
 """
 
 import functools
 import json
+import os
+import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from kerasdet import images as image
 from kerasdet import ops
@@ -23,6 +27,7 @@ from kerasdet.layers import darknet as layers
 from kerasdet.layers import norm as norms
 from kerasdet.weights import darknet, names
 from tests.golden import darknet_weights, goldens
+from tests.golden.darknet_weights import cfg_of
 
 FOLDER = goldens.FOLDER / "darknet"
 TERMS = ("box", "objectness", "background", "class")
@@ -286,11 +291,12 @@ class Network:
         with np.load(FOLDER / self.spec["input"]["image"]) as file:
             self.pixels = file["image"][top : top + height, left : left + width]
 
-    def set_epsilon(self, epsilon):
-        for _, layer in names.layers(self.model).items():
+    def follow_the_cpu(self):
+        """Norms as the program computes them on the CPU: 1e-6 is added to the deviation, not to the variance."""
+        for layer in names.layers(self.model).values():
             if getattr(layer, "norm", None) is not None:
-                layer.norm.epsilon = epsilon
-        self.model.graphs = {}
+                deviation = np.sqrt(np.float64(layer.norm.moving_variance))
+                layer.norm.epsilon = np.float32((deviation + 1e-6) ** 2 - deviation**2)
 
     def close(self, name, found):
         """Compares with a recorded tensor or slice, in parts of its largest magnitude."""
@@ -345,7 +351,7 @@ def test_whole_networks(name, tmp_path):
         for i in ends:
             golden.close(f"raw_eps.{i}", maps[i])
         golden.check_detections("det_eps")
-    golden.set_epsilon(1e-10)  # the program's rule on the CPU
+    golden.follow_the_cpu()
     maps = golden.outputs()
     golden.close("input", maps[-1])
     for i in ends:
@@ -362,3 +368,34 @@ def test_whole_networks(name, tmp_path):
     for path, wanted in zip(darknet.write(golden.model, tmp_path / "again"), (golden.cfg, golden.weights), strict=True):
         with open(path, "rb") as file:
             assert file.read() == wanted.read_bytes()
+
+
+WEIGHTS_FOLDER = pathlib.Path(os.environ.get("KERASDET_WEIGHTS", "/nowhere")) / "darknet"
+DATA = pathlib.Path(os.environ.get("KERASDET_DATA", "/nowhere"))
+
+
+@functools.lru_cache(maxsize=2)
+def real_network(name, letterbox, folder):
+    info = json.loads((WEIGHTS_FOLDER / f"{name}.json").read_text())
+    (folder / "net.cfg").write_text(cfg_of(info))
+    rule = "letterbox" if letterbox else "stretch"
+    plain = darknet.load(folder / "net.cfg", WEIGHTS_FOLDER / f"{name}.weights", resize=rule)
+    return Detector.from_preset(plain._replace(arguments={**plain.arguments, "clip": False}))
+
+
+@pytest.mark.skipif(not (WEIGHTS_FOLDER.is_dir() and DATA.is_dir()), reason="no real networks and photos")
+@pytest.mark.parametrize("name", sorted(load("real"), key=lambda name: (str(load("real")[name]["network"]), name)))
+def test_real_networks(name, tmp_path_factory):
+    """What they say of photos, but for what the program's own norms and decoder of photos change."""
+    case = load("real")[name]
+    folder = tmp_path_factory.getbasetemp()
+    model = real_network(str(case["network"]), int(case["letterbox"]), folder)
+    model.above, model.suppression = float(str(case["thresh"])), float(str(case["nms"]))
+    with Image.open(DATA / "photos" / str(case["photo"])) as photo:
+        pixels = np.asarray(photo.convert("RGB"))
+    found = model.detect(pixels, above=0.05)
+    for box, score, kind in zip(case["boxes"], case["scores"], case["labels"], strict=True):
+        if score > 0.1:
+            near = (found["classes"] == kind) & (np.abs(found["boxes"] - box).max(axis=1) < 0.5)
+            assert (np.abs(found["scores"][near] - score) < 0.005).any(), (box, score, kind)
+    assert np.sum(case["scores"] > 0.105) <= np.sum(found["scores"] > 0.1) <= np.sum(case["scores"] > 0.095)
