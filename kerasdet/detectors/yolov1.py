@@ -1,6 +1,7 @@
 """YOLOv1: one network that says, for every cell of a grid, a class and a few boxes with their confidence."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasdet import boxes as box
@@ -42,6 +43,12 @@ class DetectionHead:
             tf.reshape(sure, [-1, cells, self.num]),
             tf.reshape(said, [-1, cells, self.num, 4]),
         )
+
+    def start(self):
+        """Biases [N] that say likely things: all classes alike, boxes of a quarter of the image amid their cells."""
+        cells = self.side**2
+        parts = cells * self.classes * [1 / self.classes], cells * self.num * [0.1], cells * self.num * 4 * [0.5]
+        return np.float32(np.concatenate(parts))
 
     def boxes(self, said, size):
         """Boxes [B, S, boxes, 4] in pixels."""
@@ -138,6 +145,7 @@ class YOLOv1(YOLO):
             classes, listed, cut, norm, above=above, suppression=suppression, version=version, resize=resize,
             multiple=64, **kwargs,
         )  # fmt: skip
+        self.head.blocks[-2].initial_bias = self.tops[0].start()
 
     @classmethod
     def tiny(cls):
