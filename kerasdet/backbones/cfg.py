@@ -54,7 +54,7 @@ ONLY = {
     "binary": "0", "xnor": "0", "bin_output": "0", "dilation": "1", "antialiasing": "0", "stride_x": None,
     "stride_y": None, "share_index": None, "assisted_excitation": "0", "maxpool_depth": "0", "out_channels": None,
     "new_coords": "0", "tree": None, "map": None, "background": "0", "weights_type": "none", "flatten": "0",
-    "extra": "0", "coordconv": "0", "deform": "0", "cbn": "0", "sway": "0", "rotate": "0", "stretch": "0",
+    "extra": "0", "reorg": "0", "coordconv": "0", "deform": "0", "cbn": "0", "sway": "0", "rotate": "0", "stretch": "0",
     "stretch_sway": "0",
 }  # fmt: skip
 # Keys of training, of drawing and of bookkeeping, which change no output.

@@ -56,7 +56,8 @@ class YOLO(Detector):
     ):  # fmt: skip
         self.fixed = any(one.kind in ("local", "connected") for one in sections)
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
-        height, width = resize[1:] if resize[0] in image.ONE_SIZE else (13 * multiple, 13 * multiple)
+        sides = resize[1:] if resize[0] in image.ONE_SIZE else (13 * multiple, 13 * multiple)
+        height, width = (-(-side // multiple) * multiple for side in sides)
         if norm is None:
             sections = [one._replace(values={**one.values, **_plain(one)}) for one in sections]
         self.sections = [cfg.section("net", height=height, width=width), *sections]
@@ -134,6 +135,12 @@ class YOLO(Detector):
             return self.seen
         parts = self.distribute_strategy.experimental_local_results(self.batch[0]["ids"])
         return self.seen + int(self.step()) * sum(len(part) for part in parts)
+
+    def compile(self, *args, **kwargs):
+        # The optimizer counts its steps from 0.
+        self.seen = self.images_seen()
+        self.__dict__.pop("batch", None)
+        super().compile(*args, **kwargs)
 
     def get_config(self):
         return {**super().get_config(), "seen": self.images_seen()}
