@@ -2,8 +2,29 @@
 
 import tensorflow as tf
 
+from kerasdet import ops
+
 # exp of a larger number makes boxes of no use, and soon infinite ones.
 MOST = 10.0
+
+
+def across_classes(boxes, objectness, scores, iou, above, limit):
+    """Suppresses by objectness whatever the class; what stays keeps the scores of all of its classes.
+
+    Args:
+        boxes: [B, N, 4] float32, pixels.
+        objectness: [B, N] float32.
+        scores: [B, N, K] float32.
+        iou: boxes that overlap one of greater objectness by more are dropped.
+        above: only boxes with an objectness above this are candidates.
+        limit: boxes per image.
+
+    Returns:
+        boxes [B, limit, 4] and scores [B, limit, K], 0 where there is none.
+    """
+    rows, _, valid = ops.nms(boxes, objectness, None, iou, above, limit)
+    scores = tf.where(valid[..., None], tf.gather(scores, rows, batch_dims=1), 0.0)
+    return tf.gather(boxes, rows, batch_dims=1), scores
 
 
 def predictions(raw, anchors):

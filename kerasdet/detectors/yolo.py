@@ -7,7 +7,7 @@ from kerasdet import anchors, boxes, clusters
 from kerasdet import images as image
 from kerasdet.backbones import cfg, darknet_file
 from kerasdet.backbones.darknet import CfgNetwork, needs
-from kerasdet.decoding import candidates, suppress
+from kerasdet.decoding import candidates, grids, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import Pixels, image_size
 from kerasdet.targets import assign
@@ -21,7 +21,8 @@ class YOLO(Detector):
     """A list of darknet's layers as a detector; a paper's class makes the list, and its head learns and decodes.
 
     A head is made of the values of its section and has `terms(raw, objects, images, seen)`, the loss of each image by
-    the names of `YOLO.terms`, and `decode(raw, size)`, boxes [B, N, 4] in pixels and scores [B, N, K].
+    the names of `YOLO.terms`, `decode(raw, size)`, boxes [B, N, 4] in pixels and scores [B, N, K], and `sure(raw)`,
+    their objectness [B, N].
 
     Args:
         classes: names of the classes, or their number.
@@ -30,6 +31,7 @@ class YOLO(Detector):
         norm: kind of `layers.norm` where the list has batch norm.
         above: least score of a detection.
         suppression: IoU above which the weaker of two boxes of a class is dropped.
+        across_classes: whether a box drops weaker ones of all classes, ranked by objectness.
         candidates: (box, class) pairs of a picture that suppression sees; darknet takes all.
         limit: detections per image.
         clip: whether detections end at the picture's border; darknet clips them only where it draws.
@@ -50,9 +52,9 @@ class YOLO(Detector):
     keeps_cfg = False
 
     def __init__(
-        self, classes, sections, cut, norm="batch", above=0.005, suppression=0.45, candidates=1000, limit=100,
-        clip=True, version=(0, 2, 0), seen=0, backbone_weights=None, resize=("darknet_letterbox", 416, 416),
-        multiple=32, **kwargs,
+        self, classes, sections, cut, norm="batch", above=0.005, suppression=0.45, across_classes=False,
+        candidates=1000, limit=100, clip=True, version=(0, 2, 0), seen=0, backbone_weights=None,
+        resize=("darknet_letterbox", 416, 416), multiple=32, **kwargs,
     ):  # fmt: skip
         self.fixed = any(one.kind in ("local", "connected") for one in sections)
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
@@ -77,7 +79,8 @@ class YOLO(Detector):
             cells = [np.float32([stride, stride]) for stride in self.strides]
             shapes = [top.shapes(cell) for top, cell in zip(self.tops, cells, strict=True)]
             self.anchors, self.positive_iou = anchors.Anchors(shapes, self.strides), SHAPE
-        self.above, self.suppression, self.candidates, self.limit = above, suppression, candidates, limit
+        self.above, self.suppression, self.across_classes = above, suppression, across_classes
+        self.candidates, self.limit = candidates, limit
         self.clip, self.version, self.seen = clip, version, seen
         if backbone_weights:
             self.network(self.example())
@@ -150,11 +153,14 @@ class YOLO(Detector):
         found = [top.decode(raw, size) for top, raw in zip(self.tops, outputs["maps"], strict=True)]
         decoded, scores = (tf.concat(parts, axis=1) for parts in zip(*found, strict=True))
         scores = tf.where((images["ids"] >= 0)[:, None, None], scores, 0.0)
+        iou = self.suppression
+        if self.across_classes:
+            sure = tf.concat([top.sure(raw) for top, raw in zip(self.tops, outputs["maps"], strict=True)], axis=1)
+            decoded, scores = grids.across_classes(decoded, sure, scores, iou, self.above, self.candidates)
+            iou = 1.0  # no box is dropped any more
         scores, rows, classes = candidates.top(scores, [tf.shape(scores)[1]], self.candidates)
         decoded = tf.gather(decoded, rows, batch_dims=1)
-        kept = suppress.per_class(
-            decoded, scores, classes, self.num_classes, self.suppression, self.above, self.limit, self.nms
-        )
+        kept = suppress.per_class(decoded, scores, classes, self.num_classes, iou, self.above, self.limit, self.nms)
         if self.clip:
             real = (kept["classes"] >= 0)[..., None]
             kept["boxes"] = tf.where(real, boxes.clip(kept["boxes"], images["windows"]), 0.0)

@@ -65,6 +65,9 @@ class DetectionHead:
         scores = tf.reshape(sure[..., None] * classes[:, :, None], [tf.shape(raw)[0], -1, self.classes])
         return tf.reshape(self.boxes(said, size), [tf.shape(raw)[0], -1, 4]), scores
 
+    def sure(self, raw):
+        return tf.reshape(self.parts(raw)[1], [tf.shape(raw)[0], -1])
+
     def terms(self, raw, objects, images, seen):
         """Equation 3, halved as in the release: a cell learns one object, by the box that overlaps it most."""
         values, size, grid = self.values, image_size(images), (self.side, self.side)

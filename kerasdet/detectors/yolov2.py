@@ -42,6 +42,9 @@ class RegionHead:
         self.anchors = np.float32(values["anchors"]).reshape(-1, 2)
         self.values = values
 
+    def sure(self, raw):
+        return tf.sigmoid(decoding.predictions(raw, len(self.anchors))[..., 4])
+
     def shapes(self, cell):
         """Widths and heights of the anchors, pixels, from those of a cell."""
         return self.anchors * cell

@@ -47,6 +47,9 @@ class YOLOHead:
         said = decoding.predictions(raw, len(self.mask))
         return self.boxes(raw, size), tf.sigmoid(said[..., 4:5]) * tf.sigmoid(said[..., 5:])
 
+    def sure(self, raw):
+        return tf.sigmoid(decoding.predictions(raw, len(self.mask))[..., 4])
+
     def shapes(self, cell):
         """Widths and heights of the anchors of this scale, pixels."""
         return self.anchors[self.mask]

@@ -18,6 +18,7 @@ from kerasdet import images as image
 from kerasdet import ops
 from kerasdet.backbones import cfg, darknet_file
 from kerasdet.backbones.darknet import CfgNetwork
+from kerasdet.decoding import grids
 from kerasdet.detectors.detector import Detector
 from kerasdet.detectors.yolov1 import DetectionHead
 from kerasdet.detectors.yolov2 import RegionHead
@@ -130,26 +131,27 @@ def test_yolo_loss(name):
 def decoded(case):
     """Boxes in pixels of the picture and scores of all heads of a case."""
     version, size = number(case, "version"), case["network_size"].tolist()
-    boxes, scores = [], []
+    boxes, scores, sure = [], [], []
     for i in range(number(case, "heads")):
         raw = tf.constant(case[f"head{i}"])
         if version == 1:
             head, raw = detection_head(case), raw[:, None, None]
         else:
             head = region_head(case) if version == 2 else yolo_head(case, f"mask{i}")
-        for found, one in zip((boxes, scores), head.decode(raw, size), strict=True):
+        for found, one in zip((boxes, scores, sure), (*head.decode(raw, size), head.sure(raw)), strict=True):
             found.append(one)
     rule = "darknet_letterbox" if number(case, "letterbox") else "darknet_stretch"
     picture = tf.zeros([1, *case["image_size"].tolist(), 3])
     _, frames, _ = image.resize(picture, (rule, *size))
-    return image.from_frames(tf.concat(boxes, axis=1), frames), tf.concat(scores, axis=1)
+    boxes, scores, sure = (tf.concat(parts, axis=1) for parts in (boxes, scores, sure))
+    return image.from_frames(boxes, frames), scores, sure
 
 
 @pytest.mark.parametrize("name", cases("decode"))
 def test_decoding(name):
     """The candidates, and what is left of them class by class, best first."""
     case = load("decode")[name]
-    boxes, scores = decoded(case)
+    boxes, scores, _ = decoded(case)
     above, kinds = number(case, "thresh"), number(case, "classes")
     pairs = {"boxes": tf.repeat(boxes, kinds, axis=1), "scores": tf.reshape(scores, [1, -1])}
     classes = tf.tile(tf.range(kinds)[None], [1, scores.shape[1]])
@@ -160,6 +162,20 @@ def test_decoding(name):
     np.testing.assert_allclose(found[0, :-1], case["det_scores"], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(tf.gather(classes[0], rows), case["det_labels"])
     np.testing.assert_allclose(tf.gather(pairs["boxes"][0], rows), case["det_boxes"], rtol=5e-6, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", cases("decode"))
+def test_decoding_across_classes(name):
+    """What is left of the candidates by objectness: the scores of all their classes."""
+    case = load("decode")[name]
+    boxes, scores, sure = decoded(case)
+    above = number(case, "thresh")
+    # YOLOv1's objectness is never compared with the threshold.
+    floor = above if number(case, "version") > 1 else -1e9
+    boxes, scores = grids.across_classes(boxes, sure, scores, number(case, "nms"), floor, scores.shape[1])
+    found, wanted = np.where(scores[0] > above, scores[0], 0), case["obj_probs"]
+    found, wanted = (np.sort(part[part > 0]) for part in (found, wanted))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", cases("resize"))
