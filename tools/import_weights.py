@@ -18,7 +18,10 @@ OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default preset
 CFG = flags.DEFINE_string("cfg", None, "A cfg of darknet, whose weights are --file.")
 NAMES = flags.DEFINE_string("names", None, "Names of a cfg's classes, a line each; by default COCO's 80 or VOC's 20.")
 RESIZE = flags.DEFINE_enum(
-    "resize", None, ("letterbox", "stretch"), "How a cfg's pictures get its size; by default as its program does it."
+    "resize",
+    None,
+    ("letterbox", "stretch", "half_pixel"),
+    "How a cfg's pictures get its size; by default as its program does it.",
 )
 
 
