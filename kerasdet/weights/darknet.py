@@ -29,8 +29,8 @@ def load(cfg, weights, classes=None, resize=None):
         classes: names of the classes, or the path of a text file with a name in each line; None for COCO's if there are
             80 and VOC's if there are 20.
         resize: "letterbox" or "stretch", as darknet's programs resize, or "half_pixel" for a stretch by TensorFlow's
-            bilinear rule, as other readers of these files do it; None for what the program that wrote the file does: pjreddie's takes a
-            letterbox, except for YOLOv1, and AlexeyAB's, which writes version 0.2.5, stretches.
+            bilinear rule, as other readers of these files do it. None for what the program that wrote the file does:
+            pjreddie's takes a letterbox, except for YOLOv1, and AlexeyAB's, which writes version 0.2.5, stretches.
 
     Returns:
         A `PlainDetector`, a Darknet.
