@@ -46,7 +46,12 @@ def grid(raw):
 
 
 def cell(grid, size):
-    """Width and height of a cell, [2] float32 pixels, from (rows, columns) and the image's (height, width)."""
+    """Width and height of a cell, [2] float32 pixels.
+
+    Args:
+        grid: (rows, columns), ints or scalar tensors.
+        size: (height, width) of the image, pixels.
+    """
     return tf.stack([tf.cast(size[i], tf.float32) / tf.cast(grid[i], tf.float32) for i in (1, 0)])
 
 
