@@ -20,7 +20,7 @@ NAMES = flags.DEFINE_string("names", None, "Names of a cfg's classes, a line eac
 RESIZE = flags.DEFINE_enum(
     "resize",
     None,
-    ("letterbox", "stretch", "half_pixel"),
+    ("letterbox", "stretch", "squeeze"),
     "How a cfg's pictures get its size; by default as its program does it.",
 )
 

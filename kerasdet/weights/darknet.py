@@ -14,7 +14,7 @@ VOC = (
 ).split()
 
 # How the pictures of a cfg are brought to its size.
-RESIZE = {"letterbox": "darknet_letterbox", "stretch": "darknet_stretch", "half_pixel": "stretch"}
+RESIZE = {"letterbox": "darknet_letterbox", "stretch": "darknet_stretch", "squeeze": "squeeze"}
 
 # A cfg is text of some thousand bytes; a larger file is something else.
 _LONGEST = 2**20
@@ -28,8 +28,8 @@ def load(cfg, weights, classes=None, resize=None):
         weights: path of its weights.
         classes: names of the classes, or the path of a text file with a name in each line; None for COCO's if there are
             80 and VOC's if there are 20.
-        resize: "letterbox" or "stretch", as darknet's programs resize, or "half_pixel" for a stretch by TensorFlow's
-            bilinear rule, as other readers of these files do it. None for what the program that wrote the file does:
+        resize: "letterbox" or "stretch", as darknet's programs resize, or "squeeze" for a stretch with antialias, as
+            Pillow resizes. None for what the program that wrote the file does:
             pjreddie's takes a letterbox, except for YOLOv1, and AlexeyAB's, which writes version 0.2.5, stretches.
 
     Returns:
