@@ -60,6 +60,20 @@ def photos():
     return {"folder": "photos", "share": 0.2, "seed": 0}
 
 
+# What the releases of YOLOv2 and YOLOv3 share: a burn-in by the fourth power, and the augmentation of their cfgs.
+DARKNET = {
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    "weight_decay": 5e-4,
+    "warmup": 1000,
+    "warmup_from": 0.0,
+    "warmup_power": 4.0,
+    "sizes": tuple(range(320, 609, 32)),
+    "sizes_every": 10,
+    "transforms": (("jitter", 0.3), ("distort", 0.1, 1.5, 1.5), ("flip", 0.5)),
+}
+
+
 def sgd(steps, batch_size, learning_rate, drops, weight_decay, evaluate_every, transforms, **numbers):
     """The papers' schedule: the rate falls to a tenth at every drop; no gradient is clipped, no weights are averaged.
 
@@ -81,7 +95,9 @@ def sgd(steps, batch_size, learning_rate, drops, weight_decay, evaluate_every, t
         "rates": None,
         "warmup": 0,
         "warmup_from": 0.001,
+        "warmup_power": 1.0,
         "drops": drops,
+        "drop_factor": 0.1,
         "clip_norm": None,
         "ema": None,
         "transforms": transforms,

@@ -218,6 +218,31 @@ def fit_scales(boxes, cells, scales, ratios, positive, tensorflow_boxes=None, cl
     return _best(boxes, positive, layout, form(scales, tuple(map(tuple, ratios)), tensorflow_boxes), others)
 
 
+def fit_shapes(boxes, shapes, positive, unit=1.0):
+    """Finds as many shapes as there are, by `kmeans`, that are nearer to the objects (YOLOv2, section 2).
+
+    Args:
+        boxes: [N, 4], network pixels.
+        shapes: the (width, height) at hand.
+        positive: the IoU from which a shape suits an object, 0...1.
+        unit: pixels of one of `shapes`' numbers.
+
+    Returns:
+        Tuple of (width, height); None where what is at hand suits as many objects.
+    """
+    boxes = boxes[_sample(boxes)]
+    if not len(boxes):
+        return None
+    sides = boxes[:, 2:] - boxes[:, :2]
+    centers, _ = kmeans(sides, len(shapes))
+    if len(centers) < len(shapes):
+        return None  # fewer sizes than shapes
+    before, after = (np.mean(iou(sides, own).max(1) >= positive) for own in (np.multiply(shapes, unit), centers))
+    if after <= before + _GAIN:
+        return None
+    return tuple((round(float(width / unit), 2), round(float(height / unit), 2)) for width, height in centers)
+
+
 def _best(boxes, positive, layout, now, others):
     """Of arguments that reach more than those at hand, the ones that are most worth their anchors; or None."""
     if not len(boxes):

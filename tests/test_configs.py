@@ -22,6 +22,10 @@ FORMS = {
     "faster_rcnn/coco": ("r101_fpn,3x", "r50_c4", "r50_fpn_gn", "r50_fpn_2021"),
     "faster_rcnn/r18_shapes": ("alternating",),
     "faster_rcnn/voc": ("zf", "r50", "r101"),
+    "yolov1/voc": ("fast",),
+    "yolov2/coco": ("tiny",),
+    "yolov2/voc": ("tiny",),
+    "yolov3/coco": ("spp", "tiny"),
     "mask_rcnn/coco": ("r101_fpn,3x", "r50_c4", "r50_fpn_gn", "r50_fpn_2021", "keypoint"),
 }
 # Arguments of `fit` that are no part of a published recipe. Data and model have their own parts of the config; where
@@ -78,6 +82,7 @@ def test_a_recipe_states_every_number(name, form):
 def test_published_configs_are_recipes():
     published = {"fast_rcnn/vgg16_voc", "faster_rcnn/coco", "faster_rcnn/voc", "mask_rcnn/coco"}
     published |= {"retinanet/r50_fpn_coco", "retinanet/r101_fpn_coco", "ssd/vgg16_voc", "ssd/vgg16_coco"}
+    published |= {"yolov1/voc", "yolov2/voc", "yolov2/coco", "yolov3/voc", "yolov3/coco"}
     assert {name for name, _ in RECIPES} == published
 
 

@@ -117,12 +117,15 @@ def test_no_import_cycle():
 
 def papers():
     """The files of detectors that hold a detector's class."""
-    base = ("complete", "detector", "saving", "step")
+    base = ("complete", "detector", "saving", "step", "yolo")
     return [m for m in MODULES if m.startswith("kerasdet.detectors.") and m.rpartition(".")[2] not in base]
 
 
 # Papers that say themselves that they extend another.
 EXTENDS = {
+    ("kerasdet.detectors.darknet", "kerasdet.detectors.yolov1"),
+    ("kerasdet.detectors.darknet", "kerasdet.detectors.yolov2"),
+    ("kerasdet.detectors.darknet", "kerasdet.detectors.yolov3"),
     ("kerasdet.detectors.faster_rcnn", "kerasdet.detectors.fast_rcnn"),
     ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.fast_rcnn"),
     ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.faster_rcnn"),

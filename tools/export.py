@@ -3,9 +3,11 @@
     python -m tools.export runs/mine --to=saved_model
     python -m tools.export runs/mine --to=tflite --size=320,320
     python -m tools.export runs/mine --to=tflite --kind=int8 --max_ap_drop=1.5
+    python -m tools.export runs/mine --to=darknet
 
 Examples for int8 come from the training data of the run's own config or of --config. The comparison and --max_ap_drop
-use its validation data. A SavedModel gets the next version number in its folder.
+use its validation data. A SavedModel gets the next version number in its folder. A detector of the YOLO line is also
+written as darknet's own two files, .cfg and .weights.
 """
 
 import os
@@ -17,7 +19,7 @@ from kerasdet import command
 from kerasdet.export import KINDS
 
 MODEL = flags.DEFINE_string("model", None, "Run folder, .keras file or preset; may also come first without the flag.")
-TO = flags.DEFINE_enum("to", "saved_model", ("saved_model", "tflite"), "What to write.")
+TO = flags.DEFINE_enum("to", "saved_model", ("saved_model", "tflite", "darknet"), "What to write.")
 flags.DEFINE_alias("format", "to")
 KIND = flags.DEFINE_enum("kind", "float32", KINDS, "Precision of a TFLite file.")
 SIZE = flags.DEFINE_list("size", None, "Height and width of a TFLite file's input, as 320,320; by default any.")
@@ -40,8 +42,9 @@ def main(arguments):
     from kerasdet.export.load import Exported
     from kerasdet.export.load import load as load_export
     from kerasdet.load import load
+    from kerasdet.weights import darknet
 
-    if TO.value == "saved_model":
+    if TO.value != "tflite":
         for flag in (KIND, SIZE, RAW, MAX_AP_DROP):
             if flag.present:
                 raise ValueError(f"--{flag.name} is for TFLite files: give --to=tflite with it.")
@@ -52,6 +55,9 @@ def main(arguments):
     if isinstance(model, Exported):
         raise ValueError(f"{path}: this is an exported file already; give the model that it was exported from.")
     home = runs.home(path)
+    if TO.value == "darknet":
+        out = (OUT.value or os.path.join(home, "darknet")).removesuffix(".weights")
+        return print("written to {} and {}".format(*darknet.write(model, out)))
     if TO.value == "saved_model":
         out = OUT.value or os.path.join(home, "saved_model")
         written = saved_model.write(model, out, saved_model.next_version(out))

@@ -1,31 +1,49 @@
-"""Imports a released model as a preset folder, which every tool accepts.
+"""Imports a released model, or any network of darknet, as a preset folder, which every tool accepts.
 
     python -m tools.import_weights ssd_mobilenet_v1_coco --out=presets/ssd_mobilenet_v1_coco
-    python -m tools.import_weights ssd_mobilenet_v1_coco --file=detect.tflite --out=presets/ssd_mobilenet_v1_coco
+    python -m tools.import_weights yolov3_tiny_coco --file=yolov3-tiny.weights
+    python -m tools.import_weights --cfg=yolov3.cfg --file=yolov3.weights --names=coco.names --out=presets/yolov3
 
-Without --file, the file is downloaded once. `python -m tools.import_weights` lists the released models.
+Without --file, a released file is downloaded once. `python -m tools.import_weights` lists the released models.
 """
+
+import pathlib
 
 from absl import flags
 
 from kerasdet import command
 
-FILE = flags.DEFINE_string("file", None, "The released file, if it is already on this machine.")
+FILE = flags.DEFINE_string("file", None, "The released file, if it is already on this machine; or that of a --cfg.")
 OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default presets/ and the model's name.")
+CFG = flags.DEFINE_string("cfg", None, "A cfg of darknet, whose weights are --file.")
+NAMES = flags.DEFINE_string("names", None, "Names of a cfg's classes, a line each; by default COCO's 80 or VOC's 20.")
+RESIZE = flags.DEFINE_enum(
+    "resize",
+    None,
+    ("letterbox", "stretch", "squeeze"),
+    "How a cfg's pictures get its size; by default as its program does it.",
+)
 
 
 def main(arguments):
     from kerasdet.detectors.detector import Detector
-    from kerasdet.weights import released
+    from kerasdet.weights import darknet, released
 
-    if len(arguments) < 2:
+    if CFG.value is not None:
+        if FILE.value is None:
+            raise ValueError("--cfg names a network of darknet: give its weights by --file.")
+        plain = darknet.load(CFG.value, FILE.value, NAMES.value, RESIZE.value)
+        name, facts = pathlib.Path(FILE.value).stem, {"source": f"{CFG.value}, {FILE.value}"}
+    elif len(arguments) < 2:
         for name, entry in released.RELEASED.items():
             print(f"{name}: {entry.source}\n  {entry.published}\n  license: {entry.license}\n  {entry.url}")
         return
-    name = arguments[1]
-    model = Detector.from_preset(released.load(name, FILE.value))
-    entry, out = released.RELEASED[name], OUT.value or f"presets/{name}"
-    model.save_preset(out, published=entry.published, license=entry.license, source=f"{entry.source}; {entry.url}")
+    else:
+        name = arguments[1]
+        plain, entry = released.load(name, FILE.value), released.RELEASED[name]
+        facts = {"published": entry.published, "license": entry.license, "source": f"{entry.source}; {entry.url}"}
+    model, out = Detector.from_preset(plain), OUT.value or f"presets/{name}"
+    model.save_preset(out, **facts)
     print(
         f"{type(model).__name__}, {len(model.classes)} classes, {model.count_params():,} parameters: written to {out}"
     )

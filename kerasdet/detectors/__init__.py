@@ -1,15 +1,23 @@
 """One paper, one file."""
 
+from kerasdet.detectors.darknet import Darknet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.detectors.mask_rcnn import MaskRCNN
 from kerasdet.detectors.retinanet import RetinaNet
 from kerasdet.detectors.ssd import SSD
+from kerasdet.detectors.yolov1 import YOLOv1
+from kerasdet.detectors.yolov2 import YOLOv2
+from kerasdet.detectors.yolov3 import YOLOv3
 
 DETECTORS = {
+    "Darknet": Darknet,
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,
     "MaskRCNN": MaskRCNN,
     "RetinaNet": RetinaNet,
     "SSD": SSD,
+    "YOLOv1": YOLOv1,
+    "YOLOv2": YOLOv2,
+    "YOLOv3": YOLOv3,
 }

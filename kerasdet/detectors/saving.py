@@ -93,7 +93,8 @@ class Saves:
         if not issubclass(kind, cls):
             raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
         model = kind.from_config({"classes": plain.classes, **plain.arguments})
-        tensors.assign([(v, name) for name, v in names.weights(model).items()], plain.tensors, plain.source)
+        found = plain.tensors(model) if callable(plain.tensors) else plain.tensors
+        tensors.assign([(v, name) for name, v in names.weights(model).items()], found, plain.source)
         return model if classes is None else copy.for_classes(model, classes, plain.source)
 
     def export(self, filepath, format=None, **kwargs):

@@ -7,6 +7,9 @@ A resize rule is a plain tuple that a model saves with its other arguments:
     ("squeeze", height, width)    as "stretch", with antialias, as Pillow resizes: every pixel counts
     ("letterbox", height, width)  as large as this size holds, centered on zeros; the aspect ratio stays
     ("corner", height, width)     as "letterbox", but in the upper left, with zeros at the bottom and the right
+    ("darknet_stretch", height, width)      as "stretch", but as darknet resizes: the outermost pixels stay outermost
+    ("darknet_letterbox", height, width)    as "letterbox", resized likewise; where the margins differ by a pixel, boxes
+                                            are placed between, as in darknet
     ("keep",)                     no resizing
 
 All of it runs inside graphs, needs stock TensorFlow operators only and converts to TFLite's builtin ones, which know no
@@ -16,7 +19,7 @@ float64.
 import tensorflow as tf
 
 # Rules that bring every picture to one size.
-ONE_SIZE = ("stretch", "squeeze", "letterbox", "corner")
+ONE_SIZE = ("stretch", "squeeze", "letterbox", "corner", "darknet_stretch", "darknet_letterbox")
 
 _SIZES = {"shorter": 2, **dict.fromkeys(ONE_SIZE, 2), "keep": 0}
 
@@ -38,8 +41,8 @@ def check_rule(rule):
     if not isinstance(name, str) or len(sizes) != _SIZES.get(name) or not whole:
         raise ValueError(
             "resize must be ('shorter', min, max), ('stretch', height, width), ('squeeze', height, width), "
-            f"('letterbox', height, width), ('corner', height, width) or ('keep',), with sizes in whole "
-            f"pixels above 0; got {rule!r}."
+            "('letterbox', height, width), ('corner', height, width), ('darknet_stretch', height, width), "
+            f"('darknet_letterbox', height, width) or ('keep',), with sizes in whole pixels above 0; got {rule!r}."
         )
     return (name, *sizes)
 
@@ -117,21 +120,24 @@ def resize(pixels, rule, scale=1.0):
         name = "keep"
     if name == "shorter":
         new = _shorter(old, *sizes)
-    elif name in ("stretch", "squeeze"):
+    elif name in ("stretch", "squeeze", "darknet_stretch"):
         new = tf.constant(sizes)
-    elif name in ("letterbox", "corner"):
+    elif name in ("letterbox", "corner", "darknet_letterbox"):
         new = _contained(old, sizes)
-        before = (sizes - new) // 2 if name == "letterbox" else before
+        before = before if name == "corner" else (sizes - new) // 2
         after = sizes - new - before
     if name == "squeeze":
         pixels = _squeezed(pixels, old, sizes)
+    elif name.startswith("darknet"):
+        pixels = _between_corners(pixels, new)
     elif name != "keep":
         pixels = tf.image.resize(pixels, new, "bilinear", antialias=False)
-    if name in ("letterbox", "corner"):
+    if name in ("letterbox", "corner", "darknet_letterbox"):
         pixels = _surrounded(pixels, before, after)
         pixels = tf.reshape(pixels, [*tf.unstack(tf.shape(pixels)[:-3]), *sizes, 3])
     corner, size = _xy(before), _xy(new)
-    frames = tf.concat([size / _xy(old), corner], 0)
+    margin = _xy(sizes - new) / 2 if name == "darknet_letterbox" else corner
+    frames = tf.concat([size / _xy(old), margin], 0)
     windows = tf.concat([corner, corner + size], 0)
     shape = tf.concat([tf.shape(pixels)[:-3], [4]], 0)
     return pixels, tf.broadcast_to(frames, shape), tf.broadcast_to(windows, shape)
@@ -219,6 +225,13 @@ def _contained(old, sizes):
     height, width = sizes
     tall = height * old[1] <= width * old[0]
     return tf.maximum(old * tf.where(tall, height, width) // tf.where(tall, old[0], old[1]), 1)
+
+
+def _between_corners(pixels, new):
+    """A bilinear resize that leaves the outermost pixels outermost: from i * (old - 1) / (new - 1)."""
+    batched = tf.reshape(pixels, tf.concat([[-1], tf.shape(pixels)[-3:]], 0))
+    resized = tf.raw_ops.ResizeBilinear(images=batched, size=new, align_corners=True, half_pixel_centers=False)
+    return tf.reshape(resized, tf.concat([tf.shape(pixels)[:-3], new, [3]], 0))
 
 
 def _squeezed(pixels, old, new):

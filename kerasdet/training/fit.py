@@ -32,7 +32,8 @@ def fit(
     # Data.
     batch_size=4, transforms=(("flip", 0.5),), sizes=(), sizes_every=10, repeat_rare=None, data_service="",
     # Schedule.
-    steps=None, minutes=None, learning_rate=1e-3, learning_rate_for=None, warmup=200, warmup_from=0.001, drops=(),
+    steps=None, minutes=None, learning_rate=1e-3, learning_rate_for=None, warmup=200, warmup_from=0.001,
+    warmup_power=1.0, drops=(), drop_factor=None,
     # Optimizer.
     optimizer="adamw", momentum=0.9, weight_decay=0.05, decay_biases=False, rates=None, clip_norm=10.0, ema=0.998,
     accumulate=1,
@@ -62,7 +63,8 @@ def fit(
         learning_rate: after the warm-up.
         learning_rate_for: the batch size that `learning_rate` is meant for, if it is not `batch_size`: see
             `schedules.Plan.for_batch`.
-        warmup, warmup_from, drops: see `schedules.Schedule`; without drops a cosine to 0.
+        warmup, warmup_from, warmup_power, drops: see `schedules.Schedule`; without drops a cosine to 0.
+        drop_factor: the `factor` of `schedules.Schedule`.
 
     Optimizer:
         optimizer, momentum, ema: see `optimizers.build`.
@@ -106,7 +108,10 @@ def fit(
     resumed = checkpoint is not None
     facts, values = checkpoint if resumed else ({**FRESH}, None)
 
-    plan = Plan(learning_rate, steps or 5 * evaluate_every, warmup, warmup_from, tuple(drops), evaluate_every, ema)
+    plan = Plan(
+        learning_rate, steps or 5 * evaluate_every, warmup, warmup_from, tuple(drops), evaluate_every, ema, drop_factor,
+        warmup_power,
+    )  # fmt: skip
     plan = plan.for_batch(batch_size, learning_rate_for, optimizer)
     stream = functools.partial(
         pipeline.load, train, model.preprocess, batch_size, training=True, transforms=transforms,

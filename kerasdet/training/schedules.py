@@ -16,29 +16,34 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup: steps from `warmup_from` * rate to rate.
         warmup_from: share of the rate at step 0 (Goyal et al., 2017).
         drops: steps at which the rate is multiplied by `factor`; empty for a cosine down to `factor` * rate.
-        factor: see `drops`; by default 0.1 with drops and 0 for a cosine.
+        factor: see `drops`; by default 0.1 with drops and 0 for a cosine. A tuple has one for each drop.
+        warmup_power: the warm-up rises with this power of the steps; 4 in darknet's burn-in.
     """
 
-    def __init__(self, rate, steps, warmup=0, warmup_from=0.001, drops=(), factor=None):
+    def __init__(self, rate, steps, warmup=0, warmup_from=0.001, drops=(), factor=None, warmup_power=1.0):
         self.rate = rate
         self.steps = steps
         self.warmup = warmup
         self.warmup_from = warmup_from
         self.drops = tuple(drops)
         self.factor = factor if factor is not None else 0.1 if self.drops else 0.0
+        self.warmup_power = warmup_power
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
         if self.drops:
-            share = self.factor ** tf.reduce_sum(tf.cast(step >= tf.constant(self.drops, tf.float32), tf.float32))
+            factors = tf.constant(self.factor, tf.float32) * tf.ones(len(self.drops))
+            share = tf.reduce_prod(tf.where(step >= tf.constant(self.drops, tf.float32), factors, 1.0))
         else:
             done = tf.clip_by_value((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
             share = self.factor + (1.0 - self.factor) * 0.5 * (1.0 + tf.cos(3.14159265 * done))
-        risen = self.warmup_from + (1.0 - self.warmup_from) * tf.minimum(step / max(self.warmup, 1), 1.0)
+        done = tf.minimum(step / max(self.warmup, 1), 1.0) ** self.warmup_power
+        risen = self.warmup_from + (1.0 - self.warmup_from) * done
         return self.rate * share * (risen if self.warmup else 1.0)
 
     def get_config(self):
-        return {k: getattr(self, k) for k in ("rate", "steps", "warmup", "warmup_from", "drops", "factor")}
+        names = ("rate", "steps", "warmup", "warmup_from", "drops", "factor", "warmup_power")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass
@@ -51,6 +56,7 @@ class Plan:
         warmup, warmup_from, drops: see `Schedule`.
         evaluate_every: steps between evaluations.
         ema: momentum of the averaged weights, or None.
+        factor, warmup_power: see `Schedule`.
     """
 
     learning_rate: float
@@ -60,6 +66,8 @@ class Plan:
     drops: tuple
     evaluate_every: int
     ema: float | None = None
+    factor: float | tuple | None = None
+    warmup_power: float = 1.0
 
     def __post_init__(self):
         self.evaluate_every = max(min(self.evaluate_every, self.steps), 1)
@@ -68,7 +76,8 @@ class Plan:
 
     def schedule(self):
         """The learning rate by step."""
-        return Schedule(self.learning_rate, self.steps, self.warmup, self.warmup_from, self.drops)
+        names = ("steps", "warmup", "warmup_from", "drops", "factor", "warmup_power")
+        return Schedule(self.learning_rate, **{name: getattr(self, name) for name in names})
 
     def for_batch(self, batch_size, stated, optimizer):
         """Scales the learning rate to another batch size: linearly for SGD (Goyal et al., 2017), by the square root for

@@ -1,5 +1,6 @@
 """A detector as plain data, which names no code but the class that it is of."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -9,12 +10,13 @@ class PlainDetector(NamedTuple):
     detector: name of its class.
     arguments: of the class, a dict without `classes`.
     classes: names of the classes.
-    tensors: dict of the name of each weight, as in `names.weights`, to its array.
+    tensors: dict of the name of each weight, as in `names.weights`, to its array; of a file that has an order instead
+        of names, a function from the model to such a dict.
     source: the file, for messages.
     """
 
     detector: str
     arguments: dict
     classes: list
-    tensors: dict
+    tensors: dict | Callable
     source: str

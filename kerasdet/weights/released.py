@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import keras
 
-from kerasdet.weights import object_detection
+from kerasdet.weights import darknet, object_detection
 
 
 class Released(NamedTuple):
@@ -35,6 +35,14 @@ RELEASED = {
         license="Apache-2.0, as TensorFlow's demonstration of object detection, whose model it is",
         source="TensorFlow Object Detection API: SSD on MobileNetV1 0.75, 300 x 300, quantized, trained on COCO",
         published={"AP": 0.203, "AP50": 0.361, "data": "158 pictures of COCO val2017, measured in float"},
+    ),
+    "yolov3_tiny_coco": Released(
+        url="https://pjreddie.com/media/files/yolov3-tiny.weights",
+        sha256="dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c",
+        read=darknet.yolov3_tiny,
+        license="public domain, as darknet",
+        source="darknet: YOLOv3-tiny, 416 x 416, trained on COCO",
+        published={"AP50": 0.331, "data": "COCO test-dev"},
     ),
 }
 

@@ -217,6 +217,70 @@ def test_hsv():
     np.testing.assert_array_less([0.05, 1.3, 1.2], high)
 
 
+def test_distort():
+    """Darknet's: the hue turns, saturation and value are multiplied or, as often, divided by up to so much."""
+    pixels = noise(6, 7, low=60, high=150)
+    change, old = run("distort", 0.1, 1.5, 1.4, sample=plain(pixels)), to_hsv(pixels)
+    gains = []
+    for seed in seeds(40):
+        changed = change(seed)["pixels"].numpy()
+        new = to_hsv(changed.astype(float))
+        shift = np.median((new[..., 0] - old[..., 0] + 0.5) % 1 - 0.5)
+        factors = [np.median(new[..., i] / old[..., i]) for i in (1, 2)]
+        gains.append([shift, *factors])
+        expected = np.concatenate([(old[..., :1] + shift) % 1, np.minimum(old[..., 1:] * factors, 1)], -1)
+        np.testing.assert_allclose(changed, to_rgb(expected), atol=5)
+    low, high = np.min(gains, 0), np.max(gains, 0)
+    np.testing.assert_array_less([-0.105, 1 / 1.55, 1 / 1.43], low)
+    np.testing.assert_array_less(low, [-0.05, 0.8, 0.85])
+    np.testing.assert_array_less(high, [0.105, 1.55, 1.43])
+    np.testing.assert_array_less([0.05, 1.25, 1.2], high)
+    assert 10 < np.sum(np.array(gains)[:, 2] > 1) < 30
+
+
+def light(sample):
+    """The box of the bright pixels of a sample, continuous pixels."""
+    rows, columns = (np.flatnonzero((sample["pixels"].numpy()[..., 0] > 190).any(axis)) for axis in (1, 0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+def test_jitter():
+    """Another aspect ratio on a square of gray; the box goes along, and all places and ratios come."""
+    pixels = np.full([40, 60, 3], 20, np.uint8)
+    pixels[10:30, 15:45] = 250
+    change, ratios, places = run("jitter", 0.3, sample=plain(pixels, [[15, 10, 45, 30]])), [], []
+    for seed in seeds(60):
+        found = change(seed)
+        height, width, _ = found["pixels"].shape
+        assert height == width
+        box = found["boxes"][0].numpy()
+        np.testing.assert_allclose(light(found), box, atol=1.5)
+        sides = box[2:] - box[:2]
+        ratios.append(sides[0] / sides[1])
+        places.append((box[1] - sides[1] / 2) / (height - 2 * sides[1]) if sides[0] > sides[1] else 0.5)
+        assert np.isclose(max(sides) * 2, height, atol=1.5)  # the picture, twice as large as its box, fills the square
+        corner = found["pixels"].numpy()[0 if box[1] > 15 else -1, 0, 0]
+        assert sides[0] < 1.1 * sides[1] or abs(corner - 127.5) < 1
+    assert 1.5 * 0.7 / 1.3 < min(ratios) < 1.1 and 2.0 < max(ratios) < 1.5 * 1.3 / 0.7
+    assert min(places) < 0.2 and max(places) > 0.8
+
+
+def test_jitter_sides():
+    """Every side moves in or out by up to a fifth; what is cut off of a box is lost, and no box is ignored."""
+    pixels = np.full([50, 100, 3], 20, np.uint8)
+    pixels[10:40, 20:80] = 250
+    change, moves = run("jitter_sides", 0.2, sample=plain(pixels, [[20, 10, 80, 40], [0, 0, 3, 50]])), []
+    for seed in seeds(40):
+        found = change(seed)
+        height, width, _ = found["pixels"].shape
+        box = found["boxes"][0].numpy()
+        np.testing.assert_allclose(light(found), box, atol=1e-3)
+        left, top = 20 - box[0], 10 - box[1]
+        moves.append([left / 100, top / 50, (100 - left - width) / 100, (50 - top - height) / 50])
+        assert not found["crowds"].numpy().any() and len(found["boxes"]) == (2 if left < 3 else 1)
+    assert (np.abs(moves) <= 0.2).all() and (np.min(moves, 0) < -0.1).all() and (np.max(moves, 0) > 0.1).all()
+
+
 @functools.cache
 def distortion(settings):
     """One graph for pixels of any size and type float."""

@@ -24,6 +24,17 @@ def test_cosine(step):
     assert float(schedule(step)) == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("step", "share"), [(0, 0.0), (500, 0.5**4), (1000, 1.0), (2000, 2.5), (3000, 5.0), (4000, 0.5)]
+)
+def test_burn_in_and_drops_of_different_factors(step, share):
+    """As in darknet: the fourth power of the steps, then a factor at each step."""
+    schedule = Schedule(1e-3, 5000, 1000, 0.0, (1500, 2500, 3500), (2.5, 2.0, 0.1), warmup_power=4)
+    assert float(schedule(step)) == pytest.approx(1e-3 * share, rel=1e-5)
+    again = Schedule.from_config(schedule.get_config())
+    assert float(again(step)) == float(schedule(step))
+
+
 def test_config_makes_the_same_schedule():
     schedule = Schedule(0.01, 90_000, 500, 0.1, (60_000,), 0.5)
     again = Schedule.from_config(schedule.get_config())

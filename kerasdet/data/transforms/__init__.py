@@ -13,8 +13,8 @@ import inspect
 
 import tensorflow as tf
 
-from kerasdet.data.transforms.color import color, hsv, photometric
-from kerasdet.data.transforms.crops import expand, sample_crop, scale_jitter, zoom
+from kerasdet.data.transforms.color import color, distort, hsv, photometric
+from kerasdet.data.transforms.crops import expand, jitter, jitter_sides, sample_crop, scale_jitter, zoom
 from kerasdet.data.transforms.geometry import VISIBLE, crop, flip, flip_vertical, moved, rotate, window
 from kerasdet.data.transforms.mixing import mixup, mosaic
 
@@ -28,8 +28,11 @@ TRANSFORMS = {
     "zoom": zoom,
     "scale_jitter": scale_jitter,
     "expand": expand,
+    "jitter": jitter,
+    "jitter_sides": jitter_sides,
     "sample_crop": sample_crop,
     "color": color,
+    "distort": distort,
     "hsv": hsv,
     "photometric": photometric,
     "mosaic": mosaic,

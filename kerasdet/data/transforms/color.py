@@ -39,6 +39,24 @@ def hsv(sample, seed, hue=0.015, saturation=0.7, value=0.4):
     return _with(sample, tf.image.hsv_to_rgb(tf.concat([angle, purity, light], axis=-1)))
 
 
+def distort(sample, seed, hue=0.1, saturation=1.5, exposure=1.5):
+    """Darknet's color changes; the defaults are those of YOLOv2 and YOLOv3 (YOLOv1's are without hue).
+
+    Args:
+        sample, seed: see `transforms`.
+        hue: largest shift, as a fraction of the color circle.
+        saturation, exposure: factors of saturation and value are drawn from 1 ... x, and as often are one over it.
+    """
+    uniform = tf.unstack(tf.random.stateless_uniform([5], seed))
+    factors = [1 + (most - 1) * one for most, one in zip((saturation, exposure), uniform[1:3], strict=True)]
+    factors = [tf.where(one < 0.5, factor, 1 / factor) for factor, one in zip(factors, uniform[3:], strict=True)]
+    angle, purity, light = tf.split(tf.image.rgb_to_hsv(tf.cast(sample["pixels"], tf.float32)), 3, axis=-1)
+    angle += hue * (2 * uniform[0] - 1)
+    angle -= tf.floor(angle)
+    purity, light = tf.minimum(purity * factors[0], 1.0), tf.minimum(light * factors[1], 255.0)
+    return _with(sample, tf.image.hsv_to_rgb(tf.concat([angle, purity, light], axis=-1)))
+
+
 def photometric(sample, seed, brightness=32.0, contrast=0.5, saturation=0.5, hue=36.0, probability=0.5, shuffle=0.0):
     """SSD's color distortion (arXiv:1512.02325, section 2.2, in the order of its release).
 

@@ -24,6 +24,43 @@ def zoom(sample, seed, low, high, fill=114.0):
     return geometry.crop(sample, _whole((size - window) * uniform[1:]), _whole(window), fill)
 
 
+def jitter(sample, seed, amount=0.3, aspect=1.0, fill=127.5):
+    """Darknet's jitter of YOLOv2 and YOLOv3: another aspect ratio, at a random place of a canvas.
+
+    Both sides of the picture change by up to `amount`; what has the ratio of the changed sides is placed on the
+    smallest canvas of the network's aspect ratio that holds it.
+
+    Args:
+        sample, seed: see `transforms`.
+        amount: largest change of the sides, as a fraction of each.
+        aspect: width over height of the network's image.
+        fill: gray value of the canvas, 0...255.
+    """
+    uniform = tf.random.stateless_uniform([4], seed)
+    height, width = tf.unstack(_size(sample))
+    changed = 1 + amount * (2 * uniform[:2] - 1)
+    ratio = width * changed[0] / (height * changed[1])
+    new = tf.where(ratio < aspect, tf.stack([height, height * ratio]), tf.stack([width / ratio, width]))
+    canvas = tf.where(ratio < aspect, tf.stack([height, height * aspect]), tf.stack([width / aspect, width]))
+    new, canvas = tf.maximum(_whole(new), 1), tf.maximum(_whole(canvas), 1)
+    canvas = tf.maximum(canvas, new)
+    start = -_whole(tf.cast(canvas - new, tf.float32) * uniform[2:])
+    return geometry.crop(geometry.resized(sample, new), start, canvas, fill)
+
+
+def jitter_sides(sample, seed, amount=0.2, fill=127.5):
+    """Darknet's jitter of YOLOv1: each side of the picture moves in or out on its own (section 2.2 of the paper).
+
+    Args:
+        sample, seed: see `transforms`.
+        amount: largest move, as a fraction of the picture's side.
+        fill: gray value outside the picture, 0...255; the release repeats the border.
+    """
+    moves = amount * tf.random.stateless_uniform([2, 2], seed, -1.0, 1.0) * _size(sample)
+    start, end = _whole(moves[0]), tf.shape(sample["pixels"])[:2] - _whole(moves[1])
+    return geometry.crop(sample, start, tf.maximum(end - start, 1), fill, visible=0.0)
+
+
 def scale_jitter(sample, seed, size, low=0.1, high=2.0, fill=114.0):
     """Large-scale jitter: resizes the longer side to s * size, s uniform in low...high, then crops or pads to a square.
 
