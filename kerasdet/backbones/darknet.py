@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kerasdet.backbones import cfg, darknet_file
 from kerasdet.layers import darknet as ops
+from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv, DepthwiseConv
 from kerasdet.layers.pyramid import upsample
 
@@ -93,7 +94,7 @@ def needs(layers, start):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class CfgNetwork(keras.layers.Layer):
+class CfgNetwork(Composite):
     """Runs layers `start` to `end` of a list.
 
     Args:
@@ -175,7 +176,7 @@ def _run(layer, block, inputs, training):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Darknet(keras.layers.Layer):
+class Darknet(Composite):
     """One of `NETWORKS`, tapped at chosen levels.
 
     Args:

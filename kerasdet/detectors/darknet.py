@@ -3,6 +3,7 @@
 import keras
 
 from kerasdet.backbones import cfg as cfgs
+from kerasdet.detectors import settings
 from kerasdet.detectors.yolo import YOLO
 from kerasdet.detectors.yolov1 import DetectionHead
 from kerasdet.detectors.yolov2 import RegionHead
@@ -24,9 +25,9 @@ class Darknet(YOLO):
     heads = {"detection": DetectionHead, "region": RegionHead, "yolo": YOLOHead}
 
     def __init__(self, classes, cfg, resize=None, norm="batch", **kwargs):
-        count = classes if isinstance(classes, int) else len(classes)
+        classes = settings.names(classes)
         read = cfgs.parse(cfg)
-        net, *sections = cfgs.with_classes(read, count)
+        net, *sections = cfgs.with_classes(read, len(classes))
         size = tuple(net.values[key] for key in ("height", "width"))
         kinds = [one.kind for one in sections if one.kind in cfgs.HEADS]
         if resize is None:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from kerasdet import boxes as box
 from kerasdet.backbones import cfg
 from kerasdet.backbones.darknet import NETWORKS
+from kerasdet.detectors import settings
 from kerasdet.detectors.yolo import YOLO
 from kerasdet.layers import image_size
 from kerasdet.targets import grids as targets
@@ -138,12 +139,12 @@ class YOLOv1(YOLO):
             raise ValueError(f"network must be 'full' or 'fast', got {network!r}.")
         if len(resize) != 3 or resize[1] != resize[2] or resize[1] % 64:
             raise ValueError(f"YOLOv1 takes squares whose side is a multiple of 64 pixels, got resize={resize!r}.")
-        count, side = classes if isinstance(classes, int) else len(classes), resize[1] // 64
+        classes, side = settings.names(classes), resize[1] // 64
         detection = {
             "rescore": int(rescore), "coord_scale": box_scale, "object_scale": object_scale,
             "noobject_scale": background_scale, "class_scale": class_scale,
         }  # fmt: skip
-        listed, cut = sections(count, network, width, boxes, hidden, dropout, side, detection)
+        listed, cut = sections(len(classes), network, width, boxes, hidden, dropout, side, detection)
         super().__init__(
             classes, listed, cut, norm, above=above, suppression=suppression, version=version, resize=resize,
             multiple=64, **kwargs,

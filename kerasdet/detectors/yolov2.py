@@ -8,6 +8,7 @@ from kerasdet import boxes as box
 from kerasdet.backbones import cfg
 from kerasdet.backbones.darknet import NETWORKS
 from kerasdet.decoding import grids as decoding
+from kerasdet.detectors import settings
 from kerasdet.detectors.yolo import YOLO
 from kerasdet.layers import image_size
 from kerasdet.targets import grids as targets
@@ -151,13 +152,13 @@ class YOLOv2(YOLO):
             raise ValueError(f"backbone must be 'darknet19' or 'darknet_tiny', got {backbone!r}.")
         if reorg not in REORG:
             raise ValueError(f"reorg must be one of {tuple(REORG)}, got {reorg!r}.")
-        count = classes if isinstance(classes, int) else len(classes)
+        classes = settings.names(classes)
         region = {
             "softmax": int(softmax), "bias_match": 1, "rescore": int(rescore), "thresh": ignore,
             "object_scale": object_scale, "noobject_scale": background_scale, "class_scale": class_scale,
             "coord_scale": box_scale,
         }  # fmt: skip
-        listed = sections(count, backbone, width, anchors, tail, passthrough, reorg, region)
+        listed = sections(len(classes), backbone, width, anchors, tail, passthrough, reorg, region)
         super().__init__(classes, listed, NETWORKS[backbone].length, norm, version=version, **kwargs)
 
     @classmethod

@@ -8,6 +8,7 @@ from kerasdet import boxes as box
 from kerasdet.backbones import cfg
 from kerasdet.backbones.darknet import NETWORKS
 from kerasdet.decoding import grids as decoding
+from kerasdet.detectors import settings
 from kerasdet.detectors.yolo import YOLO
 from kerasdet.layers import image_size
 from kerasdet.targets import grids as targets
@@ -125,8 +126,8 @@ class YOLOv3(YOLO):
     ):  # fmt: skip
         if backbone not in ("darknet53", "darknet_tiny"):
             raise ValueError(f"backbone must be 'darknet53' or 'darknet_tiny', got {backbone!r}.")
-        count = classes if isinstance(classes, int) else len(classes)
-        listed = sections(count, backbone, width, anchors, masks, spp, ignore)
+        classes = settings.names(classes)
+        listed = sections(len(classes), backbone, width, anchors, masks, spp, ignore)
         super().__init__(classes, listed, NETWORKS[backbone].length, norm, **kwargs)
 
     @classmethod
