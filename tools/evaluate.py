@@ -6,9 +6,10 @@
     python -m tools.evaluate runs/mine --dtype=mixed_bfloat16
 
 Without --config, the data is that of the run's own config, whose `evaluate` section holds further arguments of the
-evaluator. Writes metrics.json (with the best score threshold for showing detections), results.json (from which plain
-pycocotools computes the same numbers), pr_curves.png, both also for masks and keypoints, confusion.png, the requested
-pictures, and the 20 with the most errors in `worst`.
+evaluator. Writes metrics.json (with the best score threshold for showing detections), ground_truth.json and
+results.json (from which plain pycocotools computes the same numbers), pr_curves.png, also for masks and keypoints,
+confusion.png, the requested pictures, and the 20 with the most errors in `worst`. --part=test reads the test part of a
+folder.
 """
 
 import os

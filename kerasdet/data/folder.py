@@ -87,6 +87,10 @@ class Folder:
         """The path of a file of this folder."""
         return os.path.normpath(os.path.join(self.path, file))
 
+    def has(self, photo):
+        """Whether a path, relative to this folder, is one of its photos."""
+        return photo in self._known
+
     def find(self, name, near=()):
         """Finds the photo that an annotation names.
 

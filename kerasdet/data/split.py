@@ -20,8 +20,9 @@ NEAR = 4
 _GRAY = 16
 # Pictures whose names follow each other are frames of one scene even if they differ by more.
 _FRAMES, _FRAME_GRAY = 10, 24
-# A scene of more pictures than this is cut into blocks of so many, or it could not be split at all.
-_BLOCK = 8
+# A scene of a large share of the pictures, such as all of a fixed camera, could not be split fairly as one group; it is
+# cut into blocks of so many.
+_BLOCK, _LARGE = 8, 0.2
 _SIDE = 8
 _BANDS = NEAR + 1
 # The beginning of a file is enough to tell photos apart, and 118,000 of them are read in a minute.
@@ -35,9 +36,9 @@ def split(dataset, share=0.2, seed=0, thumbnails=None):
 
     The side of a photo follows from its content and the seed, so a photo stays on its side if others are added.
     Near-duplicates, found by a 64-bit difference hash, and frames of one scene, which also follow each other by name,
-    go where the first of them goes. A scene of more than 8 pictures, such as the frames of a fixed camera, is cut into
-    blocks of 8 consecutive ones. Only if a class of two groups or more would be missing on one side, the nearest of
-    its groups changes sides.
+    go where the first of them goes. A scene of more than a fifth of the pictures, such as the frames of a fixed camera,
+    is cut into blocks of 8 consecutive ones. Only if a class of two groups or more would be missing on one side, the
+    nearest of its groups changes sides.
 
     Args:
         dataset: a `Dataset` of two images or more.
@@ -102,7 +103,7 @@ def _content(image):
 
 def _draw(key, seed):
     """A number 0...1 that follows from a photo's content and the seed."""
-    code = hashlib.sha256(f"{seed} {key}".encode()).digest()
+    code = hashlib.sha256(f"{seed}{key}".encode()).digest()
     return int.from_bytes(code[:8], "big") / 2**64
 
 
@@ -117,8 +118,8 @@ def _groups(dataset, keys, thumbnails):
     copies = {index: unit for unit in units.values() for index in unit}
     groups, blocks = [], 0
     for scene in near_duplicates(dataset, thumbnails, order):
-        members = sorted({copies[index][0] for index in scene}, key=rank.get) if len(scene) > _BLOCK else []
-        if len(members) <= _BLOCK:
+        members = sorted({copies[index][0] for index in scene}, key=rank.get)
+        if len(members) <= max(_BLOCK, _LARGE * len(dataset)):
             groups.append(list(dict.fromkeys(one for index in scene for one in copies[index])))
             continue
         cut = defaultdict(list)

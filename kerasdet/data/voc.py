@@ -52,12 +52,13 @@ def read(folder, split=None, classes=None, difficult="crowd", images=None):
     names, background = _chosen(tree, every, split)
     sources = [tree.full(name) for name in names]
     files.require(sources, folder)
-    slips = []
+    slips, page_of = [], {}
     if classes is None:
-        counts = _names_used(map(tree.full, every))
+        page_of = {tree.full(name): _parse(tree.full(name)) for name in every}
+        counts = _names_used(page_of.values())
         classes, slips = sorted(counts), objects.slips(counts, folder)
     classes, numbers, ignored = objects.numbered(classes, folder)
-    pages = [_parse(source) for source in sources]
+    pages = [page_of[source] if source in page_of else _parse(source) for source in sources]
     photos = tree if images is None else Folder(images)
     paths = [_photo(photos, name, page, tally) for name, page in zip(names, pages, strict=True)]
     if background:
@@ -236,9 +237,9 @@ def _root(content):
         return ET.fromstring(content[declared.end() :].decode(code))
 
 
-def _names_used(sources):
+def _names_used(pages):
     """How many objects have each name."""
-    texts = (name.text for source in sources for name in _parse(source).iterfind("object/name") if name.text)
+    texts = (name.text for page in pages for name in page.iterfind("object/name") if name.text)
     return Counter(text.strip() for text in texts if text.strip())
 
 

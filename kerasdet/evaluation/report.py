@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from kerasdet import draw
+from kerasdet.data import coco as annotations
 from kerasdet.data import segments
 from kerasdet.evaluation import coco, pairs, plots
 
@@ -13,8 +14,9 @@ from kerasdet.evaluation import coco, pairs, plots
 def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
     """Writes the files of a report.
 
-    They are metrics.json; results.json, with results_segm.json and results_keypoints.json for masks and keypoints
-    (plain pycocotools computes the same numbers from them), and pr_curves.png for each; confusion.png; the first
+    They are metrics.json; ground_truth.json, which is COCO's whatever the data set's format was; results.json, with
+    results_segm.json and results_keypoints.json for masks and keypoints (plain pycocotools computes the same numbers
+    from them), and pr_curves.png for each; confusion.png; the first
     pictures of the data set as ID.png; and in `worst` those with the most errors.
 
     Args:
@@ -33,6 +35,10 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
     dataset, above = evaluator.dataset, metrics["threshold"] if above is None else above
     metrics = {"data": dataset.name, "images": len(dataset), **metrics}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    truth = {"info": {}, **annotations.content(dataset)}
+    for image, record in zip(truth["images"], dataset.records, strict=True):
+        image["file_name"] = record.name
+    (folder / "ground_truth.json").write_text(json.dumps(truth), encoding="utf-8")
     for kind, evaluation in evaluator.evaluations.items():
         ending = "" if kind == "bbox" else f"_{kind}"
         results = json.dumps(coco.only(evaluator.results, kind))
