@@ -81,7 +81,7 @@ class YOLO(Detector):
             self.anchors, self.positive_iou = anchors.Anchors(shapes, self.strides), SHAPE
         self.above, self.suppression, self.across_classes = above, suppression, across_classes
         self.candidates, self.limit = candidates, limit
-        self.clip, self.version, self.seen = clip, version, seen
+        self.clip, self.version, self.seen_before = clip, version, seen
         if backbone_weights:
             self.network(self.example())
             blocks = [*self.backbone.blocks, *self.head.blocks]
@@ -130,18 +130,18 @@ class YOLO(Detector):
 
     def seen_by(self, count):
         """Images seen up to and with this step, if all had `count` images."""
-        return self.seen + (self.step() + 1) * tf.cast(count, tf.int64) * self.accumulate
+        return self.seen_before + (self.step() + 1) * tf.cast(count, tf.int64) * self.accumulate
 
     def images_seen(self):
         """Number of images that the weights have learned from by now."""
         if "batch" not in self.__dict__:
-            return self.seen
+            return self.seen_before
         parts = self.distribute_strategy.experimental_local_results(self.batch[0]["ids"])
-        return self.seen + int(self.step()) * sum(len(part) for part in parts)
+        return self.seen_before + int(self.step()) * sum(len(part) for part in parts)
 
     def compile(self, *args, **kwargs):
         # The optimizer counts its steps from 0.
-        self.seen = self.images_seen()
+        self.seen_before = self.images_seen()
         self.__dict__.pop("batch", None)
         super().compile(*args, **kwargs)
 

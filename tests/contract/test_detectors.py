@@ -39,7 +39,7 @@ def test_settings_and_names_are_checked(model):
     with pytest.raises(AttributeError, match=r"\.multiple is fixed when it is constructed"):
         model.multiple = 7
     with pytest.raises(ValueError, match="write \\['dog'\\]"):
-        type(model)("dog")
+        type(model)(**{**type(model).tiny(), "classes": "dog"})
     named = {path: layer for path, layer in weights.layers(model).items() if path and "/" not in path}
     assert named and all(model.get_layer(path) is layer for path, layer in named.items())
 

@@ -284,7 +284,7 @@ def test_images_seen_are_saved():
     model.compile(keras.optimizers.SGD(1e-4))
     assert model.images_seen() == 11
     model.fit(tf.data.Dataset.from_tensors((images, objects)), verbose=0)
-    assert type(model).from_config(model.get_config()).seen == 13
+    assert type(model).from_config(model.get_config()).seen_before == 13
 
 
 def test_switching_sizes_traces_once(third):
