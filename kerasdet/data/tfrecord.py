@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from kerasdet.data.dataset import Encoded
 
@@ -37,7 +38,7 @@ def examples(path, picture, name, keys):
                 features = dict(_features(data, *record))
                 address = _bytes(data, *features.pop(picture)) if picture in features else None
                 values = {key: _values(data[slice(*feature)]) for key, feature in features.items() if key in keys}
-            except (ValueError, IndexError, KeyError) as error:
+            except (ValueError, IndexError, KeyError, DecodeError) as error:
                 raise ValueError(f"{path}: record {number} is not a tf.Example with one picture ({error}).") from None
             if address is None:
                 yield values, None
