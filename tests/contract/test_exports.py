@@ -162,7 +162,7 @@ def one_size(trained, size, tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("kind", ["any size", "one size"])
+@pytest.mark.parametrize("kind", ["any size", pytest.param("one size", marks=pytest.mark.slow)])
 def test_tflite_says_what_keras_says(trained, kind, size, one_size, picture, proposals, tmp_path):
     """On builtin operators; also that there is nothing on an empty picture."""
     file, sizes = one_size, [size]
