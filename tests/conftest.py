@@ -1,10 +1,15 @@
 """Fixtures of all tests, and how they are dealt to workers."""
 
+import gc
+
 import pytest
 
 from kerasdet.ops import library
 from tests.companion import Companion
 from tests.ops.ways import WAYS
+
+# Graphs that stay alive are millions of objects, which the collector would visit again and again.
+gc.set_threshold(100_000, 50, 50)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,7 +17,7 @@ def to_pixels(detect, preprocess, pixels, *proposals):
     Args:
         detect: `to_images` of a `Detector`.
         preprocess: its `preprocess`, or another function with the same signature.
-        pixels: [B, H, W, 3] uint8 or float32, RGB 0...255.
+        pixels: [B, H, W, 3] uint8 or float32, which is rounded, RGB 0...255.
         proposals: [B, R, 4] float32, pixels, for a detector that needs them.
 
     Returns:
@@ -26,6 +26,7 @@ def to_pixels(detect, preprocess, pixels, *proposals):
     checks = [some(tf.shape(pixels)[:3], "images are empty; their shape is")]
     if pixels.dtype.is_floating:
         checks.append(in_range(pixels))
+        pixels = tf.round(pixels)  # as `images.picture` does, so that all forms see the same
     with tf.control_dependencies(checks):
         seen = preprocess(pixels)
     size = tf.cast(tf.shape(pixels)[1:3], tf.float32)

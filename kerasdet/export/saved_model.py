@@ -3,7 +3,7 @@
 | signature | input | outputs |
 |---|---|---|
 | `serving_default` | `images` [B, H, W, 3] uint8, RGB | as `answers.named`; `detection_class_names` [B, D] strings |
-| `float_images` | `images` [B, H, W, 3] float32, RGB 0...255 | as above |
+| `float_images` | `images` [B, H, W, 3] float32, RGB 0...255, rounded | as above |
 | `image_bytes` | `image_bytes` [B] strings, JPEG, PNG, GIF, BMP or WebP of any sizes | as above |
 | `tf_example` | `tf_example` [B] serialized `tf.train.Example`s with `image/encoded` | as above |
 | `metadata` | none | `class_names` [K] strings, `facts` a string of JSON |

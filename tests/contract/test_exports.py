@@ -163,10 +163,11 @@ def one_size(trained, size, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["any size", pytest.param("one size", marks=pytest.mark.slow)])
-def test_tflite_says_what_keras_says(trained, kind, size, one_size, picture, proposals, tmp_path):
+def test_tflite_says_what_keras_says(trained, kind, size, request, picture, proposals, tmp_path):
     """On builtin operators; also that there is nothing on an empty picture."""
-    file, sizes = one_size, [size]
-    if kind == "any size":
+    if kind == "one size":
+        file, sizes = request.getfixturevalue("one_size"), [size]
+    else:
         file, sizes = tmp_path / "any.tflite", PICTURES
         trained.export(file, format="litert")
     assert not [kind for kind in report.operators(file) if kind.startswith(("CUSTOM", "Flex"))]
