@@ -229,6 +229,7 @@ def test_a_tiny_model_end_to_end():
     assert both["gflop"] == pytest.approx(whole["training 2x96 mixed_bfloat16 norm frozen"]["gflop"])
 
 
+@pytest.mark.slow
 def test_a_tiny_second_stage():
     """Heads that run on as many regions as there are to learn from are counted by what one step did."""
     made = []
