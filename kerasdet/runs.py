@@ -53,22 +53,21 @@ def datasets(config, run, again=False, init_from=None):
     if "train" in config.data:
         train = data.read(**config.data.train)
         found = train, parts.aligned(data.read(**config.data.validation), train)
-        photos = None
     else:
         file = run / _SPLIT
         listed = json.loads(file.read_text()) if again and file.is_file() else None
         found = parts.parts(**config.data, listed=listed)
-        photos = [contents(one) for one in found]
-        _check_start(init_from, *found, photos[1])
     if again:
         _check_classes(run, found[0])
-    if again and (run / _DATA).is_file():
-        return found
+        if (run / _DATA).is_file():
+            return found
+    known = {"classes": found[0].classes, "train": [], "validation": []}
     run.mkdir(parents=True, exist_ok=True)
-    if photos is not None:
+    if "train" not in config.data:
+        known["train"], known["validation"] = map(contents, found)
+        _check_start(init_from, found[1], known["validation"])
         lists = [parts.names(one, config.data.folder) for one in found]
         (run / _SPLIT).write_text(json.dumps(lists, indent=0))
-    known = {"classes": found[0].classes, "train": (photos or [[]])[0], "validation": (photos or [[], []])[1]}
     (run / _DATA).write_text(json.dumps(known, indent=0), encoding="utf-8")
     return found
 
@@ -88,7 +87,7 @@ def _check_classes(run, train):
         )
 
 
-def _check_start(init_from, train, validation, photos):
+def _check_start(init_from, validation, photos):
     """Photos that a model was trained on say nothing about it."""
     if not isinstance(init_from, (str, pathlib.Path)) or not pathlib.Path(init_from).exists():
         return

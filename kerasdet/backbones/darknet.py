@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from kerasdet.backbones import cfg, darknet_file
+from kerasdet.backbones import cfg, cfg_layers, darknet_file
 from kerasdet.layers import darknet as ops
 from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv, DepthwiseConv
@@ -98,7 +98,7 @@ class CfgNetwork(Composite):
     """Runs layers `start` to `end` of a list.
 
     Args:
-        layers: list of `cfg.Layer`.
+        layers: list of `cfg_layers.Layer`.
         keep: numbers of the layers whose outputs are returned; -1 for the picture.
         start, end: which of the layers it holds.
         norm: kind of `layers.norm` where the list has batch norm.
@@ -198,7 +198,7 @@ class Darknet(Composite):
         listed, ends = NETWORKS[name]
         if None in ends[levels[0] : levels[1] + 1]:
             raise ValueError(f"{name} has no map for one of the levels {levels[0]} to {levels[1]}.")
-        placed = cfg.layers([cfg.section("net", height=64, width=64), *listed(width)])
+        placed = cfg_layers.layers([cfg.section("net", height=64, width=64), *listed(width)])
         taps = ends[levels[0] : levels[1] + 1]
         self.body = CfgNetwork(placed, taps, end=taps[-1] + 1, norm=norm, dtype=self.dtype_policy)
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))

@@ -1,6 +1,5 @@
 """COCO annotation files, read and written: boxes, crowds, masks and keypoints."""
 
-import json
 import math
 import mmap
 import os
@@ -8,7 +7,7 @@ import re
 
 import numpy as np
 
-from kerasdet.data import faults, files, objects, segments
+from kerasdet.data import coco_fields, faults, files, objects, segments
 from kerasdet.data.dataset import Dataset
 from kerasdet.data.folder import Folder
 from kerasdet.data.tally import Tally
@@ -44,17 +43,17 @@ def read(annotations, images, keypoints=(), classes=None, folder=None):
         ValueError: names the file and the annotation, image or category at fault.
         FileNotFoundError: states the number of missing image files and the first of them.
     """
-    content, tally = _load(annotations), Tally()
-    used = {_key(one.get("category_id")) for one in content["annotations"] if isinstance(one, dict)}
-    categories = _categories(content["categories"], used, annotations)
-    keypoints = tuple(keypoints) or _keypoint_names(categories, annotations)
+    content, tally = coco_fields.load(annotations), Tally()
+    used = {coco_fields.id_key(one.get("category_id")) for one in content["annotations"] if isinstance(one, dict)}
+    categories = coco_fields.categories(content["categories"], used, annotations)
+    keypoints = tuple(keypoints) or coco_fields.keypoint_names(categories, annotations)
     names, numbers, ignored = objects.numbered(classes or [one["name"] for one in categories], annotations)
     class_of = {one["id"]: numbers[one["name"]] for one in categories if one["name"] in numbers}
     pictures = _pictures(content["images"], annotations)
     rows_of = _by_image(content["annotations"], pictures, class_of, len(keypoints), annotations)
     pictures, rows_of, found = _located(pictures, rows_of, images, folder or images, annotations, tally)
     paths = [picture["path"] for picture in pictures.values()]
-    stated_sizes = [_stated_size(picture, annotations) for picture in pictures.values()]
+    stated_sizes = [coco_fields.stated_size(picture, annotations) for picture in pictures.values()]
     sizes = files.upright_sizes(paths, stated_sizes)
 
     numeric = all(isinstance(one, int) and 0 <= one <= _MOST for one in pictures)
@@ -72,7 +71,7 @@ def read(annotations, images, keypoints=(), classes=None, folder=None):
         category_ids=category_ids if whole else (),
         keypoints=keypoints,
         notes=ignored,
-        skeleton=_skeleton(categories, len(keypoints)),
+        skeleton=coco_fields.skeleton(categories, len(keypoints)),
         written="sizes",
         tally=tally,
     )
@@ -156,72 +155,11 @@ def holds(path):
         return all(text.find(b'"%s"' % word) >= 0 for word in (b"images", b"annotations", b"categories"))
 
 
-def load_json(path):
-    """The content of a JSON file.
-
-    Raises:
-        ValueError: one line that names the file.
-    """
-    try:
-        return json.loads(files.text(path))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a JSON file: {error}.") from None
-
-
-def _load(path):
-    content = load_json(path)
-    for key in ("images", "categories", "annotations"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise ValueError(f"{path} is not a COCO annotation file: it has no list '{key}'.")
-        if not content[key] and key != "annotations":
-            raise ValueError(f"{path} has no {key}: the list is empty.")
-        wrong = next((i for i, one in enumerate(content[key]) if not isinstance(one, dict)), None)
-        if wrong is not None:
-            raise ValueError(
-                f"{path}: number {wrong} of its {key}, counted from 0, is no dict: {content[key][wrong]!r}."
-            )
-    return content
-
-
-def _key(value):
-    """An id as a key: 3, 3.0 and "3" are one; None if it is no id."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return None
-    text = str(value).strip()
-    return int(text) if re.fullmatch(r"-?\d{1,30}", text, re.ASCII) else text or None
-
-
-def _categories(categories, used, path):
-    """The categories that are classes, ids and names as keys and text, in the order of their ids."""
-    found = []
-    for index, category in enumerate(categories):
-        category_id, name = _key(category.get("id")), category.get("name")
-        place = f"{path}: category number {index}, counted from 0,"
-        if category_id is None:
-            raise ValueError(f"{place} has no 'id' that is a number or text: {category.get('id')!r}.")
-        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
-            raise ValueError(f"{place} has no 'name' that is a number or text: {name!r}.")
-        found.append({**category, "id": category_id, "name": str(name)})
-    groups = {category.get("supercategory") for category in found if isinstance(category.get("supercategory"), str)}
-    # An exporter's root: it groups others, and nothing is labeled with it.
-    owners = {one["name"] for one in found if one["name"] in groups and one["id"] not in used}
-    owners -= {one["name"] for one in found if one.get("supercategory") == one["name"]}
-    found = [one for one in found if one["name"] not in owners] or found
-    for key in ("id", "name"):
-        values = [one[key] for one in found]
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise ValueError(f"{path}: two categories have the same {key} {twice!r}.")
-    return sorted(found, key=lambda one: (isinstance(one["id"], str), one["id"]))
-
-
 def _pictures(images, path):
     """The images of the file by their ids."""
     pictures = {}
     for index, picture in enumerate(images):
-        name, key = picture.get("file_name"), _key(picture.get("id"))
+        name, key = picture.get("file_name"), coco_fields.id_key(picture.get("id"))
         if not isinstance(name, str) or not name.strip() or "\0" in name:
             faults.report(f"{path}: image number {index}, counted from 0, has no 'file_name' that is text: {name!r}.")
         elif key is None:
@@ -273,34 +211,20 @@ def _located(pictures, rows_of, images, folder, path, tally):
     return pictures, kept, len(tree.photos) + tree.hidden
 
 
-def _keypoint_names(categories, path):
-    names = {tuple(category["keypoints"]) for category in categories if category.get("keypoints")}
-    if len(names) > 1:
-        raise ValueError(f"{path}: categories differ in their keypoints, {sorted(names)}; they must share one list.")
-    return names.pop() if names else ()
-
-
-def _skeleton(categories, points):
-    """The skeleton of the first category that has one: pairs of keypoints, counted from 0 (from 1 in the file)."""
-    lines = next((category["skeleton"] for category in categories if category.get("skeleton")), ())
-    pairs = [tuple(keypoint - 1 for keypoint in line) for line in lines]
-    return tuple(pair for pair in pairs if all(0 <= keypoint < points for keypoint in pair))
-
-
 def _by_image(annotations, pictures, class_of, points, path):
     """The checked annotations of every image, as dicts of what is read."""
     rows_of = {image_id: [] for image_id in pictures}
     seen = set()
     for index, annotation in enumerate(annotations):
-        key = _key(annotation.get("id"))
+        key = coco_fields.id_key(annotation.get("id"))
         place = f"annotation {key}" if key is not None else f"annotation number {index}, counted from 0,"
         fault = "occurs twice: ids must be unique" if key is not None and key in seen else None
-        fault = fault or _fault(annotation, pictures, class_of, points)
+        fault = fault or coco_fields.fault(annotation, pictures, class_of, points)
         if fault:
             faults.report(f"{path}: {place} {fault}.")
             continue
         seen.add(key)
-        rows_of[_key(annotation["image_id"])].append(_row(annotation, class_of, place))
+        rows_of[coco_fields.id_key(annotation["image_id"])].append(_row(annotation, class_of, place))
     return rows_of
 
 
@@ -315,33 +239,13 @@ def _row(annotation, class_of, place):
         "bbox": annotation["bbox"],
         "box": objects.hull(box, turn) if turned else box,
         "turned": turned,
-        "class": class_of[_key(annotation["category_id"])],
+        "class": class_of[coco_fields.id_key(annotation["category_id"])],
         "crowd": objects.flag(annotation.get("iscrowd", 0)),
         "area": area if area is not None and area > 0 else None,
         "unusable": area is not None and area <= 0,
         "segment": annotation.get("segmentation") or None,
         "keypoints": annotation.get("keypoints") or None,
     }
-
-
-def _fault(annotation, pictures, class_of, points):
-    """Says what is wrong with an annotation, or returns None."""
-    for key in ("image_id", "category_id", "bbox"):
-        if key not in annotation:
-            return f"has no '{key}'"
-    if _key(annotation["image_id"]) not in pictures:
-        return f"belongs to image {annotation['image_id']}, which is not among the images"
-    if _key(annotation["category_id"]) not in class_of:
-        return f"has category_id {annotation['category_id']}, which is not among the categories {list(class_of)}"
-    if not _numbers(annotation["bbox"], 4):
-        return f"has bbox {annotation['bbox']}: four finite numbers x, y, width, height are needed"
-    if annotation.get("area") is not None and not _numbers([annotation["area"]], 1):
-        return f"has area {annotation['area']}: a finite number is needed"
-    if objects.flag(annotation.get("iscrowd", 0)) is None:
-        return f"has iscrowd {annotation['iscrowd']!r}: 0 or 1 is needed"
-    if points and annotation.get("keypoints") and not _numbers(annotation["keypoints"], 3 * points):
-        return f"has keypoints {annotation['keypoints']}: {points} times x, y, visibility are needed"
-    return None
 
 
 def _masks(rows_of, size_of, tally):
@@ -386,35 +290,6 @@ def _left_out(rows_of, keypoints, path):
             f"segmentation, first {maskless[0]}."
         )
     return notes
-
-
-def _numbers(values, count):
-    return (
-        isinstance(values, list)
-        and len(values) == count
-        and all(isinstance(one, (int, float)) and not isinstance(one, bool) and _finite(one) for one in values)
-    )
-
-
-def _finite(value):
-    """Whether a number is finite and fits a float32."""
-    return abs(value) < 1e30
-
-
-def _stated_size(picture, path):
-    """(height, width), or None where the file does not state them."""
-    sides = []
-    for key in ("height", "width"):
-        value = picture.get(key) or 0
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if isinstance(value, bool) or not 0 <= number < 2**31:
-            faults.report(f"{path}: image {picture['file_name']} has {key} {value!r}: a number of pixels is needed.")
-            return None
-        sides.append(round(number))
-    return tuple(sides) if all(sides) else None
 
 
 def _corners(bbox):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -82,6 +83,18 @@ def text(path):
         raise ValueError(
             f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8; save the file as UTF-8."
         ) from None
+
+
+def load_json(path):
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: one line that names the file.
+    """
+    try:
+        return json.loads(text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a JSON file: {error}.") from None
 
 
 def upright_sizes(paths, stated):

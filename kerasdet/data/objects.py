@@ -212,6 +212,11 @@ def hull(box, degrees):
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
+def is_finite(value):
+    """Whether something read from a file is a number that is finite and fits a float32."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
+
+
 def flag(value):
     """Parses a flag such as `difficult` or `iscrowd`, from number or text; None if it is none."""
     if isinstance(value, float) and value.is_integer():

@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 
-from kerasdet.data import coco, faults, files, objects
+from kerasdet.data import faults, files, objects
 from kerasdet.data.dataset import Dataset
 from kerasdet.data.folder import Folder, key, part_in, stem
 from kerasdet.data.tally import Tally
@@ -108,7 +108,7 @@ def _sources(tree, kind):
 
 def _json(path, quiet=False):
     try:
-        return coco.load_json(path)
+        return files.load_json(path)
     except ValueError as error:
         return None if quiet else faults.report(str(error))
 
@@ -145,7 +145,9 @@ def _labelme(path, source, tally):
             points = np.stack([points[0] - radius, points[0] + radius])
         found += _object(shape.get("label"), place, points, kind == "polygon")
     photo = content.get("imagePath")
-    return [_Page(source, photo if isinstance(photo, str) else "", _size(content, "image"), found)]
+    return [
+        _Page(source, photo if isinstance(photo, str) else "", _size(content, ("imageHeight", "imageWidth")), found)
+    ]
 
 
 def _supervisely(path, source, tally):
@@ -165,7 +167,7 @@ def _supervisely(path, source, tally):
         )
         found += _object(one.get("classTitle"), place, points, kind == "polygon")
     size = content.get("size")
-    return [_Page(source, stem(source), _size(size if isinstance(size, dict) else {}, ""), found)]
+    return [_Page(source, stem(source), _size(size if isinstance(size, dict) else {}, ("height", "width")), found)]
 
 
 def _createml(path, source, tally):
@@ -240,7 +242,7 @@ def _object(name, place, points, outline):
 def _points(values, place, least):
     """[P, 2] float64 of a list of points, or None with a fault."""
     good = isinstance(values, list) and len(values) >= least and all(
-        isinstance(point, list) and len(point) == 2 and all(map(_is_finite, point)) for point in values
+        isinstance(point, list) and len(point) == 2 and all(map(objects.is_finite, point)) for point in values
     )  # fmt: skip
     if not good:
         faults.report(f"{place} needs {least} points x, y of finite numbers, but holds {json.dumps(values)[:80]}.")
@@ -248,14 +250,9 @@ def _points(values, place, least):
     return np.float64(values)
 
 
-def _is_finite(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
-
-
-def _size(content, prefix):
-    sides = [
-        content.get(f"{prefix}{side}" if not prefix else f"{prefix}{side.title()}") for side in ("height", "width")
-    ]
+def _size(content, keys):
+    """(height, width), or None where the file does not state them."""
+    sides = [content.get(key) for key in keys]
     return tuple(sides) if all(isinstance(side, int) and side > 0 for side in sides) else None
 
 

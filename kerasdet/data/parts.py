@@ -11,7 +11,7 @@ from kerasdet.data.read import read, splits
 from kerasdet.data.split import split
 
 # Names of the parts in the formats that have them, best first.
-TRAIN, VALIDATION, TEST = ("train", "training", "trainval"), ("val", "valid", "validation"), ("test", "testing")
+TRAIN, VALIDATION = ("train", "training", "trainval"), ("val", "valid", "validation")
 
 
 def parts(folder, share=0.2, seed=0, listed=None, looked=None, **options):

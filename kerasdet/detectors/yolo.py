@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from kerasdet import anchors, boxes, clusters
 from kerasdet import images as image
-from kerasdet.backbones import cfg, darknet_file
+from kerasdet.backbones import cfg, cfg_layers, darknet_file
 from kerasdet.backbones.darknet import CfgNetwork, needs
 from kerasdet.decoding import candidates, grids, suppress
 from kerasdet.detectors.detector import Detector
@@ -63,7 +63,7 @@ class YOLO(Detector):
         if norm is None:
             sections = [one._replace(values={**one.values, **_plain(one)}) for one in sections]
         self.sections = [cfg.section("net", height=height, width=width), *sections]
-        placed = cfg.layers(self.sections)
+        placed = cfg_layers.layers(self.sections)
         ends = [i for i, layer in enumerate(placed) if layer.kind in cfg.HEADS]
         if not ends:
             raise ValueError(f"{type(self).__name__}: the cfg has no head, one of {cfg.HEADS}.")

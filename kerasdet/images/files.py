@@ -39,12 +39,9 @@ def load(path):
     if is_heic(path):
         return _load_heic(path)
     try:
-        with open(path, "rb") as file:
-            return _decode(tf.constant(file.read()), tf.constant(os.fspath(path))).numpy()
-    except FileNotFoundError:
+        return _decode(tf.io.read_file(os.fspath(path)), tf.constant(os.fspath(path))).numpy()
+    except tf.errors.NotFoundError:
         reason = "no such file"
-    except OSError as error:
-        reason = error.strerror
     except tf.errors.InvalidArgumentError as error:
         if _is_large(path):
             return _by_pillow(path)

@@ -8,8 +8,8 @@ A resize rule is a plain tuple that a model saves with its other arguments:
     ("letterbox", height, width)  as large as this size holds, centered on zeros; the aspect ratio stays
     ("corner", height, width)     as "letterbox", but in the upper left, with zeros at the bottom and the right
     ("darknet_stretch", height, width)      as "stretch", but as darknet resizes: the outermost pixels stay outermost
-    ("darknet_letterbox", height, width)    as "letterbox", resized likewise; where the margins differ by a pixel, boxes
-                                            are placed between, as in darknet
+    ("darknet_letterbox", height, width)    as "letterbox", with that resize; if one margin is a pixel wider than the
+                                            other, boxes shift by half a pixel, as in darknet
     ("keep",)                     no resizing
 
 All of it runs inside graphs, needs stock TensorFlow operators only and converts to TFLite's builtin ones, which know no

@@ -2,9 +2,8 @@
 
 All take `features`, a map [B, H, W, C] or a list of the maps of a pyramid, and `rois` [R, 5]: image, x1, y1, x2, y2,
 the corners in pixels of the image. `spatial_scale` is in cells per pixel, one number or one per map, and `levels` [R]
-selects each RoI's map (`pyramid_levels`); there are 8 maps
-at most. A RoI whose image or level does not exist, or with a coordinate that is not
-finite, gives zeros and gets no gradient: such rows pad a batch.
+selects each RoI's map (`pyramid_levels`); there are 8 maps at most. A RoI whose image or level does not exist, or that
+has a coordinate that is not finite, gives zeros and gets no gradient: such rows pad a batch.
 
 Features may have any floating dtype; half precision is summed in float32. Cell (row i, column j) lies at y = i, x = j.
 RoIAlign shifts by half a cell, so that the cell lies at i + 0.5, its center in continuous image coordinates.

@@ -3,7 +3,7 @@
 import os
 
 from kerasdet.backbones import cfg as cfgs
-from kerasdet.backbones import darknet_file
+from kerasdet.backbones import cfg_layers, darknet_file
 from kerasdet.weights import names, object_detection
 from kerasdet.weights.plain import PlainDetector
 
@@ -41,14 +41,14 @@ def load(cfg, weights, classes=None, resize=None):
     """
     text = _text(cfg)
     sections = cfgs.parse(text, str(cfg))
-    placed = cfgs.layers(sections, str(cfg))
+    placed = cfg_layers.layers(sections, str(cfg))
     heads = [layer for layer in placed if layer.kind in cfgs.HEADS]
     if not heads:
         raise ValueError(f"{cfg}: no detector: it has none of the heads {', '.join(cfgs.HEADS)}.")
     if len({layer.values["classes"] for layer in heads}) > 1:
         raise ValueError(f"{cfg}: its heads have different numbers of classes.")
     header, numbers = darknet_file.read(weights)
-    darknet_file.check_count(weights, len(numbers), sum(map(cfgs.weight_count, placed)))
+    darknet_file.check_count(weights, len(numbers), sum(map(cfg_layers.weight_count, placed)))
     net = sections[0].values
     if resize is None:
         stretched = heads[0].kind == "detection" or header.version == (0, 2, 5)

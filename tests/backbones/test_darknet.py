@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import backbones
-from kerasdet.backbones import cfg
+from kerasdet.backbones import cfg, cfg_layers
 from kerasdet.detectors import yolov1, yolov2, yolov3
 
 SPP = {"spp": (5, 9, 13)}
@@ -28,7 +28,7 @@ def network(paper, classes, side, norm="batch", **options):
 
 
 def all_and_trainable(placed):
-    shapes = [item for layer in placed for item in cfg.weight_shapes(layer).items()]
+    shapes = [item for layer in placed for item in cfg_layers.weight_shapes(layer).items()]
     total = sum(math.prod(shape) for _, shape in shapes)
     return total, total - sum(math.prod(shape) for name, shape in shapes if name.startswith("moving"))
 
@@ -56,7 +56,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_counts_of_the_published_networks(name):
     paper, classes, side, options, total, trainable, predictions, billions = PUBLISHED[name]
-    placed = cfg.layers(network(paper, classes, side, **options))
+    placed = cfg_layers.layers(network(paper, classes, side, **options))
     assert all_and_trainable(placed) == (total, trainable)
     found = 0
     for layer in placed:
@@ -67,7 +67,7 @@ def test_counts_of_the_published_networks(name):
             found += height * width * len(values.get("mask") or range(values["num"]))
     assert found == predictions
     if billions is not None:
-        assert cfg.operations(placed) / 1e9 == pytest.approx(billions, rel=0.005)
+        assert cfg_layers.operations(placed) / 1e9 == pytest.approx(billions, rel=0.005)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -75,8 +75,8 @@ def test_a_cfg_that_is_written_is_read_as_the_same(name):
     paper, classes, side, options, *_ = PUBLISHED[name]
     sections = network(paper, classes, side, **options)
     again = cfg.parse(cfg.text(sections))
-    assert [one[:2] for one in cfg.layers(again)] == [one[:2] for one in cfg.layers(sections)]
-    assert [one[3:] for one in cfg.layers(again)] == [one[3:] for one in cfg.layers(sections)]
+    assert [one[:2] for one in cfg_layers.layers(again)] == [one[:2] for one in cfg_layers.layers(sections)]
+    assert [one[3:] for one in cfg_layers.layers(again)] == [one[3:] for one in cfg_layers.layers(sections)]
 
 
 @pytest.mark.parametrize("name", ["darknet19", "darknet53", "darknet_tiny"])
@@ -101,7 +101,7 @@ def test_real_files_are_read():
     assert (net.values["height"], net.values["width"]) == (64, 64)
     assert (conv.kind, conv.values["filters"], conv.values["activation"], conv.line) == ("convolutional", 3, "mish", 8)
     assert (pool.kind, route.values["layers"]) == ("maxpool", (-1, 0))
-    assert [one.shape for one in cfg.layers([net, conv, pool, route])] == [(64, 64, 3), (64, 64, 3), (64, 64, 6)]
+    assert [one.shape for one in cfg_layers.layers([net, conv, pool, route])] == [(64, 64, 3), (64, 64, 3), (64, 64, 6)]
 
 
 YOLO_END = "[yolo]\nclasses=2\nnum=1\nanchors=8,8\n"
@@ -141,7 +141,7 @@ YOLO_END = "[yolo]\nclasses=2\nnum=1\nanchors=8,8\n"
 )
 def test_what_is_refused(text, words):
     with pytest.raises(ValueError, match=words) as error:
-        cfg.layers(cfg.parse(text, "bad.cfg"), "bad.cfg")
+        cfg_layers.layers(cfg.parse(text, "bad.cfg"), "bad.cfg")
     assert "bad.cfg" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -149,7 +149,7 @@ def test_other_classes():
     """Heads and the filters before them; the rest stays."""
     sections = network(yolov3, 80, 416, **yolov3.TINY)
     changed = cfg.with_classes(sections, 3)
-    placed = cfg.layers(changed)
+    placed = cfg_layers.layers(changed)
     assert [layer.values["classes"] for layer in placed if layer.kind == "yolo"] == [3, 3]
     assert [layer.before[2] for layer in placed if layer.kind == "yolo"] == [24, 24]
     assert cfg.with_classes(changed, 80) == sections

@@ -16,7 +16,7 @@ from PIL import Image
 
 from kerasdet import images as image
 from kerasdet import ops
-from kerasdet.backbones import cfg, darknet_file
+from kerasdet.backbones import cfg, cfg_layers, darknet_file
 from kerasdet.backbones.darknet import CfgNetwork
 from kerasdet.decoding import grids
 from kerasdet.detectors.detector import Detector
@@ -111,7 +111,7 @@ def test_detection_loss(name):
         values = {**cfg.KEYS["detection"], **numbers(case, "classes", "side", "num"), "coords": 4, "softmax": 1}
         sections = [cfg.section("net", height=64, width=64), cfg.section("connected", output=case["input"].shape[1])]
         with pytest.raises(ValueError, match="softmax=1 is not known here"):
-            cfg.layers([*sections, cfg.section("detection", **values)])
+            cfg_layers.layers([*sections, cfg.section("detection", **values)])
         return
     check_loss(detection_head(case), case, case["input"][:, None, None])
 
@@ -218,7 +218,7 @@ def one_layer(case):
     values |= {"filters": channels, "output": channels}
     # Maps before the first layer have the numbers -1, -2 ...; the last is the first input.
     before, inputs = given[0].shape[1:], tuple(range(-1, -1 - len(given), -1))
-    layer = cfg.Layer(kind, values, 0, inputs, before, (*before[:2], channels))
+    layer = cfg_layers.Layer(kind, values, 0, inputs, before, (*before[:2], channels))
     return CfgNetwork([layer], [0]), [tf.constant(one) for one in given]
 
 
@@ -357,9 +357,9 @@ class Network:
 def test_whole_networks(name, tmp_path):
     """From the two files to boxes, and back to the same bytes."""
     golden = Network(name, tmp_path)
-    assert sum(map(cfg.weight_count, cfg.layers(golden.model.sections))) == golden.spec["parameters"]
+    assert sum(map(cfg_layers.weight_count, cfg_layers.layers(golden.model.sections))) == golden.spec["parameters"]
     assert golden.model.count_params() == golden.spec["parameters"]
-    placed = cfg.layers(golden.model.sections)
+    placed = cfg_layers.layers(golden.model.sections)
     assert [[one.kind, *one.shape] for one in placed] == golden.spec["layers"]
     ends = [i for i, one in enumerate(placed) if one.kind in cfg.HEADS]
     if f"raw_eps.{ends[0]}" in golden.spec["tensors"]:

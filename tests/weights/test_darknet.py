@@ -12,8 +12,7 @@ import struct
 import numpy as np
 import pytest
 
-from kerasdet.backbones import cfg as cfgs
-from kerasdet.backbones import darknet_file
+from kerasdet.backbones import cfg_layers, darknet_file
 from kerasdet.detectors import Darknet, RetinaNet, YOLOv1, YOLOv2, YOLOv3
 from kerasdet.detectors.detector import Detector
 from kerasdet.load import load
@@ -171,7 +170,7 @@ def test_first_layers_alone(tmp_path):
     source = YOLOv3(**YOLOv3.tiny())
     _, weights = darknet.write(source, tmp_path / "net")
     header, numbers = darknet_file.read(weights)
-    counts = [cfgs.weight_count(layer) for layer in cfgs.layers(source.sections)]
+    counts = [cfg_layers.weight_count(layer) for layer in cfg_layers.layers(source.sections)]
     for layers in (13, 15):
         part = tmp_path / f"net.conv.{layers}"
         darknet_file.write(part, header, [numbers[: sum(counts[:layers])]])
