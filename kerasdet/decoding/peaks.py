@@ -103,3 +103,21 @@ def pairs(corners, others, limit, distance=0.5):
         "first": of(corners, "scores", left),
         "second": of(others, "scores", right),
     }
+
+
+def of_each(maps, count):
+    """The best peaks of every channel.
+
+    Args:
+        maps: [B, H, W, K] float32, scores or logits.
+        count: cells of a channel.
+
+    Returns:
+        values [B, N, K] by falling value, the lowest number where a cell is no peak, and columns and rows
+        [B, N, K, 2] int32; N is the lesser of `count` and H * W.
+    """
+    maps = tf.where(maps == tf.nn.max_pool2d(maps, 3, 1, "SAME"), maps, maps.dtype.min)
+    width = tf.shape(maps)[2]
+    flat = tf.reshape(maps, [tf.shape(maps)[0], -1, maps.shape[-1]])
+    values, places = candidates.top_of_classes(flat, count)
+    return values, tf.stack([places % width, places // width], axis=-1)

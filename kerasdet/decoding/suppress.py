@@ -6,10 +6,10 @@ from kerasdet import boxes as box
 from kerasdet import ops
 from kerasdet.decoding import candidates
 
-# Kinds of suppression: greedy; Soft-NMS, Gaussian and linear (Bodla et al., ICCV 2017, equations 3 and 2); ranked by
+# Kinds of suppression: none, where peaks alone decide (Objects as Points, Zhou et al., 2019, section 4); greedy; Soft-NMS, Gaussian and linear (Bodla et al., ICCV 2017, equations 3 and 2); ranked by
 # predicted IoU (IoU-Net, Jiang et al., ECCV 2018, algorithm 1); greedy or Gaussian with voting (Softer-NMS, He et al.,
 # CVPR 2019, algorithm 1).
-KINDS = ("hard", "soft", "soft_linear", "iou_guided", "voting", "soft_voting")
+KINDS = ("none", "hard", "soft", "soft_linear", "iou_guided", "voting", "soft_voting")
 
 # What a kind takes beside boxes, scores and classes, and the options of each, with their papers' values.
 NEEDS = {"iou_guided": ("ious",)}
@@ -60,7 +60,10 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit, nms="hard"
     """
     name, options = _named(nms)
     options = {**OPTIONS.get(name, {}), **options}
-    if name in ("soft", "soft_linear", "soft_voting"):
+    if name == "none":
+        rows = tf.broadcast_to(tf.range(tf.shape(scores)[1])[None], tf.shape(scores))
+        picks = best(rows, scores, scores > above, limit)
+    elif name in ("soft", "soft_linear", "soft_voting"):
         method = "linear" if name == "soft_linear" else "gaussian"
         floor = max(above, 1e-7)  # Soft-NMS keeps what equals its floor, and so would never end at 0
         picks = ops.soft_nms(boxes, scores, classes, limit, method, options.get("sigma", 0.5), iou, floor)

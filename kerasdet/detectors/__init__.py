@@ -1,5 +1,6 @@
 """One paper, one file."""
 
+from kerasdet.detectors.centernet import CenterNet
 from kerasdet.detectors.darknet import Darknet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
@@ -11,6 +12,7 @@ from kerasdet.detectors.yolov2 import YOLOv2
 from kerasdet.detectors.yolov3 import YOLOv3
 
 DETECTORS = {
+    "CenterNet": CenterNet,
     "Darknet": Darknet,
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,

@@ -283,7 +283,7 @@ def _sampled(pixels, places, axis):
     shape = [1] * len(pixels.shape)
     shape[axis] = -1
     part = tf.reshape(places - low, shape)
-    last = tf.cast(_sides(padded)[axis], tf.float32) - 1
+    last = tf.cast(tf.shape(padded)[axis], tf.float32) - 1
 
     def at(rows):
         return tf.gather(padded, tf.cast(tf.clip_by_value(rows + 1, 0.0, last), tf.int32), axis=axis)

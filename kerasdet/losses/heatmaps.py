@@ -1,4 +1,4 @@
-"""Losses of heat maps, and of what is regressed in the cells of points (CornerNet, Law & Deng, ECCV 2018, section 3.2)."""
+"""Losses of heat maps, and of what is regressed in cells of points (CornerNet, Law & Deng, ECCV 2018, section 3.2)."""
 
 import tensorflow as tf
 

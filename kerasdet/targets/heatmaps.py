@@ -32,7 +32,7 @@ def real(objects):
 
 
 def first(objects, most):
-    """The objects dict with the first `most` of each image."""
+    """The objects dict with the first `most` of each image, [B, most, ...]."""
     return {name: values[:, :most] for name, values in objects.items()}
 
 
