@@ -22,7 +22,7 @@ class Hourglass(Composite):
     """Hourglasses one behind another; each gives a map, and all are trained.
 
     Args:
-        levels: (2, 2); level 3 where `down` is 3.
+        levels: (2, 2): `down` says how fine the maps are.
         stacks: number of hourglasses.
         widths: channels of each level, from the finest to the coarsest.
         blocks: residual blocks of each level.

@@ -195,6 +195,47 @@ def voted(kept, kept_classes, boxes, classes, variances=None, sigma_t=0.02):
     return tf.math.divide_no_nan(tf.matmul(weights, boxes * precision), tf.matmul(weights, precision))
 
 
+def averaged(kept, rows, boxes, scores, classes, weights, exponent, above, method="gaussian", sigma=0.5, iou=0.5):
+    """Moves each box that Soft-NMS kept to a mean with those that it weakened (CornerNet's release: merging boxes).
+
+    A box weighs by its own corners' scores, times how far it was weakened to a power; those that were kept before, or
+    dropped, have no weight.
+
+    Args:
+        kept: [B, D, 4] float32, pixels.
+        rows: [B, D] int32, the kept boxes' numbers in their order, -1 where padded.
+        boxes: [B, N, 4] float32, pixels.
+        scores: [B, N] float32.
+        classes: [B, N] int32.
+        weights: scores of the upper left and of the lower right corners, [B, N] each.
+        exponent: the power.
+        above, method, sigma, iou: of the Soft-NMS.
+
+    Returns:
+        [B, D, 4] float32; zeros where padded.
+    """
+    overlap = box.iou(kept, boxes)
+    if method == "gaussian":
+        decay = tf.exp(-tf.square(overlap) / sigma)
+    else:
+        decay = tf.where(overlap > iou, 1.0 - overlap, 1.0)
+    own = rows[..., None] == tf.range(tf.shape(boxes)[1])
+    kind = tf.gather(tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1), tf.where(rows < 0, -1, rows) % (
+        tf.shape(classes)[1] + 1), batch_dims=1)  # fmt: skip
+    other = (kind[..., None] != classes[:, None]) | own
+    decay = tf.where(other, 1.0, decay)
+    left = scores[:, None] * tf.math.cumprod(decay, axis=1, exclusive=True)
+    before = tf.math.cumsum(tf.cast(own, tf.int32), axis=1, exclusive=True)
+    alive = (left >= above) & (before == 0)
+    share = tf.where(own, 1.0, tf.where(alive & ~other, (1.0 - decay) ** exponent, 0.0))
+    upper, lower = (share * weight[:, None] for weight in weights)
+
+    def mean(share, part):
+        return tf.math.divide_no_nan(tf.matmul(share, part), tf.reduce_sum(share, axis=2, keepdims=True))
+
+    return tf.concat([mean(upper, boxes[..., :2]), mean(lower, boxes[..., 2:])], axis=-1)
+
+
 def gather(candidates, rows, scores, valid):
     """Makes detections of what a suppression kept.
 

@@ -1,6 +1,7 @@
 """One paper, one file."""
 
 from kerasdet.detectors.centernet import CenterNet
+from kerasdet.detectors.cornernet import CornerNet
 from kerasdet.detectors.darknet import Darknet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
@@ -13,6 +14,7 @@ from kerasdet.detectors.yolov3 import YOLOv3
 
 DETECTORS = {
     "CenterNet": CenterNet,
+    "CornerNet": CornerNet,
     "Darknet": Darknet,
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,

@@ -250,15 +250,15 @@ def _kept(pixels, step, less, scale):
     size = _sides(pixels)
     padded = [(side // step + 1) * step - less for side in size]
     before = [new // 2 - side // 2 for new, side in zip(padded, size, strict=True)]
-    after = [new - side - start for new, side, start in zip(padded, size, before, strict=True)]
-    whole = size
+    corner, whole = _xy(tf.stack(before)), _xy(tf.stack(size))
     if less:
-        whole = [side if isinstance(side, int) and not side % 2 else side // 2 * 2 for side in size]
-        whole = [tf.where(tf.equal(end, 0), even, side) for end, even, side in zip(after, whole, size, strict=True)]
-    pixels = _surrounded(pixels, before, after)
-    corner = _xy(tf.stack(before))
+        size = [tf.where(tf.equal(side, new), side // 2 * 2, side) for side, new in zip(size, padded, strict=True)]
+        pixels = pixels[..., : size[0], : size[1], :]
+    after = [new - side - start for new, side, start in zip(padded, size, before, strict=True)]
     frames = tf.concat([tf.fill([2], tf.cast(scale, tf.float32)), corner], 0)
-    return _for_all(pixels, frames, tf.concat([corner, corner + _xy(tf.stack(whole))], 0))
+    pixels = _surrounded(pixels, before, after)
+    pixels = tf.ensure_shape(pixels, [*pixels.shape[:-3], *(None if tf.is_tensor(side) else side for side in padded), 3])
+    return _for_all(pixels, frames, tf.concat([corner, corner + whole], 0))
 
 
 def _fixed(pixels, sizes):
