@@ -34,7 +34,9 @@ class DLA(Composite):
     def __init__(self, levels=(2, 2), deformable=True, width=1.0, norm="batch", weights=None, **kwargs):
         super().__init__(**kwargs)
         if tuple(levels) != (2, 2) or weights is not None:
-            raise ValueError(f"DLA returns level 2 alone, from random weights; got levels={levels}, weights={weights!r}.")
+            raise ValueError(
+                f"DLA returns level 2 alone, from random weights; got levels={levels}, weights={weights!r}."
+            )
         conv = {"norm": norm, "epsilon": 1e-5, "dtype": self.dtype_policy}
         stem, *channels = (max(int(count * width), 1) for count in CHANNELS)
         self.stem = Conv(stem, 7, activation="relu", **conv)

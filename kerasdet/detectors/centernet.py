@@ -32,10 +32,11 @@ class CenterNet(Detector):
         classes: names of the classes, or their number.
         backbone: key of `backbones.BACKBONES`, or a dict with such a `name` and its arguments.
         backbone_weights: "imagenet" or a Keras weights file for the backbone, or None.
-        norm: kind of `layers.norm` of backbone and deconvolutions.
+        norm: kind of `layers.norm` of the backbone.
         deconvs: channels of the deconvolutions that double the backbone's last map down to stride 4; without any, the
             backbone's maps of stride 4 are taken, one for each stack.
         deformable: whether a deformable convolution precedes each (section 5).
+        neck_norm: kind of `layers.norm` of the deconvolutions.
         laterals: whether the backbone's finer maps are added; not in the paper, but small backbones need it.
         head_width: channels of the heads' first convolution: 64 on ResNets, 256 on others (section 5).
         keypoints: joints of an object, 0 for none.
@@ -56,7 +57,7 @@ class CenterNet(Detector):
 
     def __init__(
         self, classes, backbone="resnet18", backbone_weights=None, norm="batch", deconvs=(256, 256, 256),
-        deformable=False, laterals=False, head_width=64, keypoints=0, overlap=0.7, size_weight=0.1, max_objects=128,
+        deformable=False, neck_norm="batch", laterals=False, head_width=64, keypoints=0, overlap=0.7, size_weight=0.1, max_objects=128,
         above=0.0, suppression=0.5, limit=100, clip=True, nms="none", resize=("centernet_fixed", 512, 512), **kwargs,
     ):  # fmt: skip
         super().__init__(classes, resize=resize, nms=nms, **kwargs)
@@ -65,7 +66,7 @@ class CenterNet(Detector):
             backbone, levels=(2 if laterals else level, level), norm=norm, weights=backbone_weights
         )
         self.pixels = Pixels(self.backbone.normalization, outside=0.0)
-        self.neck = Neck(deconvs, deformable, laterals, norm) if deconvs else None
+        self.neck = Neck(deconvs, deformable, laterals, neck_norm) if deconvs else None
         self.stride = self.backbone.strides[-1] // 2 ** len(deconvs)
         outputs = {"heat": self.num_classes, "size": 2, "offset": 2}
         if keypoints:

@@ -68,7 +68,9 @@ class CornerNet(Detector):
         self.pools = {side: [CornerPool(*edges, pool_width, one, norm) for one in channels]
                       for side, edges in CORNERS.items()}  # fmt: skip
         self.heads = {
-            f"{side}_{name}": [CellHead(head_width, count, -2.19 if name == "heat" else 0.0, head_size) for _ in channels]
+            f"{side}_{name}": [
+                CellHead(head_width, count, -2.19 if name == "heat" else 0.0, head_size) for _ in channels
+            ]
             for side in CORNERS
             for name, count in outputs.items()
         }

@@ -37,7 +37,8 @@ def deform_conv(x, offsets, mask, kernel, stride=(1, 1), padding=(1, 1), dilatio
         y = tf.reshape(positions(0, height, rows), [height, 1, rows, 1])
         x0 = tf.reshape(positions(1, width, columns), [1, width, 1, columns])
         base = [
-            tf.reshape(tf.broadcast_to(one, [height, width, rows, columns]), [1, height, width, taps]) for one in (y, x0)
+            tf.reshape(tf.broadcast_to(one, [height, width, rows, columns]), [1, height, width, taps])
+            for one in (y, x0)
         ]
         read = []
         for group, part in enumerate(tf.split(x, offset_groups, axis=-1)):

@@ -15,7 +15,7 @@ from tests import companion
 from tests.contract import scenes
 from tests.contract.kinds import KINDS
 
-NORMS = {"norm", "pyramid_norm", "mask_norm", "extra_norm"}
+NORMS = {"norm", "neck_norm", "pyramid_norm", "mask_norm", "extra_norm"}
 TRACED = "RetinaNet"
 
 
