@@ -1,4 +1,6 @@
-"""CornerNet on COCO, the release's recipe: 500,000 steps of 49 crops of 511 x 511 at 0.6 to 1.4 times their size.
+"""CornerNet on COCO, the release's recipe: 500,000 steps of 49 crops of 511 x 511.
+
+Pictures get a longer side of 0.6 to 1.4 times the crop's; the release scales each by its own size instead.
 
 Behind the colon "hourglass104" or "squeeze", CornerNet-Squeeze with 55 crops. Published on test-dev: AP 40.5 and 34.4,
 with a flip of the first. Pictures are tested at their own size, as the model's `resize` says; the crops have the size

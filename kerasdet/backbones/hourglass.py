@@ -31,7 +31,7 @@ class Hourglass(Composite):
         fire: whether the blocks are SqueezeNet's fire modules and transposed convolutions up-sample.
         down: how often the stem halves the picture.
         norm: kind of `layers.norm`.
-        recompute: whether a training step computes each hourglass again for its gradient instead of keeping it in memory.
+        recompute: whether a training step computes each hourglass again for its gradient, which saves memory.
         weights: None; there are no weights of Keras' own.
 
     Attributes:

@@ -6,9 +6,9 @@ from kerasdet import boxes as box
 from kerasdet import ops
 from kerasdet.decoding import candidates
 
-# Kinds of suppression: none, where peaks alone decide (Objects as Points, Zhou et al., 2019, section 4); greedy; Soft-NMS, Gaussian and linear (Bodla et al., ICCV 2017, equations 3 and 2); ranked by
-# predicted IoU (IoU-Net, Jiang et al., ECCV 2018, algorithm 1); greedy or Gaussian with voting (Softer-NMS, He et al.,
-# CVPR 2019, algorithm 1).
+# Kinds of suppression: none, where peaks alone decide (Objects as Points, arXiv:1904.07850, section 4); greedy;
+# Soft-NMS, Gaussian and linear (Bodla et al., ICCV 2017, equations 3 and 2); ranked by predicted IoU (IoU-Net, Jiang et
+# al., ECCV 2018, algorithm 1); greedy or Gaussian with voting (Softer-NMS, He et al., CVPR 2019, algorithm 1).
 KINDS = ("none", "hard", "soft", "soft_linear", "iou_guided", "voting", "soft_voting")
 
 # What a kind takes beside boxes, scores and classes, and the options of each, with their papers' values.
@@ -220,8 +220,8 @@ def averaged(kept, rows, boxes, scores, classes, weights, exponent, above, metho
     else:
         decay = tf.where(overlap > iou, 1.0 - overlap, 1.0)
     own = rows[..., None] == tf.range(tf.shape(boxes)[1])
-    kind = tf.gather(tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1), tf.where(rows < 0, -1, rows) % (
-        tf.shape(classes)[1] + 1), batch_dims=1)  # fmt: skip
+    padded = tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1)
+    kind = tf.gather(padded, tf.where(rows >= 0, rows, tf.shape(classes)[1]), batch_dims=1)
     other = (kind[..., None] != classes[:, None]) | own
     decay = tf.where(other, 1.0, decay)
     left = scores[:, None] * tf.math.cumprod(decay, axis=1, exclusive=True)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from kerasdet import backbones, boxes
-from kerasdet.decoding import candidates, peaks, suppress
+from kerasdet.decoding import peaks, suppress
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import CellHead, Conv, Deconv, DeformConv, Pixels, image_size
 from kerasdet.layers.composite import Composite
@@ -57,8 +57,9 @@ class CenterNet(Detector):
 
     def __init__(
         self, classes, backbone="resnet18", backbone_weights=None, norm="batch", deconvs=(256, 256, 256),
-        deformable=False, neck_norm="batch", laterals=False, head_width=64, keypoints=0, overlap=0.7, size_weight=0.1, max_objects=128,
-        above=0.0, suppression=0.5, limit=100, clip=True, nms="none", resize=("centernet_fixed", 512, 512), **kwargs,
+        deformable=False, neck_norm="batch", laterals=False, head_width=64, keypoints=0, overlap=0.7, size_weight=0.1,
+        max_objects=128, above=0.0, suppression=0.5, limit=100, clip=True, nms="none",
+        resize=("centernet_fixed", 512, 512), **kwargs,
     ):  # fmt: skip
         super().__init__(classes, resize=resize, nms=nms, **kwargs)
         level = 2 + len(deconvs)
@@ -193,7 +194,7 @@ class CenterNet(Detector):
         return peaks.joints(regressed, found, (places, score(values)), scores)
 
     def _both(self, said, mirrored, pairs):
-        """Means of a picture's and its mirror image's maps; offsets within cells are the picture's, as in the release."""
+        """Means of a picture's and its mirror image's maps; offsets in cells are the picture's, as in the release."""
         mirrored = {name: tf.reverse(value, [2]) for name, value in mirrored.items()}
         for name in ("heat", "joint_heat"):
             if name in said:

@@ -1,4 +1,4 @@
-"""Losses of embeddings, by which corners of an object find each other (CornerNet, Law & Deng, ECCV 2018, section 3.3)."""
+"""Losses of embeddings, by which corners find each other (CornerNet, Law & Deng, ECCV 2018, section 3.3)."""
 
 import tensorflow as tf
 
