@@ -142,7 +142,7 @@ def gaussians(points, classes, grid, num_classes, divisor=6.0):
     # Image by image: the maps of all objects of a batch would not fit into memory.
     signature = tf.TensorSpec([None if tf.is_tensor(side) else side for side in grid] + [num_classes], tf.float32)
     given = points.real, points.cells, points.radii, classes
-    return tf.map_fn(draw, given, fn_output_signature=signature, parallel_iterations=2)
+    return tf.map_fn(draw, given, fn_output_signature=signature, parallel_iterations=1)
 
 
 def hidden(objects, grid, size):

@@ -6,11 +6,9 @@ import tensorflow as tf
 
 from kerasdet import images as image
 from kerasdet import views
-from kerasdet.decoding import peaks as decode
 from kerasdet.decoding import suppress
 from kerasdet.detectors import CenterNet
 from kerasdet.losses import heatmaps
-from kerasdet.targets import heatmaps as targets
 from tests.golden import goldens
 from tests.golden.test_heatmaps import in_cells, match
 
@@ -58,14 +56,9 @@ def test_back_to_the_picture(case):
     height, width = golden["image_size"]
     scale = goldens.decimal(golden["test_scale"])
     _, frames, _ = image.resize(tf.zeros([height, width, 3]), rule(golden), scale)
-    scores, cells, classes = decode.peaks(tf.constant(golden["scores_map"]), int(golden["k"]))
-    places = tf.cast(cells, tf.float32) + heatmaps.at(golden["reg_map"], cells)
-    boxes = decode.boxes(places, heatmaps.at(golden["wh_map"], cells)) * 4
-    count = len(golden["det_px"])
-    found = image.from_frames(boxes[0, :count], frames)
+    found = image.from_frames(tf.constant(golden["det"][0, :, :4]) * 4, frames)
     np.testing.assert_allclose(found, golden["boxes_px64"], atol=1e-2)
-    np.testing.assert_allclose(scores[0, :count], golden["det_px"][:, 4], atol=1e-5)
-    np.testing.assert_array_equal(classes[0, :count], golden["det_px"][:, 5])
+    np.testing.assert_allclose(found, golden["det_px"][:, :4], atol=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -116,16 +109,27 @@ def test_flips(case, model):
     """The means of both maps; the recorded maps are logits where the release applies the sigmoid."""
     golden = CENTERS[case]
     said = {name: tf.constant(golden[f"{theirs}_map"]) for theirs, name in NAMES.items() if f"{theirs}_map" in golden}
-    logits = case == "flip_pose"
-    said["heat"] = _logit(tf.constant(golden["scores_map"]))
-    if not logits:
-        vars(model)["num_keypoints"] = 0
+    said["heat"], pose = tf.constant(golden["logits"]), "joint" in said
+    vars(model).update(num_keypoints=17 if pose else 0, limit=int(golden["k"]))
     one, other = ({name: value[i : i + 1] for name, value in said.items()} for i in (0, 1))
-    found = model._both(one, other, PAIRS if logits else ())
+    images = {"windows": tf.constant([[0.0, 0.0, 999.0, 999.0]]), "ids": tf.zeros([1], tf.int64)}
+    merged = model._both(dict(one), dict(other), PAIRS if pose else ())
+    found = model.detections(_stacks(one), images, _stacks(other), PAIRS)
     vars(model)["num_keypoints"] = 17
     for theirs, name in NAMES.items():
         if f"{theirs}_merged" in golden:
-            np.testing.assert_allclose(found[name], golden[f"{theirs}_merged"], atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(merged[name], golden[f"{theirs}_merged"], atol=1e-5, err_msg=name)
+    count = int(golden["n_valid"][0])
+    expected = golden["det_pose" if pose else "det"][0, :count]
+    np.testing.assert_allclose(found["boxes"][0, :count] / 4, expected[:, :4], atol=1e-4)
+    np.testing.assert_allclose(found["scores"][0, :count], expected[:, 4], atol=1e-5)
+    if pose:
+        joints = found["keypoints"][0, :count, :, :2].numpy() / 4
+        np.testing.assert_allclose(joints, expected[:, 5:39].reshape(-1, 17, 2), atol=1e-4)
+
+
+def _stacks(said):
+    return {name: [value] for name, value in said.items()}
 
 
 @pytest.mark.parametrize("case", ["merge_two_scales", "merge_five_scales", "merge_many", "merge_pose"])
@@ -181,12 +185,61 @@ def test_targets_of_joints(case):
     outputs = {name: [tf.constant(value)] for name, value in said.items()}
     outputs |= {name: [tf.zeros([1, *value.shape])] for name, value in heat.items()}
     terms = model.loss_terms(outputs, objects, images)
-    for name in said:
+    for name in ("size", "offset", "joint"):
         assert float(terms[name]) < 1e-4, name
+    # Several joints may share a cell, which says what one of them is.
+    cells, mask = golden["hp_ind"], golden["hp_mask"] > 0
+    apart = np.abs(said["joint_offset"][0, cells // columns, cells % columns] - golden["hp_offset"])[mask]
+    np.testing.assert_allclose(terms["joint_offset"], apart.sum() / (2 * mask.sum() + 1e-4), atol=1e-4)
     for name, value in heat.items():
         expected = tf.reduce_sum(heatmaps.focal(tf.zeros_like(value), value)) / max((value == 1).sum(), 1)
         np.testing.assert_allclose(terms[name], expected, rtol=1e-5)
-    assert targets.Points  # the room under test
+
+
+LOSSES = goldens.cases("heat_centernet", "ctdet_loss") + goldens.cases("heat_centernet", "pose_loss")
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_whole_losses(case, model):
+    """All terms, by stacks, and their gradients; targets are the recorded ones."""
+    golden = CENTERS[case]
+    stacks = int(golden.get("stacks", 1))
+    said = {
+        name: [tf.constant(golden[f"s{i}_{theirs}"]) for i in range(stacks)]
+        for theirs, name in NAMES.items() if f"s0_{theirs}" in golden
+    }  # fmt: skip
+    columns = said["heat"][0].shape[2]
+    hidden = tf.zeros(said["heat"][0].shape[:3], tf.bool)
+
+    def cells(theirs):
+        return tf.stack([golden[theirs] % columns, golden[theirs] // columns], -1)
+
+    pose = "joint" in said
+    heat, mask, where = ("hm", "reg_mask", "ind") if pose else ("target", "obj_mask", "obj_ind")
+    regressed = {"size": ("wh", mask, where), "offset": ("reg", mask, where)}
+    if pose:
+        regressed |= {"joint": ("hps", "hps_mask", "ind"), "joint_offset": ("hp_offset", "hp_mask", "hp_ind")}
+    with tf.GradientTape() as tape:
+        tape.watch(said)
+        terms = {"heat": model._of_heat(said["heat"], tf.constant(golden[heat]), hidden)}
+        if pose:
+            terms["joint_heat"] = model._of_heat(said["joint_heat"], tf.constant(golden["hm_hp"]), hidden)
+        for name, (theirs, known, place) in regressed.items():
+            known = golden[known] > 0
+            known = known if known.ndim == 3 else known[..., None]
+            terms[name] = model._of_cells(said[name], cells(place), golden[theirs], known)
+        weights = {**dict.fromkeys(terms, 1.0), "size": model.size_weight}
+        total = tf.add_n([weights[name] * value for name, value in terms.items()])
+    np.testing.assert_allclose(total, golden["loss64"], rtol=1e-5)
+    for theirs, name in {"hm": "heat", "wh": "size", "off": "offset", "hp": "joint", "hm_hp": "joint_heat",
+                         "hp_offset": "joint_offset"}.items():  # fmt: skip
+        if name in terms:
+            np.testing.assert_allclose(terms[name], golden[f"{theirs}_loss64"], rtol=1e-5, err_msg=name)
+    for name, gradients in tape.gradient(total, said).items():
+        theirs = next(theirs for theirs, ours in NAMES.items() if ours == name)
+        for i, gradient in enumerate(gradients):
+            expected = golden[f"s{i}_{theirs}_grad64"]
+            np.testing.assert_allclose(tf.convert_to_tensor(gradient), expected, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 METHODS = {0: "hard", 1: "soft_linear", 2: "soft"}
