@@ -52,7 +52,7 @@ class Hourglass(Composite):
         conv = {"norm": norm, "dtype": self.dtype_policy}
         finest, output = widths[0], output or widths[0]
         self.stem = Conv(stem, 7, 2, activation="relu", **conv)
-        channels = [2 * stem] + [finest] * (down - 2)
+        channels = [2 * stem] * (down - 2) + [finest]
         before = [stem, *channels]
         self.halvings = [Residual(before[i], one, 2, **conv) for i, one in enumerate(channels)]
         self.hourglasses = [Level(widths, blocks, Fire if fire else Residual, **conv) for _ in range(stacks)]

@@ -210,7 +210,7 @@ class CenterNet(Detector):
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
-        network = {"backbone": {"name": "resnet10", "width": 8}, "deconvs": (32, 32, 32), "head_width": 32}
+        network = {"backbone": {"name": "resnet10", "width": 16}, "deconvs": (32, 32, 32), "head_width": 32}
         return {"classes": ["square", "disc"], **network, "keypoints": 0, "resize": ("centernet_keep", 32)}
 
 

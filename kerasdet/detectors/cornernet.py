@@ -171,8 +171,8 @@ class CornerNet(Detector):
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
-        shape = {"stacks": 2, "widths": (24, 32, 48), "blocks": (1, 1, 1), "stem": 12}
-        heads = {"pool_width": 16, "head_width": 24, "corners": 20, "pairs": 50, "limit": 50}
+        shape = {"stacks": 1, "widths": (32, 32, 48), "blocks": (1, 1, 1), "stem": 16}
+        heads = {"pool_width": 16, "head_width": 32, "corners": 20, "pairs": 50, "limit": 50}
         return {"classes": ["square", "disc"], "backbone": {"name": "hourglass104", **shape}, **heads,
                 "resize": ("cornernet_keep", 32)}  # fmt: skip
 
