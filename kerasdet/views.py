@@ -145,7 +145,7 @@ def merged(found, views, iou, merge="hard"):
     if not count:
         return joined
     if merge == "soft":
-        kept, scores = soft(joined["boxes"], joined["scores"], joined["classes"])
+        kept, scores = soft(joined["boxes"], joined["scores"], joined["classes"], limit=count)
         return {**{key: values[kept] for key, values in joined.items()}, "scores": scores}
     batch = (joined["boxes"][None], joined["scores"][None], joined["classes"][None])
     indices, _, valid = ops.nms(*batch, iou=iou, above=-1.0, limit=count)

@@ -31,7 +31,6 @@ class Hourglass(Composite):
         fire: whether the blocks are SqueezeNet's fire modules and transposed convolutions up-sample.
         down: how often the stem halves the picture.
         norm: kind of `layers.norm`.
-        recompute: whether a training step computes each hourglass again for its gradient, which saves memory.
         weights: None; there are no weights of Keras' own.
 
     Attributes:
@@ -42,7 +41,7 @@ class Hourglass(Composite):
 
     def __init__(
         self, levels=(2, 2), stacks=2, widths=CHANNELS, blocks=BLOCKS, stem=128, output=None, fire=False, down=2,
-        norm="batch", recompute=False, weights=None, **kwargs,
+        norm="batch", weights=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         if len(widths) != len(blocks) or len(widths) < 2:
@@ -61,7 +60,6 @@ class Hourglass(Composite):
         self.inputs_again = [Conv(finest, 1, **conv) for _ in between]
         self.outputs_again = [Conv(finest, 1, **conv) for _ in between]
         self.merges = [Residual(finest, finest, **conv) for _ in between]
-        self.recompute = recompute
         self.strides, self.channels = (2**down,) * stacks, (output,) * stacks
 
     def call(self, x, training=False):
@@ -78,16 +76,11 @@ class Hourglass(Composite):
             x = block(x, training=training)
         maps = []
         for i, (hourglass, output) in enumerate(zip(self.hourglasses, self.outputs, strict=True)):
-            maps.append(output(self._run(hourglass, x, training), training=training))
+            maps.append(output(hourglass(x, training=training), training=training))
             if i < len(self.merges):
                 both = self.inputs_again[i](x, training=training) + self.outputs_again[i](maps[-1], training=training)
                 x = self.merges[i](tf.nn.relu(both), training=training)
         return maps
-
-    def _run(self, hourglass, x, training):
-        if not (self.recompute and training and hourglass.trainable_variables):
-            return hourglass(x, training=training)
-        return tf.recompute_grad(lambda x: hourglass(x, training=training))(x)
 
 
 @keras.saving.register_keras_serializable("kerasdet")
