@@ -49,12 +49,15 @@ def joints(regressed, found, maps, scores, near=0.3, above=0.1):
     """
     places, sure = maps
     good = sure > above
-    sure, places = tf.where(good, sure, -1.0), tf.where(good[..., None], places, -10000.0)
-    # By joint: [B, P, N, 1, 2] from [B, P, 1, C, 2].
+    sure, places = tf.where(good, sure, -1.0), tf.where(tf.expand_dims(good, -1), places, -10000.0)
     by_joint = tf.transpose(places, [0, 2, 1, 3])
     own = tf.transpose(regressed, [0, 2, 1, 3])
-    distance = tf.square(own[..., 0, None] - by_joint[:, :, None, :, 0])
-    distance = tf.sqrt(distance + tf.square(own[..., 1, None] - by_joint[:, :, None, :, 1]))
+    # By joint: [B, P, N, 1] from [B, P, 1, C], along x and along y.
+    steps = [
+        tf.expand_dims(a, 3) - tf.expand_dims(b, 2)
+        for a, b in zip(tf.unstack(own, axis=-1), tf.unstack(by_joint, axis=-1), strict=True)
+    ]
+    distance = tf.sqrt(tf.square(steps[0]) + tf.square(steps[1]))
     nearest = tf.argmin(distance, axis=-1, output_type=tf.int32)  # [B, P, N]
     peak = tf.gather(by_joint, nearest, batch_dims=2)
     value = tf.gather(tf.transpose(sure, [0, 2, 1]), nearest, batch_dims=2)
@@ -63,9 +66,9 @@ def joints(regressed, found, maps, scores, near=0.3, above=0.1):
     inside = tf.reduce_all((peak >= low) & (peak <= high), axis=-1)
     reach = near * tf.reduce_max(high - low, axis=-1)
     taken = inside & (value >= above) & (closest <= reach)
-    places = tf.where(taken[..., None], peak, own)
+    places = tf.where(tf.expand_dims(taken, -1), peak, own)
     values = tf.where(taken, value, tf.expand_dims(scores, 1))
-    return tf.transpose(tf.concat([places, values[..., None]], axis=-1), [0, 2, 1, 3])
+    return tf.transpose(tf.concat([places, tf.expand_dims(values, -1)], axis=-1), [0, 2, 1, 3])
 
 
 def pairs(corners, others, limit, distance=0.5):

@@ -61,8 +61,10 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit, nms="hard"
     name, options = _named(nms)
     options = {**OPTIONS.get(name, {}), **options}
     if name == "none":
-        rows = tf.broadcast_to(tf.range(tf.shape(scores)[1])[None], tf.shape(scores))
-        picks = best(rows, scores, scores > above, limit)
+        # As many more as are asked for, so that their number is known.
+        padded = tf.pad(tf.where(scores > above, scores, -1.0), [[0, 0], [0, limit]], constant_values=-1.0)
+        kept, rows = tf.math.top_k(padded, limit)
+        picks = tf.where(kept >= 0, rows, 0), tf.maximum(kept, 0.0), kept >= 0
     elif name in ("soft", "soft_linear", "soft_voting"):
         method = "linear" if name == "soft_linear" else "gaussian"
         floor = max(above, 1e-7)  # Soft-NMS keeps what equals its floor, and so would never end at 0

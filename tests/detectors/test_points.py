@@ -115,7 +115,7 @@ def test_logits_beyond_the_clamp_have_no_gradient():
 
 
 def test_a_flip_is_seen_in_one_graph():
-    """In a picture that is its own mirror image, seen with a flip, every peak has its mirror image of the same score."""
+    """In a picture that is its own mirror image, seen with a flip, every peak has a twin of the same score."""
     model = CenterNet(**CenterNet.tiny())
     half = np.random.default_rng(0).integers(0, 255, [64, 31, 3], np.uint8)
     picture = np.concatenate([half, half[:, ::-1]], axis=1)
