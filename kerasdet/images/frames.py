@@ -257,9 +257,7 @@ def _kept(pixels, step, less, scale):
     after = [new - side - start for new, side, start in zip(padded, size, before, strict=True)]
     frames = tf.concat([tf.fill([2], tf.cast(scale, tf.float32)), corner], 0)
     pixels = _surrounded(pixels, before, after)
-    pixels = tf.ensure_shape(
-        pixels, [*pixels.shape[:-3], *(None if tf.is_tensor(side) else side for side in padded), 3]
-    )
+    pixels = tf.reshape(pixels, [*tf.unstack(tf.shape(pixels)[:-3]), *padded, 3])
     return _for_all(pixels, frames, tf.concat([corner, corner + whole], 0))
 
 
