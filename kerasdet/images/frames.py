@@ -257,7 +257,8 @@ def _kept(pixels, step, less, scale):
     after = [new - side - start for new, side, start in zip(padded, size, before, strict=True)]
     frames = tf.concat([tf.fill([2], tf.cast(scale, tf.float32)), corner], 0)
     pixels = _surrounded(pixels, before, after)
-    pixels = tf.reshape(pixels, [*tf.unstack(tf.shape(pixels)[:-3]), *padded, 3])
+    batch = [tf.shape(pixels)[i] if side is None else side for i, side in enumerate(pixels.shape[:-3])]
+    pixels = tf.reshape(pixels, [*batch, *padded, 3])
     return _for_all(pixels, frames, tf.concat([corner, corner + whole], 0))
 
 
