@@ -93,10 +93,11 @@ def test_corners_from_the_objects():
     found = model.detections(outputs, images)
     order = np.argsort(found["classes"][0, :2])
     np.testing.assert_allclose(found["boxes"][0].numpy()[order], objects["boxes"][0], atol=1e-2)
-    assert (found["scores"][0, :2].numpy() > 0.99).all() and (found["scores"][0, 2:].numpy() < 0.01).all()
+    # A corner alone, beside one that the map knows nothing of, is worth half of it.
+    assert (found["scores"][0, :2].numpy() > 0.99).all() and (found["scores"][0, 2:].numpy() < 0.51).all()
     # Corners whose tags differ do not pair.
     outputs["top_left_tag"] = [value + 1.0 for value in outputs["top_left_tag"]]
-    assert float(tf.reduce_max(model.detections(outputs, images)["scores"])) < 0.9
+    assert float(tf.reduce_max(model.detections(outputs, images)["scores"])) < 0.51
 
 
 def test_only_cells_under_the_crowd_are_hidden():
