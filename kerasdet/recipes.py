@@ -20,7 +20,7 @@ def config(given=None, folder=None, model="retinanet", size=None, weights=None):
 
     Args:
         given: a `ConfigDict`, or None.
-        folder: of photos, put into the config's `data.folder`; the best start at hand is then looked for.
+        folder: of photos, put into the config's `data.folder`; like `weights`, it asks for the best start at hand.
         model: one of `names`, where no config is given.
         size: shorter side of what the network sees, pixels; None for the recipe's own.
         weights: of `start`.
@@ -40,6 +40,7 @@ def config(given=None, folder=None, model="retinanet", size=None, weights=None):
         given = get_config(size) if size else get_config()
     if folder is not None:
         given.data.folder = folder
+    if folder is not None or weights is not None:
         start(given, weights)
     return given
 
@@ -63,7 +64,7 @@ def start(config, weights=None):
     if "init_from" in config.train:
         del config.train.init_from
         model.backbone_weights = "imagenet"
-    model.backbone_weights = None if weights == NONE else weights or model.backbone_weights
+    model.backbone_weights = None if weights == NONE else weights or model.get("backbone_weights")
     if model.backbone_weights == "imagenet" and not _at_hand(model.backbone):
         model.backbone_weights = None
     if model.backbone_weights is None:
@@ -75,8 +76,8 @@ def _fetched(preset):
     try:
         if preset in released.RELEASED:
             released.fetch(preset)
-    except Exception as error:  # Keras raises no narrower one where a download fails
-        print(f"no {preset} ({str(error).splitlines()[0]}); give a preset's folder by --weights.")
+    except (ConnectionError, ValueError) as error:
+        print(f"{error} Training starts without it.")
         return False
     return True
 

@@ -17,7 +17,7 @@ from kerasdet import command
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
 MODEL = flags.DEFINE_string("model", "retinanet", "For a folder: the detector, a folder of configs with own_data.py.")
 SIZE = flags.DEFINE_integer("size", None, "For a folder: shorter side of what the network sees, pixels.")
-WEIGHTS = flags.DEFINE_string("weights", None, "For a folder: Keras weights file to start from, or none.")
+WEIGHTS = flags.DEFINE_string("weights", None, "Preset, or Keras weights file of the backbone, to start from, or none.")
 RUN = flags.DEFINE_string("run", None, "Folder of the run; by default runs/ and the config's name.")
 RESUME = flags.DEFINE_bool("resume", False, "Continue from the run's newest checkpoint.")
 INIT = flags.DEFINE_string("init_from", None, "Run folder, .keras or .weights.h5 file whose weights to start from.")
