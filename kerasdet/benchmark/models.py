@@ -67,6 +67,10 @@ def admit(model, images, count):
         proposals = outputs["proposals"]
         logits = model.head(outputs["features"], proposals)["logits"]
         scores = tf.boolean_mask(tf.nn.softmax(logits), box.area(proposals) > 0)
+    elif "logits" not in outputs:  # heads of another form; they all choose their candidates by `top`
+        with recorded({"top": (candidates, "top")}) as calls:
+            model.detections(outputs, images)
+        scores = calls["top"][1][0]
     else:
         softmax = getattr(model, "scores", "sigmoid") == "softmax"
         scores = (tf.nn.softmax if softmax else tf.sigmoid)(outputs["logits"])
