@@ -92,10 +92,10 @@ def preset(folder):
     return folder / "preset"
 
 
-LITE = pytest.param("ssdlite", "none", marks=pytest.mark.slow)
+RANDOM = [pytest.param(model, "none", marks=pytest.mark.slow) for model in ("faster_rcnn", "ssdlite")]
 
 
-@pytest.mark.parametrize("model, start", [LITE, ("ssd_mobilenet", "preset"), ("faster_rcnn", "none")])
+@pytest.mark.parametrize("model, start", [("ssd_mobilenet", "preset"), *RANDOM])
 def test_the_other_recipes_run(folder, preset, model, start):
     short = ("--size=96", "--batch_size=2", "--steps=2", f"--out={folder}/{model}")
     done = quick(folder, "train", "photos", f"--model={model}", f"--weights={start}", *short)
