@@ -15,7 +15,6 @@ from kerasdet.load import load
 from tests.contract import scenes
 from tests.training.micro import Micro
 
-
 SLOW_RULES = [pytest.param(rule, marks=pytest.mark.slow) for rule in ("letterbox", "squeeze", "stretch")]
 
 
