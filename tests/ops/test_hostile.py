@@ -257,6 +257,13 @@ def test_a_wish_does_not_size_the_outputs(way, limit):
     assert found.shape == (2, 3, 4) and counts.numpy().tolist() == [2, 2]
 
 
+@pytest.mark.parametrize("method, unused", [("gaussian", "iou"), ("linear", "sigma")])
+def test_a_method_ignores_the_number_of_the_other(way, method, unused):
+    expected = ops.soft_nms(BOXES, SCORES, None, 3, method)
+    for a, b in zip(ops.soft_nms(BOXES, SCORES, None, 3, method, **{unused: None}), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_dtypes_are_taken_alike(way):
     """int64 classes, also beyond int32; half precision; with `kinds`, boxes of other classes are dropped."""
     classes = tf.constant([[0, 2**40, 1]] * 2)
