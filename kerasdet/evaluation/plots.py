@@ -7,7 +7,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from kerasdet.evaluation import coco, pairs
+from kerasdet.evaluation import curves, pairs
 
 _INK, _FAINT = "#222831", "#d9dde3"
 
@@ -19,18 +19,18 @@ def precision_recall(evaluation, path):
         evaluation: an accumulated evaluation from `coco.evaluate`.
         path: the PNG file to write.
     """
-    curves = coco.curves(evaluation)
+    precision = curves.precision(evaluation)
     recall = evaluation.params.recThrs
-    ranking = sorted(curves, key=lambda name: -np.mean(curves[name]))
+    ranking = sorted(precision, key=lambda name: -np.mean(precision[name]))
     columns = -(-len(ranking) // 28)
     figure = Figure(figsize=(7.5 + 1.9 * columns, 6), layout="constrained")
     axes = figure.add_subplot()
     colors = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.88, len(ranking)))
     for name, color in zip(ranking, colors, strict=True):
         strength = {"linewidth": 1.6, "alpha": 0.9} if len(ranking) <= 20 else {"linewidth": 0.9, "alpha": 0.55}
-        axes.plot(recall, curves[name], color=color, label=f"{name}  {np.mean(curves[name]):.2f}", **strength)
+        axes.plot(recall, precision[name], color=color, label=f"{name}  {np.mean(precision[name]):.2f}", **strength)
     if ranking:
-        mean = np.mean([curves[name] for name in ranking], axis=0)
+        mean = np.mean([precision[name] for name in ranking], axis=0)
         axes.plot(recall, mean, color=_INK, linewidth=3, label=f"mean  {np.mean(mean):.2f}")
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(
