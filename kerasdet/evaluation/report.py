@@ -9,6 +9,7 @@ from kerasdet import draw
 from kerasdet.data import coco as annotations
 from kerasdet.data import segments
 from kerasdet.evaluation import coco, pairs, plots
+from kerasdet.report import evaluation as page
 
 
 def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
@@ -17,7 +18,7 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
     They are metrics.json; ground_truth.json, which is COCO's whatever the data set's format was; results.json, with
     results_segm.json and results_keypoints.json for masks and keypoints (plain pycocotools computes the same numbers
     from them), and pr_curves.png for each; confusion.png; the first
-    pictures of the data set as ID.png; and in `worst` those with the most errors.
+    pictures of the data set as ID.png; in `worst` those with the most errors; and report.html, a page of all this.
 
     Args:
         evaluator: an `Evaluator` that has run.
@@ -44,7 +45,7 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
         results = json.dumps(coco.only(evaluator.results, kind))
         (folder / f"results{ending}.json").write_text(results, encoding="utf-8")
         plots.precision_recall(evaluation, folder / f"pr_curves{ending}.png")
-    plots.confusion_matrix(evaluator.truth, evaluator.results, folder / "confusion.png", above=above)
+    matrix = plots.confusion_matrix(evaluator.truth, evaluator.results, folder / "confusion.png", above=above)
     for record in dataset.records[:pictures]:
         beside_truth(evaluator, record, above).save(folder / f"{record.id:06d}.png")
     records = {record.id: record for record in dataset.records}
@@ -54,6 +55,7 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
         old.unlink()
     for rank, (image_id, _) in enumerate(ranked, start=1):
         beside_truth(evaluator, records[image_id], above).save(folder / "worst" / f"{rank:02d}_{image_id:06d}.png")
+    page.write(evaluator, metrics, matrix, [image_id for image_id, _ in ranked], folder / "report.html", above)
     return [(records[image_id].name, errors) for image_id, errors in ranked]
 
 
