@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -52,7 +53,15 @@ class Findings:
         return "\n".join([*parts, "something is wrong" if self.faults else "nothing is wrong"])
 
 
-def check(dataset, refused=(), workers=8, drawn=0):
+class _Look(NamedTuple):
+    """What was seen of a photo: its size or why it cannot be decoded, and its thumbnail for the split."""
+
+    size: tuple | None
+    fault: str | None
+    thumbnail: np.ndarray
+
+
+def check(dataset, refused=(), workers=8, drawn=0, seen=None):
     """Checks every picture and annotation, with a progress bar. Each picture is decoded once.
 
     Args:
@@ -60,18 +69,21 @@ def check(dataset, refused=(), workers=8, drawn=0):
         refused: the faults that reading found.
         workers: number of threads that decode; each holds one picture at a time.
         drawn: of how many pictures from all over the data set the pixels are kept, to draw them.
+        seen: None, or a dict that is passed from one part of a folder to the next, so that photos that are in several
+            parts are decoded once, but for those that are drawn.
 
     Returns:
         `Findings`.
     """
+    seen = {} if seen is None else seen
     messages = list(dict.fromkeys(refused))
     kept = set(np.linspace(0, len(dataset) - 1, drawn).astype(int).tolist()) if len(dataset) and drawn else set()
     # TensorFlow must have begun before threads share it: beginning in several at once crashes it.
     images.decode(_DOT)
     with ThreadPoolExecutor(workers) as pool:
-        looks = pool.map(lambda index: _look(dataset.records[index], index in kept), range(len(dataset)))
+        looks = pool.map(lambda index: _look(dataset.records[index], index in kept, seen), range(len(dataset)))
         looks = list(tqdm(looks, total=len(dataset), unit="image", desc=dataset.name, mininterval=1))
-    broken = [fault for fault, _, _ in looks]
+    broken = [_fault(record, look) for record, (look, _) in zip(dataset.records, looks, strict=True)]
     # A file that could not be opened when it was read cannot be decoded either; once is enough.
     known = {line.split(": ", 1)[0] for line in messages}
     messages += [line for line in broken if line and line.split(": ", 1)[0] not in known]
@@ -91,11 +103,11 @@ def check(dataset, refused=(), workers=8, drawn=0):
         notes=list(dataset.notes) + suspect.unused(dataset, counts),
         clean=clean,
         looked={
-            record.image: small
-            for record, (_, small, _) in zip(dataset.records, looks, strict=True)
+            record.image: look.thumbnail
+            for record, (look, _) in zip(dataset.records, looks, strict=True)
             if isinstance(record.image, str)
         },
-        drawn={index: pixels for index, (_, _, pixels) in enumerate(looks) if pixels is not None},
+        drawn={index: pixels for index, (_, pixels) in enumerate(looks) if pixels is not None},
     )
 
 
@@ -111,10 +123,11 @@ def examined(folder, drawn=0, **options):
         (part, dataset, findings): the name of the part or None, the `Dataset`, and its `Findings`.
     """
     places = {name: options[name] for name in ("format", "annotations") if name in options}
+    seen = {}
     for part in splits(folder, **places) or [None]:
         with faults.listed() as refused:
             dataset = read(folder, part, **options)
-        yield part, dataset, check(dataset, refused, drawn=drawn)
+        yield part, dataset, check(dataset, refused, drawn=drawn, seen=seen)
 
 
 def parts(folder, looked, **options):
@@ -180,20 +193,31 @@ def write(dataset, path):
     return root
 
 
-def _look(record, keep):
-    """What is wrong with a picture or None, its thumbnail for the split, and its pixels if they are kept."""
+def _look(record, keep, seen):
+    """What is seen of a picture, which is remembered if it is a file, and its pixels if they are kept."""
+    path = record.image if isinstance(record.image, str) else None
+    if path in seen and not keep:
+        return seen[path], None
     try:
         pixels = record.pixels()
     except (ValueError, OSError) as error:
-        return str(error), np.zeros((8, 9), np.int16), None
-    height, width = pixels.shape[:2]
-    fault = None
-    if (height, width) != (record.height, record.width):
-        fault = (
-            f"{record.image}: is stated as {record.width} x {record.height}, but is {width} x {height}: its boxes "
-            "belong to another picture, or the size is wrong."
-        )
-    return fault, thumbnail(pixels), pixels if keep else None
+        look, pixels = _Look(None, str(error), np.zeros((8, 9), np.int16)), None
+    else:
+        look = _Look(pixels.shape[:2], None, thumbnail(pixels))
+    if path is not None:
+        seen[path] = look
+    return look, pixels if keep else None
+
+
+def _fault(record, look):
+    """What is wrong with a picture, or None."""
+    if look.fault is not None or look.size == (record.height, record.width):
+        return look.fault
+    height, width = look.size
+    return (
+        f"{record.image}: is stated as {record.width} x {record.height}, but is {width} x {height}: its boxes "
+        "belong to another picture, or the size is wrong."
+    )
 
 
 def _dropped(record):

@@ -76,6 +76,8 @@ function enlarge(figure) {
   all(".photo", dialog).forEach((old) => old.remove());
   const photo = dialog.appendChild(figure.querySelector(".photo").cloneNode(true));
   photo.dataset.photo = figure.dataset.photo;
+  const { width, height } = data.photos[figure.dataset.photo];
+  photo.style.width = `min(100%, ${(82 * width) / height}vh)`;  // as large as the window allows
   photo.addEventListener("click", () => dialog.close());
   dialog.showModal();
   update();
