@@ -12,7 +12,7 @@ ROOT = pathlib.Path(kerasdet.__file__).parent
 
 # From the ground up; what stands on one floor may use its neighbors, in no circle.
 FLOORS = (
-    ("version", "command"),
+    ("version", "command", "fonts"),
     ("contract", "boxes"),
     ("images", "views", "ops"),
     ("anchors", "clusters", "coders", "targets", "losses", "decoding", "detect"),

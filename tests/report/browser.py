@@ -20,11 +20,13 @@ const $ = (name) => document.querySelector(name);
 const $$ = (name) => [...document.querySelectorAll(name)];
 const shown = (node) => node.getClientRects().length > 0;
 const click = (node) => { node.scrollIntoView(); node.click(); };
+const texts = (nodes) => [...nodes].map((one) => one.textContent);
 const set = (node, value) => { node.value = value; node.dispatchEvent(new Event("input", { bubbles: true })); };
 addEventListener("load", () => {
   let answer = null;
   try { answer = (() => { STEPS })(); } catch (error) { wrong.push(String(error)); }
-  const loaded = performance.getEntriesByType("resource").map((one) => one.name).filter((name) => !name.startsWith("data:"));
+  const resources = performance.getEntriesByType("resource").map((one) => one.name);
+  const loaded = resources.filter((name) => !name.startsWith("data:"));
   const node = document.body.appendChild(document.createElement("pre"));
   node.id = "answer";
   node.textContent = JSON.stringify({ answer, wrong, loaded });
@@ -38,7 +40,7 @@ def use(path, steps, folder):
 
     Args:
         path: of the HTML file.
-        steps: the body of a function; `$`, `$$`, `click`, `set` and `shown` are at hand.
+        steps: the body of a function; `$`, `$$`, `texts`, `click`, `set` and `shown` are at hand.
         folder: for a copy of the page and the browser's own files.
     """
     copy = folder / "used.html"

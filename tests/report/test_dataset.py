@@ -56,9 +56,9 @@ def test_the_page_is_used(folder, tmp_path):
     checked(folder, tmp_path / "report.html")
     steps = """
       const seen = {
-        tiles: $$(".tiles div").map((one) => [one.querySelector("span").textContent, Number(one.querySelector("b").textContent)]),
-        classes: $$("#per-class tbody tr").map((row) => [row.dataset.class, ...[...row.children].slice(1).map((cell) => Number(cell.textContent))]),
-        objects: $$("#objects rect").map((bar) => bar.textContent), sizes: $$("#sizes td").map((cell) => cell.textContent),
+        tiles: $$(".tiles div").map((one) => texts(one.children)),
+        classes: $$("#per-class tbody tr").map((row) => texts(row.children)),
+        objects: texts($$("#objects rect")), sizes: texts($$("#sizes td")),
         heat: $$("#heat rect[fill-opacity]").map((cell) => Number(cell.getAttribute("fill-opacity"))),
         photos: $$("figure").length, faults: $$(".faults li").length,
         boxes: $$("figure rect.truth").length,
@@ -74,11 +74,11 @@ def test_the_page_is_used(folder, tmp_path):
       return seen;
     """
     seen = browser.use(tmp_path / "report.html", steps, tmp_path)
-    assert dict(seen["tiles"]) == {
+    assert {name: int(number) for number, name in seen["tiles"]} == {
         "photos": 10, "boxes": 9, "classes": 2, "photos without objects": 4, "faults": 0, "notes": 0,
     }  # fmt: skip
     # Objects in train, trainval and val, photos, and the root of 20 x 30.
-    assert seen["classes"] == [["owl <i>", 5, 6, 1, 6, 24], ["鷹", 2, 3, 1, 3, 24]]
+    assert seen["classes"] == [["owl <i>", "5", "6", "1", "6", "24"], ["鷹", "2", "3", "1", "3", "24"]]
     assert seen["objects"][:3] == ["0: 4", "1: 3", "2: 3"] and seen["sizes"] == ["160 × 120", "7", "200 × 100", "3"]
     assert len(seen["heat"]) == 960 and max(seen["heat"]) == 1 and min(seen["heat"]) == 0
     assert seen["photos"] == 4 + 4 + 2 and seen["val"] == 2 and seen["faults"] == 0

@@ -73,9 +73,9 @@ def test_the_page_is_used(ran, written, tmp_path):
         title: document.title, photos: $$("figure").length, images: images.length,
         worst: $$("figure[data-group=worst]").length,
         classes: $$("#per-class tbody tr").map((row) => row.dataset.class),
-        cells: $$("#per-class tbody tr").map((row) => [...row.children].slice(1).map((cell) => cell.textContent)),
-        kinds: $$("#kinds tbody tr").map((row) => [...row.children].slice(2, 4).map((cell) => cell.textContent)),
-        matrix: $$(".matrix tbody tr").map((row) => [...row.querySelectorAll("td")].map((cell) => Number(cell.textContent))),
+        cells: $$("#per-class tbody tr").map((row) => texts(row.children).slice(1)),
+        kinds: $$("#kinds tbody tr").map((row) => texts(row.children).slice(2, 4)),
+        matrix: $$(".matrix tbody tr").map((row) => texts(row.querySelectorAll("td")).map(Number)),
         curves: [$$("#pr path").length, $$("#f1 path").length],
         caption: $("figure span").textContent,
       };
@@ -85,7 +85,7 @@ def test_the_page_is_used(ran, written, tmp_path):
       const strict = { marks: ["truth", "missed", "right", "wrong"].map(marks), said: $("output.score").textContent,
         missed: $("#kinds tr[data-kind=missed] .count").textContent };
       set($("#score"), 0.01);
-      const every = Object.fromEntries($$("#kinds tbody tr").map((row) => [row.dataset.kind, Number(row.children[2].textContent)]));
+      const every = texts($$("#kinds .count")).map(Number);
       click($("#detections"));
       const bare = ["truth", "missed", "right", "wrong"].map(marks);
       click($("#truth"));
@@ -106,7 +106,8 @@ def test_the_page_is_used(ran, written, tmp_path):
       $("#per-class tbody tr").dispatchEvent(new Event("mouseenter"));
       const lit = $$("path.lit").map((path) => path.dataset.class);
       click($("figure .photo"));
-      const large = { open: $("dialog").open, wide: $("dialog img").getBoundingClientRect().width, marks: $$("dialog rect").length };
+      const wide = $("dialog img").getBoundingClientRect().width;
+      const large = { open: $("dialog").open, wide, marks: $$("dialog rect").length };
       click($("dialog .photo"));
       return { before, all, strict, every, bare, nothing, labels, random, both, names, precisions, turned, lit, large,
         closed: !$("dialog").open };
@@ -124,11 +125,11 @@ def test_the_page_is_used(ran, written, tmp_path):
         assert cells[:5] == [str(objects), *(f"{value:.3f}" for value in (
             numbers["per_class"][name], numbers["per_class_AP50"][name], right / shown, right / objects))]  # fmt: skip
     costs = errors.costs(evaluation, ran.results, verdicts)
-    for above, counts in ((0.5, [int(count) for count, _ in before["kinds"]]), (0.01, list(seen["every"].values()))):
+    for above, counts in ((0.5, [int(count) for count, _ in before["kinds"]]), (0.01, seen["every"])):
         by_image = errors.count(ran.truth, ran.results, verdicts, above).values()
         assert counts == [sum(one.get(kind, 0) for one in by_image) for kind in errors.KINDS]
     assert [cost for _, cost in before["kinds"]] == [f"{costs[kind]:.3f}" for kind in errors.KINDS]
-    assert min(seen["every"].values()) > 0
+    assert min(seen["every"]) > 0
     assert np.sum(before["matrix"]) > 90 and np.shape(before["matrix"]) == (4, 4)
     assert before["curves"] == [4, 4] and "missed" in before["caption"]
 
