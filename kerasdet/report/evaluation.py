@@ -13,20 +13,20 @@ _KINDS = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints"}
 _WORDS = {"APs": "AP, small", "APm": "AP, medium", "APl": "AP, large", "AR100": "AR at 100"}
 
 
-def write(evaluator, metrics, matrix, worst, path, above):
+def write(evaluator, metrics, verdicts, matrix, worst, path, above):
     """Writes the page.
 
     Args:
         evaluator: an `Evaluator` that has run.
-        metrics: the metrics that it returned.
+        metrics: the metrics that it returned, with the "errors" of metrics.json.
+        verdicts: of `errors.judge`.
         matrix: of `plots.confusion_matrix`.
         worst: ids of the images to show first.
         path: HTML file to write.
         above: the score from which detections are shown at first, and counted in the matrix.
     """
     dataset, results, boxes = evaluator.dataset, evaluator.results, evaluator.evaluations["bbox"]
-    verdicts = errors.judge(boxes, results)
-    costs = errors.costs(boxes, results, verdicts)
+    costs = {kind: one["cost"] for kind, one in metrics["errors"].items()}
     rest = [record.id for record in dataset.records if record.id not in set(worst)]
     chosen = np.random.default_rng(0).permutation(len(rest))[:RANDOM]
     groups = {**dict.fromkeys(worst, "worst"), **{rest[i]: "random" for i in sorted(chosen)}}
