@@ -48,7 +48,8 @@ def main(arguments):
     lines, faulty = [], []
     if not any(findings.faults for _, _, findings in examined):
         looked = {path: small for _, _, findings in examined for path, small in findings.looked.items()}
-        lines, faulty = validate.parts(folder, looked, **options)
+        known = {part: dataset for part, dataset, _ in examined}
+        lines, faulty = validate.parts(folder, looked, known, **options)
         print("\n".join(lines + [f"  FAULT {line}" for line in faulty]))
     report = os.path.join(OUT.value, "report.html")
     page.write(folder, examined, faulty, lines, report)
@@ -63,7 +64,8 @@ def _draw(dataset, drawn, folder):
     os.makedirs(folder, exist_ok=True)
     for index, pixels in drawn.items():
         record = dataclasses.replace(dataset.records[index], image=pixels)
-        draw.truth(record, dataset).save(os.path.join(folder, f"{record.id:06d}.png"))
+        path = os.path.join(folder, f"{record.id:06d}.png")
+        draw.truth(record, dataset).save(path, compress_level=1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,9 @@ class Findings:
         lines: counts, one per line.
         faults: what is wrong, one message each; empty if nothing is.
         notes: what the reader dropped or changed, one message each.
-        clean: a `Dataset` without the faulty parts; without any pictures if all boxes are in another format.
+        dataset: the `Dataset` itself.
+        broken: what is wrong with each of its pictures, or None.
+        hopeless: whether all boxes are in another format.
         looked: dict from the paths of photos to their thumbnails, for `parts`.
         drawn: dict from positions to the pixels of the pictures that were kept.
     """
@@ -39,9 +42,16 @@ class Findings:
     lines: list
     faults: list
     notes: list
-    clean: Dataset
+    dataset: Dataset
+    broken: list
+    hopeless: bool
     looked: dict
     drawn: dict
+
+    @functools.cached_property
+    def clean(self):
+        """A `Dataset` without the faulty parts; without any pictures if all boxes are in another format."""
+        return dataclasses.replace(self.dataset, records=[]) if self.hopeless else _without(self.dataset, self.broken)
 
     def text(self, most=10):
         """All lines, but only the first `most` faults and notes."""
@@ -96,12 +106,13 @@ def check(dataset, refused=(), workers=8, drawn=0, seen=None):
         stated = sum(len(formats.stated(record)) for record in dataset.records)
         messages.append(f"{dataset.name}: {dropped} of {stated} boxes are dropped: they have no area in their picture.")
     messages += class_faults
-    clean = dataclasses.replace(dataset, records=[]) if hopeless else _without(dataset, broken)
     return Findings(
         lines=_counts(dataset, counts),
         faults=messages,
         notes=list(dataset.notes) + suspect.unused(dataset, counts),
-        clean=clean,
+        dataset=dataset,
+        broken=broken,
+        hopeless=hopeless,
         looked={
             record.image: look.thumbnail
             for record, (look, _) in zip(dataset.records, looks, strict=True)
@@ -130,19 +141,20 @@ def examined(folder, drawn=0, **options):
         yield part, dataset, check(dataset, refused, drawn=drawn, seen=seen)
 
 
-def parts(folder, looked, **options):
+def parts(folder, looked, known=None, **options):
     """Does what training does first: reads the parts or splits the folder, compares them, and decodes masks.
 
     Args:
         folder: as the path of `data.read`.
         looked: dict from the paths of photos to their thumbnails.
+        known: None, or a dict from names of parts to what reading them without a fault gave.
         options: further arguments of `data.read`.
 
     Returns:
         Lines that say which parts there are, and faults.
     """
     try:
-        train, validation = read_parts(folder, looked=looked, **options)
+        train, validation = read_parts(folder, looked=looked, known=known, **options)
     except (ValueError, FileNotFoundError) as error:
         return [], [str(error)]
     own = train.notes + validation.notes
