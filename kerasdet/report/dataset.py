@@ -46,7 +46,7 @@ def write(folder, parts, faults, lines, path):
         parts=[name or "all" for name, _, _ in parts],
         photos_of=[len(dataset) for _, dataset, _ in parts],
         classes=_classes(parts, classes),
-        objects=_histogram([len(some) for _, some in boxes], _OBJECTS),
+        objects=_histogram([len(some) for _, some in boxes], _OBJECTS, 1),
         sides=_histogram(sides, _SIDES),
         sizes=_sizes(records),
         heat=_heat(boxes),
@@ -91,16 +91,16 @@ def _classes(parts, classes):
     return sorted(rows, key=lambda row: -sum(row["counts"]))
 
 
-def _histogram(values, ends):
-    """Columns of the values up to each end, named by their range."""
+def _histogram(values, ends, step=0):
+    """Columns of the values up to each end, named by their range; `step` is 1 for whole numbers."""
     starts = [None, *ends[:-1]]
     counts = np.bincount(np.searchsorted(ends, np.asarray(values, float)), minlength=len(ends))
     bars = []
     for start, end, count in zip(starts, ends, counts.tolist(), strict=True):
-        if end == np.inf:
-            name = f"> {start}"
+        if start is None or start + step == end:
+            name = str(end)
         else:
-            name = str(end) if start is None or start == end - 1 else f"–{end}"
+            name = f"> {start}" if end == np.inf else f"{start + step}–{end}"
         bars.append({"name": name, "count": count})
     return bars
 

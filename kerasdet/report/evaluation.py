@@ -27,6 +27,7 @@ def write(evaluator, metrics, verdicts, matrix, worst, path, above):
     """
     dataset, results, boxes = evaluator.dataset, evaluator.results, evaluator.evaluations["bbox"]
     costs = {kind: one["cost"] for kind, one in metrics["errors"].items()}
+    dearest = max(*costs.values(), 0.01)
     rest = [record.id for record in dataset.records if record.id not in set(worst)]
     chosen = np.random.default_rng(0).permutation(len(rest))[:RANDOM]
     groups = {**dict.fromkeys(worst, "worst"), **{rest[i]: "random" for i in sorted(chosen)}}
@@ -50,7 +51,7 @@ def write(evaluator, metrics, verdicts, matrix, worst, path, above):
         matrix=_shaded(matrix),
         matrix_names=[*names, "background"],
         kinds=[
-            {"name": kind, "words": words, "cost": costs[kind], "width": 100 * max(costs[kind], 0)}
+            {"name": kind, "words": words, "cost": costs[kind], "width": 100 * max(costs[kind] / dearest, 0)}
             for kind, words in errors.KINDS.items()
         ],
         data={
@@ -69,8 +70,7 @@ def _tiles(evaluator, metrics):
         numbers = {k: v for k, v in coco.summary(evaluation).items() if not isinstance(v, dict) and v >= 0}
         shown = [(_WORDS.get(k, k), f"{v:.3f}") for k, v in numbers.items() if k[:2] == "AP" or k == "AR100"]
         tiles.append((_KINDS[kind], shown))
-    best, f1 = curves.threshold(evaluator.evaluations["bbox"])
-    more = [(f"F1 at score {best:.2f}", f"{f1:.3f}")]
+    more = [("F1", f"{curves.threshold(evaluator.evaluations['bbox'])[1]:.3f}")]
     more += [(name, f"{metrics[key]:.3f}") for name, key in _MORE if key in metrics]
     tiles[0][1].extend(more)
     return tiles

@@ -110,5 +110,7 @@ def test_heat_counts_boxes():
 
 
 def test_columns_of_a_histogram():
-    bars = page._histogram([0, 1, 1, 4, 5, 6, 1000], (0, 1, 5, np.inf))
-    assert [(bar["name"], bar["count"]) for bar in bars] == [("0", 1), ("1", 2), ("–5", 2), ("> 5", 2)]
+    bars = page._histogram([0, 1, 1, 4, 5, 6, 1000], (0, 1, 5, np.inf), 1)
+    assert [(bar["name"], bar["count"]) for bar in bars] == [("0", 1), ("1", 2), ("2–5", 2), ("> 5", 2)]
+    bars = page._histogram([7.9, 8, 8.1, 40], (8, 16, np.inf))
+    assert [(bar["name"], bar["count"]) for bar in bars] == [("8", 2), ("8–16", 1), ("> 16", 1)]
