@@ -16,7 +16,7 @@ KINDS = {
     "both": "of the wrong class and in a loose place",
     "duplicate": "of an object that a better detection has found",
     "background": "where no object is",
-    "missed": "an object without any of these and without a right detection",
+    "missed": "an object that no detection found or was meant for",
 }
 RIGHT, IGNORED = "right", "ignored"
 # Section 2.2: an IoU of 0.5 is a right place, one between 0.1 and 0.5 a loose one.
