@@ -49,3 +49,13 @@ def test_best_threshold_ignores_crowds():
 
 def test_without_detections_there_is_a_threshold():
     assert curves.threshold(coco.evaluate(truth(OBJECTS), [])) == (0.5, 0.0)
+
+
+def test_f1_over_the_score():
+    """Two objects, found at 0.9 and 0.6, and a wrong detection at 0.3; class 1 has no detection."""
+    objects = [(1, 0, 0, 0), (1, 0, 100, 0), (1, 1, 200, 0)]
+    detections = found((1, 0, 0, 0.9), (1, 0, 100, 0.6), (1, 0, 500, 0.3))
+    f1 = curves.f1(coco.evaluate(truth(objects), detections))
+    at = {score: f1["class 0"][round(100 * score) - 1] for score in (0.2, 0.3, 0.4, 0.7, 0.95)}
+    assert at == pytest.approx({0.2: 4 / 5, 0.3: 4 / 5, 0.4: 1.0, 0.7: 2 / 3, 0.95: 0.0})
+    np.testing.assert_array_equal(f1["class 1"], 0)
