@@ -34,8 +34,7 @@ def config(given=None, folder=None, model="retinanet", size=None, weights=None):
     if folder is None and given is None:
         raise ValueError("give a folder of photos or a --config.")
     if given is None:
-        if model not in names():
-            raise ValueError(f"model must be one of {names()}, got {model!r}.")
+        _check(model)
         get_config = importlib.import_module(f"kerasdet.configs.{model}.own_data").get_config
         given = get_config(size) if size else get_config()
     if folder is not None:
@@ -43,6 +42,25 @@ def config(given=None, folder=None, model="retinanet", size=None, weights=None):
     if folder is not None or weights is not None:
         start(given, weights)
     return given
+
+
+def file(model, size=None):
+    """The recipe of a model as `--config` takes it: the path of its file, and the size behind a colon.
+
+    Args:
+        model, size: as in `config`.
+
+    Raises:
+        ValueError: the model is unknown.
+    """
+    _check(model)
+    path = importlib.import_module(f"kerasdet.configs.{model}.own_data").__file__
+    return f"{path}:{size}" if size else path
+
+
+def _check(model):
+    if model not in names():
+        raise ValueError(f"model must be one of {names()}, got {model!r}.")
 
 
 def start(config, weights=None):

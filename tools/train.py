@@ -1,6 +1,7 @@
 """Trains the detector of a config.
 
     python -m tools.train photos --minutes=60 --run=runs/mine
+    python -m tools.train photos --model=ssd_mobilenet --config.train.batch_size=8
     python -m tools.train --config=configs/retinanet/r18_shapes.py --run=runs/shapes --config.train.steps=500
 
 docs/training.md explains resuming, fine-tuning, stages, and training on several devices and machines.
@@ -36,6 +37,13 @@ IMAGES = flags.DEFINE_string("images", None, "Folder of the photos, if it is unc
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "File or folder of the annotations, if they lie elsewhere.")
 CLASSES = flags.DEFINE_list("classes", None, "Names of the classes in their order, if no file has them.")
 flags.DEFINE_alias("out", "run")
+
+
+def default_config():
+    """What --config.train.batch_size=8 and the like change if there is no --config: the recipe of --model."""
+    from kerasdet import recipes
+
+    return recipes.file(MODEL.value, SIZE.value)
 
 
 def main(arguments):
