@@ -1,6 +1,7 @@
 """One paper, one file."""
 
 from kerasdet.detectors.darknet import Darknet
+from kerasdet.detectors.efficientdet import EfficientDet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.detectors.mask_rcnn import MaskRCNN
@@ -12,6 +13,7 @@ from kerasdet.detectors.yolov3 import YOLOv3
 
 DETECTORS = {
     "Darknet": Darknet,
+    "EfficientDet": EfficientDet,
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,
     "MaskRCNN": MaskRCNN,
