@@ -37,6 +37,7 @@ BACKBONES = {
     "darknet_tiny": partial(Darknet, "darknet_tiny"),
     "vgg16": partial(VGG, 16),
     "vgg16_atrous": partial(VGG, 16, atrous=True),
+    "vgg16_atrous_strided": partial(VGG, 16, atrous=True, strided=True),
     "zf": ZF,
 }
 

@@ -5,6 +5,7 @@ from kerasdet.detectors.efficientdet import EfficientDet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.detectors.mask_rcnn import MaskRCNN
+from kerasdet.detectors.refinedet import RefineDet
 from kerasdet.detectors.retinanet import RetinaNet
 from kerasdet.detectors.ssd import SSD
 from kerasdet.detectors.yolov1 import YOLOv1
@@ -17,6 +18,7 @@ DETECTORS = {
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,
     "MaskRCNN": MaskRCNN,
+    "RefineDet": RefineDet,
     "RetinaNet": RetinaNet,
     "SSD": SSD,
     "YOLOv1": YOLOv1,

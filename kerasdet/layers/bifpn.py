@@ -35,7 +35,9 @@ class BiFPN(Composite):
         if fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {FUSIONS}, got {fusion!r}.")
         if count < max(len(channels), 3):
-            raise ValueError(f"a BiFPN of the levels {tuple(levels)} is too small for {len(channels)} maps: it needs 3.")
+            raise ValueError(
+                f"a BiFPN of the levels {tuple(levels)} is too small for {len(channels)} maps: it needs 3."
+            )
         self.width, self.levels = width, levels
         inner = {"norm": norm, "dtype": self.dtype_policy}
         extra = count > len(channels) and channels[-1] != width
@@ -129,12 +131,17 @@ class Node(Composite):
         Returns:
             [B, H, W, width].
         """
+        maps = self.aligned(given, levels, size, training)
+        return self.conv(self.activation(self.fused(maps)), training=training)
+
+    def aligned(self, given, levels, size, training=False):
+        """The maps as the node's level has them, a list of [B, H, W, width]; arguments as in `call`."""
         maps = []
         for x, level, conv in zip(given, levels, self.laterals, strict=True):
             x = x if conv is None else conv(x, training=training)
             # A neighbor is one level finer or coarser.
             maps.append(upsample(x, size) if level > self.level else halved(x) if level < self.level else x)
-        return self.conv(self.activation(self.fused(maps)), training=training)
+        return maps
 
     def fused(self, maps):
         """The weighted sum of maps of one size, [B, H, W, width]."""
