@@ -41,6 +41,7 @@ class EfficientNet(Composite):
     Args:
         number: of B0...B7, or of Lite0...Lite4.
         levels: first and last level to return, 1...5; level l has stride 2**l.
+        width, depth: factors of channels and blocks in the place of the number's own; None for those.
         lite: ReLU6 instead of swish, no squeeze-and-excite; stem, first and last stage are not scaled.
         survival: probability that the last block is not skipped in training; those before are skipped less (stochastic
             depth, section 5).
@@ -54,13 +55,14 @@ class EfficientNet(Composite):
     """
 
     def __init__(
-        self, number, levels=(3, 5), lite=False, survival=1.0, norm="batch", epsilon=1e-3, momentum=0.99, weights=None,
-        **kwargs,
+        self, number, levels=(3, 5), width=None, depth=None, lite=False, survival=1.0, norm="batch", epsilon=1e-3,
+        momentum=0.99, weights=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.number, self.levels, self.lite = number, levels, lite
         self.normalization = "lite" if lite else "torch"
-        width, depth = (LITE_SCALES if lite else SCALES)[number]
+        own = (LITE_SCALES if lite else SCALES)[number]
+        width, depth = own[0] if width is None else width, own[1] if depth is None else depth
         activation = "relu6" if lite else "silu"
         conv = {"norm": norm, "epsilon": epsilon, "momentum": momentum, "initializer": MSRA, "dtype": self.dtype_policy}
         channels = 32 if lite else rounded(32, width)

@@ -341,11 +341,11 @@ def test_losses_and_gradients(golden, kind):
         margin = {"rtol": 5e-2, "atol": 1e-4 * total} if training else {"rtol": 5e-3, "atol": 1e-6 * total}
         np.testing.assert_allclose(norms[name], norm, **margin, err_msg=name)
     if training:
-        sums = {
-            end: sum(v.sum(dtype=np.float64) for k, v in after.items() if k.endswith(end)) for end in ("mean", "var")
-        }
-        assert sums["mean"] == pytest.approx(wanted["running_mean_sum_after"], rel=1e-3, abs=1e-2)
-        assert sums["var"] == pytest.approx(wanted["running_var_sum_after_unbiased"], rel=1e-4)
+        mean, variance = (
+            sum(v.sum(dtype=np.float64) for name, v in after.items() if name.endswith(end)) for end in ("mean", "var")
+        )
+        assert mean == pytest.approx(wanted["running_mean_sum_after"], rel=1e-3, abs=1e-2)
+        assert variance == pytest.approx(wanted["running_var_sum_after_unbiased"], rel=1e-4)
 
 
 @pytest.mark.skipif("KERASDET_GOLDEN_MODELS" in models.os.environ, reason="another set may hold any models")
