@@ -1,4 +1,4 @@
-"""EfficientDet-Lite0, what phones run, for a folder of your own photos: `kerasdet train FOLDER --model=efficientdet_lite0`.
+"""EfficientDet-Lite0, what phones run, for your own photos: `kerasdet train FOLDER --model=efficientdet_lite0`.
 
 Its ImageNet weights are an .npz file of the release's tensors, given by --weights. The number behind the colon is the
 side of what the network sees, pixels:

@@ -1,4 +1,4 @@
-"""RefineDet on MobileNetV2 for BCCD, blood cells under the microscope (360 photos, three classes), from ImageNet weights.
+"""RefineDet on MobileNetV2 for BCCD, blood cells under the microscope (360 photos), from ImageNet weights.
 
 python -m tools.train --config=configs/refinedet/mobilenetv2_bccd.py --config.data.folder=FOLDER \
     --config.model.backbone_weights=FOLDER/mobilenet_v2_1.0_224_notop.h5

@@ -1,6 +1,7 @@
 """EfficientDet against the reference values: parts, and whole networks with the tensors of effdet."""
 
 import json
+import os
 import types
 
 import numpy as np
@@ -197,7 +198,16 @@ def load(info, spec):
     return model
 
 
-@pytest.fixture(scope="module", params=SPECS, ids=[spec.name.removesuffix(".spec.json") for spec in SPECS])
+# The larger one that comes with the project takes minutes.
+SLOW = {} if "KERASDET_GOLDEN_MODELS" in os.environ else {"efficientdet_d1": pytest.mark.slow}
+
+
+def one(spec):
+    name = spec.name.removesuffix(".spec.json")
+    return pytest.param(spec, id=name, marks=SLOW.get(name, ()))
+
+
+@pytest.fixture(scope="module", params=map(one, SPECS))
 def golden(request):
     found = models.Recorded(request.param, lambda info: load(info, request.param))
     found.outputs = tf.function(found.model.network)(found.images)
@@ -339,6 +349,8 @@ def test_losses_and_gradients(golden, kind):
     np.testing.assert_allclose(total, wanted["grad"]["global_norm"], rtol=5e-3 if training else 1e-3)
     for name, norm in wanted["grad"]["per_tensor_norm"].items():
         margin = {"rtol": 5e-2, "atol": 1e-4 * total} if training else {"rtol": 5e-3, "atol": 1e-6 * total}
+        if name.endswith("edge_weights"):  # a difference of sums that are nearly equal
+            margin["atol"] = max(margin["atol"], 1e-5 * total)
         np.testing.assert_allclose(norms[name], norm, **margin, err_msg=name)
     if training:
         mean, variance = (
@@ -348,6 +360,6 @@ def test_losses_and_gradients(golden, kind):
         assert variance == pytest.approx(wanted["running_var_sum_after_unbiased"], rel=1e-4)
 
 
-@pytest.mark.skipif("KERASDET_GOLDEN_MODELS" in models.os.environ, reason="another set may hold any models")
+@pytest.mark.skipif("KERASDET_GOLDEN_MODELS" in os.environ, reason="another set may hold any models")
 def test_some_models_are_recorded():
     assert SPECS

@@ -1,6 +1,7 @@
 """RefineDet against the reference values: parts, and the whole network on VGG16 with the tensors of a PyTorch port."""
 
 import json
+import os
 import types
 
 import numpy as np
@@ -268,6 +269,6 @@ def test_losses_and_gradients(golden):
         np.testing.assert_allclose(norms[name], norm, rtol=5e-3, atol=1e-6 * total, err_msg=name)
 
 
-@pytest.mark.skipif("KERASDET_GOLDEN_MODELS" in models.os.environ, reason="another set may hold any models")
+@pytest.mark.skipif("KERASDET_GOLDEN_MODELS" in os.environ, reason="another set may hold any models")
 def test_some_model_is_recorded():
     assert SPECS
