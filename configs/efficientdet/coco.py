@@ -1,9 +1,9 @@
 """EfficientDet on COCO, the release's recipe: 300 epochs of batches of 128, large-scale jitter, averaged weights.
 
 Behind the colon stands the form, d0 ... d7x or lite0 ... lite4. Published on test-dev (the release): AP 34.6, 40.5,
-43.9, 47.2, 49.7, 51.5, 52.6, 53.7 and 55.1 for D0 ... D7x. Not run here. The rate is that of the release for a batch of 128;
-its cosine starts with the warm-up, ours after it. D7 and D7x take 600 epochs. A jittered picture is the upper left of
-its square, and the rest has the gray of the mean color.
+43.9, 47.2, 49.7, 51.5, 52.6, 53.7 and 55.1 for D0 ... D7x. Not run here. The rate is that of the release for a batch of
+128; its cosine starts with the warm-up, ours after it. D7 and D7x take 600 epochs. A jittered picture is the upper left
+of its square, and the rest has the gray of the mean color.
 
 python -m tools.train --config=configs/efficientdet/coco.py:d0 --config.data.folder=coco
 """

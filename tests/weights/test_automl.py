@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from kerasdet.detectors import EfficientDet
-from kerasdet.weights import automl, object_detection
+from kerasdet.weights import automl, object_detection, presets
+from tests import companion
 
 # By the release's own graph: name and shape in a D0 of width 16, one cell and one convolution a head.
 KNOWN = {
@@ -115,6 +116,14 @@ def test_averages_are_preferred(folder, tensors):
 def test_the_weights_themselves_if_asked_for(folder, tensors):
     model = placed(automl.load(folder / "model", averages=False))
     np.testing.assert_array_equal(model.backbone.stem.kernel, tensors["efficientnet-b0/stem/conv2d/kernel"])
+
+
+def test_the_command_writes_a_preset(folder, tensors, tmp_path):
+    done = companion.command("import_weights", f"--checkpoint={folder}", f"--out={tmp_path / 'd0'}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("EfficientDet, 80 classes, ")
+    found = presets.load(tmp_path / "d0").tensors["backbone/stem/kernel"]
+    np.testing.assert_array_equal(found, tensors["efficientnet-b0/stem/conv2d/kernel"] / 2)
 
 
 def test_faults_are_one_line(tensors, tmp_path):
