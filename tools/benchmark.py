@@ -2,11 +2,12 @@
 
     python -m tools.benchmark models --rounds=9 --out=benchmark.json
     python -m tools.benchmark models --model=ssd300_vgg16 --size=300 --train_size=300 --batch_size=8 --norms=none
+    python -m tools.benchmark models --model=efficientdet_d0 --size=512 --train_size=512 --norms=batch
     python -m tools.benchmark ops --rounds=9
     python -m tools.benchmark input --path="photos/*.jpg"
 
-`models` times one of torchvision's detectors: one picture from uint8 pixels to detections, with a given number of
-candidates, training steps with each kind of norm, and the parts of both. `floor_ms` is the time of the network's
+`models` times one of torchvision's detectors or an EfficientDet: one picture from uint8 pixels to detections, with a
+given number of candidates, training steps with each kind of norm, and the parts of both. `floor_ms` is the time of the network's
 multiply-adds at the median rate of a 2048^3 float32 matrix multiplication in the same rounds. `ratio` is the median
 over it, and `best_ratio` the best round over the floor at the best rate. `ops` times the native operators, forward and
 with gradients, their twins and stock TensorFlow; `copies` is the median over the time to copy an operator's inputs and
@@ -25,7 +26,13 @@ from absl import flags
 from kerasdet import command
 from kerasdet.weights import torchvision
 
-MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
+EFFICIENTDETS = ("efficientdet_d0", "efficientdet_lite0")
+MODEL = flags.DEFINE_enum(
+    "model",
+    "retinanet_resnet50_fpn",
+    [*torchvision.MODELS, *EFFICIENTDETS],
+    "One of torchvision's builders, or an EfficientDet.",
+)
 CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes, without background.")
 SIZE = flags.DEFINE_integer("size", 640, "Side of the picture at inference, pixels.")
 TRAIN_SIZE = flags.DEFINE_integer("train_size", 512, "Side of the pictures in training, pixels.")
@@ -34,7 +41,7 @@ DTYPES = flags.DEFINE_list("dtypes", ["float32", "mixed_bfloat16"], "Dtype polic
 NORMS = flags.DEFINE_list("norms", ["frozen", "batch"], 'Kinds of norms to train with; "none" if the model has none.')
 CANDIDATES = flags.DEFINE_integer("candidates", 1000, "Number of scores above the threshold; 0 keeps the threshold.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Number of timed rounds.")
-PEERS = flags.DEFINE_bool("peers", True, "Also time torchvision and KerasHub's RetinaNet, if installed.")
+PEERS = flags.DEFINE_bool("peers", True, "Also time torchvision, effdet and KerasHub's RetinaNet, if installed.")
 THREADS = flags.DEFINE_integer("threads", 0, "Threads per operator; 0 uses all cores.")
 TWINS = flags.DEFINE_bool("twins", True, "With ops: also time their TensorFlow twins.")
 PATH = flags.DEFINE_string("path", None, "With input: pattern of JPEG files; by default, drawn ones of 640 x 480.")
@@ -44,9 +51,14 @@ OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
 def models():
     from kerasdet.benchmark import models as model_benchmarks
     from kerasdet.benchmark import peers
+    from kerasdet.detectors import EfficientDet, efficientdet
     from kerasdet.load import build
 
     def make(dtype, norm, size):
+        if MODEL.value in EFFICIENTDETS:
+            form = efficientdet.FORMS[MODEL.value.partition("_")[2]]
+            options = {"resize": ("corner", size, size), "norm": norm, "dtype": dtype}
+            return EfficientDet(CLASSES.value, **{**form, **options})
         options = {"min_size": size, "max_size": size, "dtype": dtype, "norm": norm}
         return build(torchvision.arguments(MODEL.value, **options), CLASSES.value)
 
@@ -72,7 +84,7 @@ def main(arguments):
     reports = kinds[kind]()
     for title, report in reports.items():
         table.show(title, report)
-    missing = [peer for peer in ("torchvision", "keras_hub") if importlib.util.find_spec(peer) is None]
+    missing = [peer for peer in ("torchvision", "effdet", "keras_hub") if importlib.util.find_spec(peer) is None]
     print(f"\nnot installed: {', '.join(missing) or 'nothing'}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"most memory of the whole process: {peak:.0f} MiB")
