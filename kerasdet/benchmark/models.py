@@ -35,13 +35,6 @@ LOSS = {
     "region_features": ops,
     "cut": masks,
 }
-    "by_iou": assign,
-    "one_to_one": assign,
-    "with_best": assign,
-    "focal": class_losses,
-    "region_features": ops,
-    "cut": masks,
-}
 
 
 def randomize(model, seed=0):

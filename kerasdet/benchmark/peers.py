@@ -4,6 +4,7 @@ If torch crashes because TensorFlow was imported first, import torch first, as i
 """
 
 import functools
+import importlib.metadata
 
 import tensorflow as tf
 
@@ -121,9 +122,10 @@ def effdet_models(name, classes, size, train_size, count, inference, step):
         learner(pictures, targets)["loss"].backward()
         solver.step()
 
+    version = importlib.metadata.version("effdet")
     return {
-        f"effdet {effdet.__version__} inference": Case(torch.no_grad()(lambda: detector(picture)), inference, 1),
-        f"effdet {effdet.__version__} step": Case(train, step, count),
+        f"effdet {version} inference": Case(torch.no_grad()(lambda: detector(picture)), inference, 1),
+        f"effdet {version} step": Case(train, step, count),
     }
 
 
