@@ -8,11 +8,11 @@
 
 `models` times one of torchvision's detectors or an EfficientDet: one picture from uint8 pixels to detections, with a
 given number of candidates, training steps with each kind of norm, and the parts of both. `floor_ms` is the time of the
-network's multiply-adds at the median rate of a 2048^3 float32 matrix multiplication in the same rounds. `ratio` is the median
-over it, and `best_ratio` the best round over the floor at the best rate. `ops` times the native operators, forward and
-with gradients, their twins and stock TensorFlow; `copies` is the median over the time to copy an operator's inputs and
-outputs once, in the same rounds, and `pair_ns` the nanoseconds per pair of an anchor and an object in matching. Both
-also time torchvision, if it is installed.
+network's multiply-adds at the median rate of a 2048^3 float32 matrix multiplication in the same rounds. `ratio` is the
+median over it, and `best_ratio` the best round over the floor at the best rate. `ops` times the native operators,
+forward and with gradients, their twins and stock TensorFlow; `copies` is the median over the time to copy an
+operator's inputs and outputs once, in the same rounds, and `pair_ns` the nanoseconds per pair of an anchor and an
+object in matching. Both also time torchvision, if it is installed.
 `input` times the data pipeline; `floor_share` is the share of its time that decoding the JPEGs alone takes.
 """
 
