@@ -16,6 +16,26 @@ RESNET101 = {"backbone": "resnet101_keras", "norm": "frozen", "l2_norm": ()}
 
 
 @keras.saving.register_keras_serializable("kerasdet")
+class Doubled(keras.layers.Layer):
+    """A transposed 2x2 convolution of stride 2: a 1x1 convolution to four neighbors, whatever the map's size."""
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, shape):
+        weight = {"dtype": "float32", "autocast": False}
+        shape = (2, 2, self.filters, shape[-1])
+        self.kernel = self.add_weight(shape=shape, name="kernel", initializer="glorot_uniform", **weight)
+        self.bias = self.add_weight(shape=(self.filters,), name="bias", initializer="zeros", **weight)
+
+    def call(self, x):
+        kernel = tf.reshape(tf.transpose(self.kernel, [3, 0, 1, 2]), [1, 1, x.shape[-1], 4 * self.filters])
+        x = tf.nn.depth_to_space(tf.nn.conv2d(x, tf.cast(kernel, x.dtype), 1, "VALID"), 2)
+        return tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
+
+
+@keras.saving.register_keras_serializable("kerasdet")
 class Transfer(Composite):
     """A transfer connection block (section 3.1, figure 2): what the second step sees of a map of the first."""
 
@@ -23,7 +43,7 @@ class Transfer(Composite):
         super().__init__(dtype=dtype)
         conv = {"norm": norm, "initializer": "glorot_uniform", "dtype": self.dtype_policy}
         self.convs = [Conv(width, 3, activation="relu", **conv), Conv(width, 3, **conv)]
-        self.up = None if top else keras.layers.Conv2DTranspose(width, 2, 2, dtype=self.dtype_policy)
+        self.up = None if top else Doubled(width, dtype=self.dtype_policy)
         self.last = Conv(width, 3, activation="relu", **conv)
 
     def call(self, x, coarser=None, training=False):
@@ -31,7 +51,7 @@ class Transfer(Composite):
         for conv in self.convs:
             x = conv(x, training=training)
         if self.up is not None:
-            x += self.up(coarser)
+            x = x + self.up(coarser)
         return self.last(tf.nn.relu(x), training=training)
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kerasdet import coders
 from kerasdet.detectors import RefineDet
+from kerasdet.detectors.refinedet import Doubled
 from tests.contract import scenes
 
 OBJECTS = [(12, 20, 60, 70, 0), (50, 8, 90, 40, 1)]
@@ -34,6 +35,15 @@ def test_maps_are_as_large_as_the_anchors_expect(model):
     pixels = {**images, "pixels": tf.zeros([1, 64, 160, 3])}
     for maps in model.features(pixels):
         assert [tuple(x.shape[1:3]) for x in maps] == model.anchors.grids((64, 160))
+
+
+def test_a_map_is_doubled_as_by_keras():
+    doubled, keras_own = Doubled(5), keras.layers.Conv2DTranspose(5, 2, 2)
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 7)).astype(np.float32)
+    doubled(x), keras_own(x)
+    doubled.bias.assign(np.arange(5.0))
+    keras_own.set_weights(doubled.get_weights())
+    np.testing.assert_allclose(doubled(x), keras_own(x), rtol=1e-5, atol=1e-5)
 
 
 def right_answers(model, images, objects, certainty=12.0):
