@@ -130,11 +130,13 @@ class EfficientDet(Detector):
     def match(self, objects, images):
         height, width = image_size(images)
         grid = self.anchors((height, width))
-        # As in the release: the last row and column of pixels hold no border.
-        end = tf.cast(tf.stack([0, 0, width - 1, height - 1]), tf.float32)
-        seen = boxes.clip(objects["boxes"], end)
-        classes = tf.where((boxes.area(seen) > 0) | objects["crowds"], objects["classes"], -1)
-        return grid, assign.with_best(grid, {**objects, "boxes": seen, "classes": classes}, self.positive_iou)
+        whole = tf.cast(tf.stack([0, 0, width, height]), tf.float32)
+        # As in the release: objects end at the last row and column of pixels.
+        seen = boxes.clip(objects["boxes"], whole - [0.0, 0.0, 1.0, 1.0])
+        seen = tf.where(objects["crowds"][..., None], objects["boxes"], seen)
+        objects = {**objects, "boxes": seen, "classes": tf.where(boxes.area(seen) > 0, objects["classes"], -1)}
+        windows = tf.broadcast_to(whole, tf.shape(images["windows"]))
+        return grid, assign.with_best(grid, objects, self.positive_iou, windows)
 
     def loss_terms(self, outputs, objects, images, training=True):
         grid, match = self.match(objects, images)

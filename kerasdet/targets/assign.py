@@ -84,7 +84,7 @@ def one_to_one(anchors, objects, positive, windows=None):
     return match_from_indices(indices, anchors, objects).without(under_crowds(anchors, objects, windows))
 
 
-def with_best(anchors, objects, positive):
+def with_best(anchors, objects, positive, windows=None):
     """Assigns by overlap, and to every object the one anchor that it overlaps most (EfficientDet's release).
 
     An anchor that several objects overlap most goes to the first of them. An object that overlaps nothing takes the
@@ -95,6 +95,7 @@ def with_best(anchors, objects, positive):
         anchors: [A, 4] float32.
         objects: the objects dict.
         positive: least IoU of another anchor with its object, 0...1; anchors below are background.
+        windows: [B, 4], the pictures, or None; as in `under_crowds`. Anchors outside are background.
 
     Returns:
         A `Match`.
@@ -109,7 +110,7 @@ def with_best(anchors, objects, positive):
     places = tf.stack([tf.broadcast_to(tf.range(batch)[:, None], tf.shape(best)), best], axis=-1)
     first = tf.tensor_scatter_nd_min(tf.fill(tf.shape(indices), most), places, numbers)
     return match_from_indices(tf.where(first < most, first, indices), anchors, objects).without(
-        under_crowds(anchors, objects)
+        under_crowds(anchors, objects, windows)
     )
 
 

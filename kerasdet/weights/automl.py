@@ -178,7 +178,7 @@ def _read(path, averages):
                 )
         own = own or [name.removesuffix(_AVERAGE) for name in listed]  # a release may hold averages alone
         return {name: reader.get_tensor(name + _AVERAGE if averages else name) for name in own}
-    except (tf.errors.OpError, RuntimeError) as error:
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise ValueError(f"{path}: a damaged checkpoint ({str(error).splitlines()[0]}).") from None
 
 
