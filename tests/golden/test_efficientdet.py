@@ -198,7 +198,7 @@ def load(info, spec):
     return model
 
 
-# The larger one that comes with the project takes minutes.
+# The larger one that comes with the project takes half a minute.
 SLOW = {} if "KERASDET_GOLDEN_MODELS" in os.environ else {"efficientdet_d1": pytest.mark.slow}
 
 
