@@ -14,7 +14,8 @@ def get_config():
         "name": "efficientdet_shapes",
         "model": {
             "name": "EfficientDet",
-            "backbone": {"name": "efficientnet_b0", "width": 0.5, "depth": 0.6},
+            "backbone": {"name": "efficientnet_b0", "width": 0.5, "depth": 0.6, "momentum": 0.9},
+            "norm_momentum": 0.9,
             "levels": (3, 6),
             "width": 48,
             "cells": 2,

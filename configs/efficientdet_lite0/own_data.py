@@ -16,6 +16,7 @@ LITE0 = {
     **efficientdet.FORMS["lite0"],
     "backbone_weights": "imagenet",
     "norm": "frozen",
+    "norm_momentum": 0.9,
     "above": 0.01,
 }
 

@@ -63,7 +63,8 @@ class EfficientDet(Detector):
         depth: convolutions in each head's tower (equation 2).
         fusion: of the BiFPN, "fast", "softmax" or "sum" (section 3.3).
         activation: of BiFPN and heads (section 5.1).
-        pyramid_norm: norm of BiFPN and heads; every level of a head has its own.
+        pyramid_norm, norm_momentum: norm of BiFPN and heads; every level of a head has its own. In a training of some
+            hundred steps, statistics must follow faster than in the release: 0.9.
         prior: initial score of every class.
         octaves, ratios, scale: anchors of a cell: sizes per octave, heights over widths, smallest size in strides.
         positive: IoU of positive anchors; all others are background, but for the best of each object.
@@ -89,7 +90,7 @@ class EfficientDet(Detector):
         self, classes,
         # The network (sections 3 and 4).
         backbone="efficientnet_b0", backbone_weights=None, norm="batch", levels=(3, 7), width=64, cells=3, depth=3,
-        fusion="fast", activation="silu", pyramid_norm="batch", prior=0.01,
+        fusion="fast", activation="silu", pyramid_norm="batch", norm_momentum=0.99, prior=0.01,
         # Anchors and what they learn.
         octaves=3, ratios=(1.0, 0.5, 2.0), scale=4.0, positive=0.5,
         # The loss (section 5.1).
@@ -102,13 +103,14 @@ class EfficientDet(Detector):
         super().__init__(classes, resize=resize, multiple=multiple, nms=nms, **kwargs)
         self.backbone = backbones.build(backbone, levels=(levels[0], 5), norm=norm, weights=backbone_weights)
         self.pixels = Pixels(self.backbone.normalization)
-        self.pyramid = BiFPN(width, cells, self.backbone.channels, levels, fusion, activation, pyramid_norm)
+        norms = {"norm": pyramid_norm, "momentum": norm_momentum}
+        self.pyramid = BiFPN(width, cells, self.backbone.channels, levels, fusion, activation, **norms)
         strides = self.pyramid.strides(self.backbone.strides)
         # Size by size, and ratio by ratio in each.
         sizes = anchors.octaves(strides, scale, octaves)
         shapes = [np.concatenate(anchors.shapes([[size] for size in level], ratios)) for level in sizes]
         self.anchors = anchors.Anchors(shapes, strides, fitted="exact")
-        head = {"anchors": octaves * len(ratios), "norm": pyramid_norm, "levels": len(strides), **bifpn.NORM}
+        head = {"anchors": octaves * len(ratios), "levels": len(strides), "epsilon": bifpn.EPSILON, **norms}
         head |= {"separable": True, "activation": activation}
         self.class_head = ConvHead(depth, width, outputs=self.num_classes, prior=prior, **head)
         self.box_head = ConvHead(depth, width, outputs=4, **head)

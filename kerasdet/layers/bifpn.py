@@ -9,8 +9,8 @@ from kerasdet.layers.pyramid import upsample
 
 FUSIONS = ("fast", "softmax", "sum")
 
-# Of the norms here, as in the release.
-NORM = {"epsilon": 1e-3, "momentum": 0.99}
+# Added to the variance in norms, as in the release.
+EPSILON = 1e-3
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -26,10 +26,13 @@ class BiFPN(Composite):
         levels: first and last level.
         fusion: "fast" (equation of section 3.3: each weight over their sum), "softmax", or "sum" without weights.
         activation: before the convolution of a node.
-        norm: kind of `layers.norm`.
+        norm, momentum: of the norms, see `layers.norm`.
     """
 
-    def __init__(self, width, cells, channels, levels=(3, 7), fusion="fast", activation="silu", norm="batch", **kwargs):
+    def __init__(
+        self, width, cells, channels, levels=(3, 7), fusion="fast", activation="silu", norm="batch", momentum=0.99,
+        **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         count = levels[1] - levels[0] + 1
         if fusion not in FUSIONS:
@@ -39,7 +42,7 @@ class BiFPN(Composite):
                 f"a BiFPN of the levels {tuple(levels)} is too small for {len(channels)} maps: it needs 3."
             )
         self.width, self.levels = width, levels
-        inner = {"norm": norm, "dtype": self.dtype_policy}
+        inner = {"norm": norm, "momentum": momentum, "epsilon": EPSILON, "dtype": self.dtype_policy}
         extra = count > len(channels) and channels[-1] != width
         self.extra = lateral(width, **inner) if extra else None
         before = [*channels, *[width] * (count - len(channels))]
@@ -80,12 +83,12 @@ class BiFPN(Composite):
 class Cell(Composite):
     """One pass downward and one upward (figure 2d); a level that only one map would reach has no node of its own."""
 
-    def __init__(self, width, channels, fusion, activation, **inner):
-        super().__init__(dtype=inner["dtype"])
+    def __init__(self, width, channels, fusion, activation, **conv):
+        super().__init__(dtype=conv["dtype"])
         self.nodes = []
         for level, inputs in wiring(len(channels)):
             given = [channels[i] if i < len(channels) else width for i in inputs]
-            self.nodes.append(Node(level, inputs, given, width, fusion, activation, **inner))
+            self.nodes.append(Node(level, inputs, given, width, fusion, activation, **conv))
 
     def call(self, maps, training=False):
         """Fuses.
@@ -109,12 +112,12 @@ class Cell(Composite):
 class Node(Composite):
     """Brings maps to one level, sums them with weights, and convolves the sum (section 3.3)."""
 
-    def __init__(self, level, inputs, channels, width, fusion, activation, norm, dtype):
-        super().__init__(dtype=dtype)
+    def __init__(self, level, inputs, channels, width, fusion, activation, **conv):
+        super().__init__(dtype=conv["dtype"])
         self.level, self.inputs, self.fusion = level, inputs, fusion
-        self.laterals = [lateral(width, norm, self.dtype_policy) if c != width else None for c in channels]
+        self.laterals = [lateral(width, **conv) if c != width else None for c in channels]
         self.activation = keras.activations.get(activation)
-        self.conv = SeparableConv(width, 3, norm=norm, biased=True, dtype=self.dtype_policy, **NORM)
+        self.conv = SeparableConv(width, 3, biased=True, **conv)
         if fusion != "sum":
             self.scale = self.add_weight(
                 shape=(len(inputs),), name="scale", initializer="ones", dtype="float32", autocast=False
@@ -174,9 +177,9 @@ def wiring(count):
     return nodes
 
 
-def lateral(width, norm, dtype):
+def lateral(width, **conv):
     """A 1x1 convolution with bias and norm."""
-    return Conv(width, 1, norm=norm, biased=True, initializer="glorot_uniform", dtype=dtype, **NORM)
+    return Conv(width, 1, biased=True, initializer="glorot_uniform", **conv)
 
 
 def halved(x):

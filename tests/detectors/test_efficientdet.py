@@ -111,7 +111,7 @@ def test_a_cell_is_wired_as_in_the_paper():
 @pytest.mark.parametrize("fusion", bifpn.FUSIONS)
 def test_fusions(fusion):
     """Section 3.3: sums with weights that are at least 0 and sum up to 1, or without."""
-    node = bifpn.Node(0, (0, 1, 2), [4] * 3, 4, fusion, "silu", "batch", "float32")
+    node = bifpn.Node(0, (0, 1, 2), [4] * 3, 4, fusion, "silu", norm="batch", dtype="float32")
     maps = [tf.constant(np.random.default_rng(i).normal(size=(1, 2, 2, 4)), tf.float32) for i in range(3)]
     w = np.float32([0.7, -0.4, 1.9])
     weights = [1, 1, 1]
