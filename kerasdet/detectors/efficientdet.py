@@ -193,4 +193,5 @@ class EfficientDet(Detector):
     def tiny(cls):
         """Arguments of a small instance for tests."""
         network = {"backbone": {"name": "resnet10", "width": 16}, "levels": (3, 6), "width": 32, "cells": 1, "depth": 1}
-        return {"classes": ["square", "disc"], **network, "octaves": 2, "ratios": (1.0,), "resize": ("keep",)}
+        small = {"octaves": 2, "ratios": (1.0,), "norm_momentum": 0.9, "nms": "hard", "resize": ("keep",)}
+        return {"classes": ["square", "disc"], **network, **small}
