@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import coders
-from kerasdet.detectors import RefineDet
+from kerasdet.detectors import RefineDet, refinedet
 from kerasdet.detectors.refinedet import Doubled
 from tests.contract import scenes
 
@@ -19,15 +19,27 @@ def model():
     return RefineDet(**RefineDet.tiny())
 
 
+def drawn(**arguments):
+    """A model as a graph that is never run, so that no number of it is drawn."""
+    with keras.StatelessScope(initialize_variables=False), tf.Graph().as_default():
+        return RefineDet(20, **arguments)
+
+
 def test_published_counts():
     """On VGG16 for Pascal VOC, and with as many more weights as COCO's classes have; anchors at both sides."""
-    graph = tf.Graph()  # which is never run, so that no number of it is drawn
-    with keras.StatelessScope(initialize_variables=False), graph.as_default():
-        model = RefineDet(20)
+    model = drawn()
     assert sum(np.prod(v.shape) for v in model.weights) == 34_440_884
     last = sum(np.prod(v.shape) for conv in model.class_head.predictors for v in conv.weights)
     assert 34_440_884 + last // 21 * 60 == 36_100_484
     assert [sum(model.anchors.counts((side, side))) for side in (320, 512)] == [6375, 16320]
+
+
+@pytest.mark.slow
+def test_on_resnet_101():
+    """The same strides and anchors, on maps that need no L2 norm."""
+    model = drawn(**refinedet.RESNET101)
+    assert model.anchors.strides == (8, 16, 32, 64) and not model.l2_norms
+    assert sum(model.anchors.counts((320, 320))) == 6375
 
 
 def test_maps_are_as_large_as_the_anchors_expect(model):
