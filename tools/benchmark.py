@@ -2,7 +2,7 @@
 
     python -m tools.benchmark models --rounds=9 --out=benchmark.json
     python -m tools.benchmark models --model=ssd300_vgg16 --size=300 --train_size=300 --batch_size=8 --norms=none
-    python -m tools.benchmark models --config=configs/yolov3_tiny/own_data.py --classes=80 --size=416 --norms=batch
+    python -m tools.benchmark models --config=configs/efficientdet/coco.py:d0 --size=512 --norms=batch --classes=90
     python -m tools.benchmark ops --rounds=9
     python -m tools.benchmark input --path="photos/*.jpg"
 
@@ -60,8 +60,8 @@ def models():
 
     sizes, candidates = (SIZE.value, TRAIN_SIZE.value, BATCH.value), CANDIDATES.value or None
     norms = [None if norm == "none" else norm for norm in NORMS.value]
-    beside = PEERS.value and CONFIG.value is None
-    others = functools.partial(peers.detectors, MODEL.value, CLASSES.value, *sizes, candidates) if beside else None
+    name = MODEL.value if CONFIG.value is None else CONFIG.value.name.removesuffix("_coco")
+    others = functools.partial(peers.detectors, name, CLASSES.value, *sizes, candidates) if PEERS.value else None
     return model_benchmarks.models(make, DTYPES.value, norms, *sizes, ROUNDS.value, candidates, others)
 
 
@@ -81,7 +81,7 @@ def main(arguments):
     reports = kinds[kind]()
     for title, report in reports.items():
         table.show(title, report)
-    missing = [peer for peer in ("torchvision", "keras_hub") if importlib.util.find_spec(peer) is None]
+    missing = [peer for peer in ("torchvision", "keras_hub", "effdet") if importlib.util.find_spec(peer) is None]
     print(f"\nnot installed: {', '.join(missing) or 'nothing'}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"most memory of the whole process: {peak:.0f} MiB")

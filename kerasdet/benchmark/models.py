@@ -27,7 +27,14 @@ POST_PROCESSING = {
     "per_class": suppress,
     "within_classes": suppress,
 }
-LOSS = {"by_iou": assign, "one_to_one": assign, "focal": class_losses, "region_features": ops, "cut": masks}
+LOSS = {
+    "by_iou": assign,
+    "one_to_one": assign,
+    "with_best": assign,
+    "focal": class_losses,
+    "region_features": ops,
+    "cut": masks,
+}
 
 
 def randomize(model, seed=0):

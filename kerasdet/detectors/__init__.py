@@ -1,9 +1,11 @@
 """One paper, one file."""
 
 from kerasdet.detectors.darknet import Darknet
+from kerasdet.detectors.efficientdet import EfficientDet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.detectors.mask_rcnn import MaskRCNN
+from kerasdet.detectors.refinedet import RefineDet
 from kerasdet.detectors.retinanet import RetinaNet
 from kerasdet.detectors.ssd import SSD
 from kerasdet.detectors.yolov1 import YOLOv1
@@ -12,9 +14,11 @@ from kerasdet.detectors.yolov3 import YOLOv3
 
 DETECTORS = {
     "Darknet": Darknet,
+    "EfficientDet": EfficientDet,
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,
     "MaskRCNN": MaskRCNN,
+    "RefineDet": RefineDet,
     "RetinaNet": RetinaNet,
     "SSD": SSD,
     "YOLOv1": YOLOv1,

@@ -34,12 +34,13 @@ class Conv(keras.layers.Layer):
         epsilon, momentum: of the norm.
         initializer: of the kernel.
         bias: initial value of the bias.
+        biased: whether there is a bias, also before a norm; None for one where there is no norm.
         padding: zeros on each side; None for (size - 1) * dilation / 2, and "same" for TensorFlow's own padding.
     """
 
     def __init__(
         self, filters, size, stride=1, norm=None, activation=None, dilation=1, groups=1, epsilon=1e-5,
-        momentum=0.9, initializer="he_normal", bias=0.0, padding=None, **kwargs,
+        momentum=0.9, initializer="he_normal", bias=0.0, biased=None, padding=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.filters = filters
@@ -52,6 +53,7 @@ class Conv(keras.layers.Layer):
         # twins.
         self.initializer = initializer.clone() if hasattr(initializer, "clone") else initializer
         self.initial_bias = bias
+        self.biased = norm is None if biased is None else biased
         self.padding = (size - 1) * dilation // 2 if padding is None else padding
         self.norm = norms.build(norm, epsilon, momentum)
         self.activation = keras.activations.get(activation)
@@ -61,12 +63,12 @@ class Conv(keras.layers.Layer):
             shape=(self.size, self.size, shape[-1] // self.groups, self.filters),
             name="kernel", initializer=self.initializer, dtype="float32", autocast=False,
         )  # fmt: skip
-        if self.norm is None:
+        if self.biased:
             self.bias = self.add_weight(
                 shape=(self.filters,), name="bias", initializer=keras.initializers.Constant(self.initial_bias),
                 dtype="float32", autocast=False,
             )  # fmt: skip
-        else:
+        if self.norm is not None:
             self.norm.build((*shape[:-1], self.filters))
 
     def call(self, x, training=False, norm=None):
@@ -81,11 +83,9 @@ class Conv(keras.layers.Layer):
         Returns:
             [B, H', W', filters].
         """
-        kernel, bias = tf.convert_to_tensor(self.kernel), None
-        if self.norm is None:
-            bias = tf.convert_to_tensor(self.bias)
-        else:
-            norm = self.norm
+        kernel = tf.convert_to_tensor(self.kernel)
+        bias = tf.convert_to_tensor(self.bias) if self.biased else None
+        norm = norm if self.norm is None else self.norm
         if norm is not None and norm.is_affine(training):
             scale, shift = norm.affine()
             kernel, bias, norm = kernel * scale, shift if bias is None else bias * scale + shift, None
@@ -130,3 +130,30 @@ class DepthwiseConv(Conv):
         kernel = tf.reshape(kernel, [self.size, self.size, self.filters, 1])
         strides = [1, self.stride, self.stride, 1]
         return tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=[self.dilation] * 2)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class SeparableConv(keras.layers.Layer):
+    """A depthwise convolution of each channel, then a 1x1 `Conv`, without a norm or an activation between them.
+
+    Args:
+        filters: output channels.
+        size: side of the depthwise kernel, odd.
+        depthwise_initializer: of the depthwise kernel.
+        dtype: of the layers.
+        kwargs: of the 1x1 `Conv`, which alone has a bias.
+    """
+
+    def __init__(self, filters, size, depthwise_initializer="glorot_uniform", dtype=None, **kwargs):
+        super().__init__(dtype=dtype)
+        self.filters = filters
+        self.depthwise = DepthwiseConv(size, biased=False, initializer=depthwise_initializer, dtype=self.dtype_policy)
+        self.pointwise = Conv(filters, 1, **{"initializer": "glorot_uniform", **kwargs}, dtype=self.dtype_policy)
+
+    def build(self, shape):
+        self.depthwise.build(shape)
+        self.pointwise.build(shape)
+
+    def call(self, x, training=False, norm=None):
+        """As `Conv.call`."""
+        return self.pointwise(self.depthwise(x), training=training, norm=norm)
