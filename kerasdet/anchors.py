@@ -20,7 +20,7 @@ class Anchors:
         offset: center of the first anchor, in cells.
         rounded: corners relative to the center are rounded to whole pixels (as torchvision's weights expect).
         fitted: None; "floor" for distances of floor(side / cells), as torchvision's weights expect; "exact" for side /
-            cells, as in EfficientDet at sides that the stride does not divide.
+            cells, as in EfficientDet at sides that the stride does not divide; its anchors' sides shrink alike.
     """
 
     def __init__(self, shapes, strides, offset=0.5, rounded=False, fitted=None):
@@ -60,11 +60,15 @@ class Anchors:
         """
         levels = []
         for (rows, columns), stride, cell in zip(self.grids(size), self.strides, self.cells, strict=True):
-            y = (tf.range(rows, dtype=tf.float32) + self.offset) * self._distance(size[0], rows, stride)
-            x = (tf.range(columns, dtype=tf.float32) + self.offset) * self._distance(size[1], columns, stride)
-            x, y = tf.meshgrid(x, y)
-            centers = tf.stack([x, y, x, y], axis=-1)
-            levels.append(tf.reshape(centers[:, :, None] + tf.constant(cell), [-1, 4]))
+            down, across = self._distance(size[0], rows, stride), self._distance(size[1], columns, stride)
+            x, y = tf.meshgrid(
+                (tf.range(columns, dtype=tf.float32) + self.offset) * across,
+                (tf.range(rows, dtype=tf.float32) + self.offset) * down,
+            )
+            centers, shapes = tf.stack([x, y, x, y], axis=-1), tf.constant(cell)
+            if self.fitted == "exact":
+                shapes *= tf.stack([across, down, across, down]) / stride
+            levels.append(tf.reshape(centers[:, :, None] + shapes, [-1, 4]))
         return tf.concat(levels, axis=0)
 
     def _distance(self, side, cells, stride):

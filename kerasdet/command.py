@@ -90,11 +90,12 @@ def _help(main):
 def _parsed(main):
     """The arguments that are left."""
     try:
+        sys.argv = _with_config(main, sys.argv)
         arguments = flags.FLAGS(sys.argv)
     except flags.UnrecognizedFlagError as error:
         own = nearest(error.flagname, [flag.name for flag in _own(main)])
         sys.exit(f"error: there is no flag --{error.flagname}; did you mean --{own}?")
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:
         sys.exit(f"error: {error}")
     except (AttributeError, KeyError):  # by ml_collections
         _check_overrides()
@@ -104,6 +105,17 @@ def _parsed(main):
         if file is not None and not os.path.isfile(file):
             sys.exit(f"error: --{flag.name}={file}: there is no such file.")
     return arguments
+
+
+def _with_config(main, arguments):
+    """The arguments, with the tool's `default_config` if they change values of a config that they do not name."""
+    default = main.__globals__.get("default_config")
+    named = any(one.partition("=")[0] == "--config" for one in arguments)
+    others = [one for one in arguments if not one.startswith("--config.")]
+    if default is None or named or len(others) == len(arguments):
+        return arguments
+    flags.FLAGS(others)  # the default may depend on them
+    return [arguments[0], f"--config={default()}", *arguments[1:]]
 
 
 def _check_overrides():

@@ -5,9 +5,9 @@ import colorsys
 import os
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 
-from kerasdet import images
+from kerasdet import fonts, images
 from kerasdet.data import segments
 
 _PAPER, _INK = (255, 255, 255), (34, 40, 49)
@@ -63,13 +63,13 @@ def boxes(image, boxes, classes, names, scores=None, keypoints=None, masks=None,
     if keypoints is not None:
         for index in order:
             _points(pen, keypoints[index], skeleton, color(classes[index]), width)
-    font = ImageFont.load_default(max(10, 6 * width))
+    size = max(10, 6 * width)
     texts = {i: names[classes[i]] if scores is None else f"{names[classes[i]]} {scores[i]:.2f}" for i in order}
-    if sum(np.prod(_chip(text, font, width)) for text in texts.values()) > _LABELED * canvas.width * canvas.height:
+    if sum(np.prod(_chip(text, size, width)) for text in texts.values()) > _LABELED * canvas.width * canvas.height:
         return canvas
     shown = [boxes[index] for index in order]
     for index in reversed(order):
-        shown.append(_label(pen, boxes[index], texts[index], color(classes[index]), font, width, np.array(shown)))
+        shown.append(_label(pen, boxes[index], texts[index], color(classes[index]), size, width, np.array(shown)))
     return canvas
 
 
@@ -183,7 +183,7 @@ def sheet(images, columns, titles=None):
         page.paste(image, (left + (width - image.width) // 2, top + caption + (height - image.height) // 2))
         if titles:
             middle = (left + width / 2, top + caption / 2)
-            pen.text(middle, titles[index], fill=_INK, font=ImageFont.load_default(size), anchor="mm")
+            pen.text(middle, titles[index], fill=_INK, font=fonts.font(titles[index], size), anchor="mm")
     return page
 
 
@@ -242,9 +242,10 @@ def _points(pen, keypoints, skeleton, color, width):
             pen.circle((x, y), 1.5 * width, fill=color, outline=_PAPER, width=max(1, round(width / 2)))
 
 
-def _label(pen, box, text, color, font, width, shown):
+def _label(pen, box, text, color, size, width, shown):
     """Writes a label on a chip where it covers least of the boxes and chips `shown`; returns the chip's box."""
-    left, chip_width, chip_height = font.getbbox(text)[0], *_chip(text, font, width)
+    font = fonts.font(text, size)
+    left, chip_width, chip_height = font.getbbox(text)[0], *_chip(text, size, width)
     x1, y1, x2, y2 = box
     corners = [
         (x1 - width, y1 - width - chip_height),
@@ -254,9 +255,9 @@ def _label(pen, box, text, color, font, width, shown):
         (x1, y1),
         (x2 - chip_width, y2 - chip_height),
     ]
-    size = np.array([chip_width, chip_height])
-    limit = np.maximum(np.array(pen.im.size) - size, 0)
-    chips = [np.concatenate([corner, corner + size]) for corner in np.rint(np.clip(corners, 0, limit))]
+    sides = np.array([chip_width, chip_height])
+    limit = np.maximum(np.array(pen.im.size) - sides, 0)
+    chips = [np.concatenate([corner, corner + sides]) for corner in np.rint(np.clip(corners, 0, limit))]
     chip = min(chips, key=lambda chip: np.sum(_covered(chip, shown)))
     pen.rounded_rectangle((*chip[:2], *(chip[2:] - 1)), radius=width, fill=color)
     middle = (chip[0] + 2 * width - left, (chip[1] + chip[3]) / 2)
@@ -264,10 +265,10 @@ def _label(pen, box, text, color, font, width, shown):
     return chip
 
 
-def _chip(text, font, width):
+def _chip(text, size, width):
     """Width and height of a label's chip."""
-    left, _, right, _ = font.getbbox(text)
-    return right - left + 4 * width, font.size + 2 * width
+    left, _, right, _ = fonts.font(text, size).getbbox(text)
+    return right - left + 4 * width, size + 2 * width
 
 
 def _covered(chip, boxes):

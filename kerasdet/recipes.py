@@ -20,7 +20,7 @@ def config(given=None, folder=None, model="retinanet", size=None, weights=None):
 
     Args:
         given: a `ConfigDict`, or None.
-        folder: of photos, put into the config's `data.folder`; the best start at hand is then looked for.
+        folder: of photos, put into the config's `data.folder`; like `weights`, it asks for the best start at hand.
         model: one of `names`, where no config is given.
         size: shorter side of what the network sees, pixels; None for the recipe's own.
         weights: of `start`.
@@ -34,14 +34,33 @@ def config(given=None, folder=None, model="retinanet", size=None, weights=None):
     if folder is None and given is None:
         raise ValueError("give a folder of photos or a --config.")
     if given is None:
-        if model not in names():
-            raise ValueError(f"model must be one of {names()}, got {model!r}.")
+        _check(model)
         get_config = importlib.import_module(f"kerasdet.configs.{model}.own_data").get_config
         given = get_config(size) if size else get_config()
     if folder is not None:
         given.data.folder = folder
+    if folder is not None or weights is not None:
         start(given, weights)
     return given
+
+
+def file(model, size=None):
+    """The recipe of a model as `--config` takes it: the path of its file, and the size behind a colon.
+
+    Args:
+        model, size: as in `config`.
+
+    Raises:
+        ValueError: the model is unknown.
+    """
+    _check(model)
+    path = importlib.import_module(f"kerasdet.configs.{model}.own_data").__file__
+    return f"{path}:{size}" if size else path
+
+
+def _check(model):
+    if model not in names():
+        raise ValueError(f"model must be one of {names()}, got {model!r}.")
 
 
 def start(config, weights=None):
@@ -63,7 +82,7 @@ def start(config, weights=None):
     if "init_from" in config.train:
         del config.train.init_from
         model.backbone_weights = "imagenet"
-    model.backbone_weights = None if weights == NONE else weights or model.backbone_weights
+    model.backbone_weights = None if weights == NONE else weights or model.get("backbone_weights")
     if model.backbone_weights == "imagenet" and not _at_hand(model.backbone):
         model.backbone_weights = None
     if model.backbone_weights is None:
@@ -75,8 +94,8 @@ def _fetched(preset):
     try:
         if preset in released.RELEASED:
             released.fetch(preset)
-    except Exception as error:  # Keras raises no narrower one where a download fails
-        print(f"no {preset} ({str(error).splitlines()[0]}); give a preset's folder by --weights.")
+    except (ConnectionError, ValueError) as error:
+        print(f"{error} Training starts without it.")
         return False
     return True
 

@@ -13,7 +13,7 @@ from kerasdet import ops
 from kerasdet.benchmark import measure, models, operators
 from kerasdet.benchmark.measure import Case
 from kerasdet.decoding import candidates
-from kerasdet.detectors import SSD, FasterRCNN, MaskRCNN, RetinaNet
+from kerasdet.detectors import SSD, FasterRCNN, MaskRCNN, RetinaNet, YOLOv3
 from kerasdet.load import build
 from kerasdet.weights import torchvision
 
@@ -161,6 +161,17 @@ def test_number_of_scores_that_pass(scores):
     logits = model.network(images)["logits"]
     found = (tf.nn.softmax(logits) if scores == "softmax" else tf.sigmoid(logits))[..., 1:]
     assert np.sum(found >= model.above) == 7
+
+
+def test_number_of_scores_that_pass_where_there_are_no_logits():
+    model = YOLOv3(**YOLOv3.tiny())
+    models.randomize(model)
+    images, _ = models.batch(model, 1, 64)
+    models.admit(model, images, 7)
+    scores = [
+        head.decode(raw, (64, 64))[1] for head, raw in zip(model.tops, model.network(images)["maps"], strict=True)
+    ]
+    assert sum(np.sum(part >= model.above) for part in scores) == 7
 
 
 def test_traced_keeps_values_and_nests():

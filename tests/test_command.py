@@ -76,6 +76,15 @@ def test_help_lists_all_tools():
             ("train", "--config=configs/retinanet/r18_shapes.py", "--config.train.steps.few=5"),
             "there is no flag --config.train.steps.few.",
         ),
+        (
+            ("train", "photos", "--config.train.batchsize=5"),
+            "there is no flag --config.train.batchsize; did you mean batch_size for batchsize?",
+        ),
+        (("train", "photos", "--stepz=3", "--config.train.steps=5"), "there is no flag --stepz; did you mean --steps?"),
+        (
+            ("evaluate", "runs/mine", "--config.train.steps=5"),
+            "there is no flag --config.train.steps; did you mean --config?",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(arguments, line):

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(kerasdet.__file__).parent
 
 # From the ground up; what stands on one floor may use its neighbors, in no circle.
 FLOORS = (
-    ("version", "command"),
+    ("version", "command", "fonts"),
     ("contract", "boxes"),
     ("images", "views", "ops"),
     ("anchors", "clusters", "coders", "targets", "losses", "decoding", "detect"),
@@ -20,7 +20,7 @@ FLOORS = (
     ("backbones",),
     ("weights",),
     ("detectors",),
-    ("training", "evaluation", "export", "load", "runs", "draw", "benchmark", "recipes"),
+    ("training", "evaluation", "export", "load", "runs", "draw", "benchmark", "recipes", "report"),
     ("tools", "configs"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -2,16 +2,17 @@
 
     python -m tools.benchmark models --rounds=9 --out=benchmark.json
     python -m tools.benchmark models --model=ssd300_vgg16 --size=300 --train_size=300 --batch_size=8 --norms=none
+    python -m tools.benchmark models --config=configs/efficientdet/coco.py:d0 --size=512 --norms=batch --classes=90
     python -m tools.benchmark ops --rounds=9
     python -m tools.benchmark input --path="photos/*.jpg"
 
-`models` times one of torchvision's detectors: one picture from uint8 pixels to detections, with a given number of
-candidates, training steps with each kind of norm, and the parts of both. `floor_ms` is the time of the network's
-multiply-adds at the median rate of a 2048^3 float32 matrix multiplication in the same rounds. `ratio` is the median
-over it, and `best_ratio` the best round over the floor at the best rate. `ops` times the native operators, forward and
-with gradients, their twins and stock TensorFlow; `copies` is the median over the time to copy an operator's inputs and
-outputs once, in the same rounds, and `pair_ns` the nanoseconds per pair of an anchor and an object in matching. Both
-also time torchvision, if it is installed.
+`models` times one of torchvision's detectors, or that of a config: one picture from uint8 pixels to detections, with a
+given number of candidates, training steps with each kind of norm, and the parts of both. `floor_ms` is the time of the
+network's multiply-adds at the median rate of a 2048^3 float32 matrix multiplication in the same rounds. `ratio` is the
+median over it, and `best_ratio` the best round over the floor at the best rate. `ops` times the native operators,
+forward and with gradients, their twins and stock TensorFlow; `copies` is the median over the time to copy an operator's
+inputs and outputs once, in the same rounds, and `pair_ns` the nanoseconds per pair of an anchor and an object in
+matching. Both also time torchvision, if it is installed.
 `input` times the data pipeline; `floor_share` is the share of its time that decoding the JPEGs alone takes.
 """
 
@@ -21,11 +22,13 @@ import json
 import resource
 
 from absl import flags
+from ml_collections import config_flags
 
 from kerasdet import command
 from kerasdet.weights import torchvision
 
 MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "With models: measure the detector of this config instead.")
 CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes, without background.")
 SIZE = flags.DEFINE_integer("size", 640, "Side of the picture at inference, pixels.")
 TRAIN_SIZE = flags.DEFINE_integer("train_size", 512, "Side of the pictures in training, pixels.")
@@ -47,12 +50,18 @@ def models():
     from kerasdet.load import build
 
     def make(dtype, norm, size):
-        options = {"min_size": size, "max_size": size, "dtype": dtype, "norm": norm}
-        return build(torchvision.arguments(MODEL.value, **options), CLASSES.value)
+        options = {"dtype": dtype, "norm": norm}
+        if CONFIG.value is None:
+            sides = {"min_size": size, "max_size": size}
+            return build(torchvision.arguments(MODEL.value, **sides, **options), CLASSES.value)
+        rule = CONFIG.value.model.get("resize", ("stretch",))[0]
+        resize = (rule, size, size) if rule != "keep" else ("keep",)
+        return build({**CONFIG.value.model, "backbone_weights": None, "resize": resize, **options}, CLASSES.value)
 
     sizes, candidates = (SIZE.value, TRAIN_SIZE.value, BATCH.value), CANDIDATES.value or None
     norms = [None if norm == "none" else norm for norm in NORMS.value]
-    others = functools.partial(peers.detectors, MODEL.value, CLASSES.value, *sizes, candidates) if PEERS.value else None
+    name = MODEL.value if CONFIG.value is None else CONFIG.value.name.removesuffix("_coco")
+    others = functools.partial(peers.detectors, name, CLASSES.value, *sizes, candidates) if PEERS.value else None
     return model_benchmarks.models(make, DTYPES.value, norms, *sizes, ROUNDS.value, candidates, others)
 
 
@@ -72,7 +81,7 @@ def main(arguments):
     reports = kinds[kind]()
     for title, report in reports.items():
         table.show(title, report)
-    missing = [peer for peer in ("torchvision", "keras_hub") if importlib.util.find_spec(peer) is None]
+    missing = [peer for peer in ("torchvision", "keras_hub", "effdet") if importlib.util.find_spec(peer) is None]
     print(f"\nnot installed: {', '.join(missing) or 'nothing'}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"most memory of the whole process: {peak:.0f} MiB")

@@ -4,7 +4,8 @@
     python -m tools.check photos --annotations=boxes.csv --format=xywh
 
 Opens every photo and checks every annotation, in all parts of the folder, and then does what training does first: it
-compares the parts, or splits the folder. Exits with 1 if something is wrong; notes are no faults.
+compares the parts, or splits the folder. Writes report.html, a page of the data set with its faults and their photos.
+Exits with 1 if something is wrong; notes are no faults.
 """
 
 import dataclasses
@@ -28,28 +29,32 @@ CLASSES = flags.DEFINE_list("classes", None, "Names of the classes in their orde
 def main(arguments):
     from kerasdet.data import validate
     from kerasdet.data.read import recognized
+    from kerasdet.report import dataset as page
 
     folder = command.argument(arguments, FOLDER, "folder of photos")
     options = command.given(format=FORMAT, images=IMAGES, annotations=ANNOTATIONS, classes=CLASSES)
     places = {name: options[name] for name in ("format", "annotations") if name in options}
     print(f"{folder}: {recognized(folder, **places)}")
-    wrong, looked = False, {}
+    examined = []
     for part, dataset, findings in validate.examined(folder, PICTURES.value, **options):
         print(findings.text(), flush=True)
-        wrong |= bool(findings.faults)
-        looked.update(findings.looked)
+        examined.append((part, dataset, findings))
         _draw(dataset, findings.drawn, os.path.join(OUT.value, part or ""))
         if CLEAN.value:
             os.makedirs(CLEAN.value, exist_ok=True)
             path = os.path.join(CLEAN.value, f"{part or 'all'}.json")
             root = validate.write(findings.clean, path)
             print(f"{len(findings.clean)} photos written to {path}; read it with images={root!r}")
-    if not wrong:
-        lines, faulty = validate.parts(folder, looked, **options)
+    lines, faulty = [], []
+    if not any(findings.faults for _, _, findings in examined):
+        looked = {path: small for _, _, findings in examined for path, small in findings.looked.items()}
+        known = {part: dataset for part, dataset, _ in examined}
+        lines, faulty = validate.parts(folder, looked, known, **options)
         print("\n".join(lines + [f"  FAULT {line}" for line in faulty]))
-        wrong = bool(faulty)
-    print(f"drawn photos are in {OUT.value}")
-    sys.exit(int(wrong))
+    report = os.path.join(OUT.value, "report.html")
+    page.write(folder, examined, faulty, lines, report)
+    print(f"drawn photos are in {OUT.value}, and all this is a page, {report}")
+    sys.exit(int(bool(faulty) or any(findings.faults for _, _, findings in examined)))
 
 
 def _draw(dataset, drawn, folder):
@@ -59,7 +64,8 @@ def _draw(dataset, drawn, folder):
     os.makedirs(folder, exist_ok=True)
     for index, pixels in drawn.items():
         record = dataclasses.replace(dataset.records[index], image=pixels)
-        draw.truth(record, dataset).save(os.path.join(folder, f"{record.id:06d}.png"))
+        path = os.path.join(folder, f"{record.id:06d}.png")
+        draw.truth(record, dataset).save(path, compress_level=1)
 
 
 if __name__ == "__main__":

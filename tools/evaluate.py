@@ -8,8 +8,8 @@
 Without --config, the data is that of the run's own config, whose `evaluate` section holds further arguments of the
 evaluator. Writes metrics.json (with the best score threshold for showing detections), ground_truth.json and
 results.json (from which plain pycocotools computes the same numbers), pr_curves.png, also for masks and keypoints,
-confusion.png, the requested pictures, and the 20 with the most errors in `worst`. --part=test reads the test part of a
-folder.
+confusion.png, the requested pictures, the 20 with the most errors in `worst`, and report.html, a page of all this with
+the errors by kind. --part=test reads the test part of a folder.
 """
 
 import os
@@ -54,7 +54,7 @@ def main(arguments):
     metrics = evaluator()
     other = DTYPE.value or (pathlib.Path(path).name if isinstance(model, Exported) else None)
     out = OUT.value or os.path.join(home, f"evaluation-{other}" if other else "evaluation")
-    worst = report.write(evaluator, metrics, out, PICTURES.value, WORST.value, ABOVE.value)
+    kinds, worst = report.write(evaluator, metrics, out, PICTURES.value, WORST.value, ABOVE.value)
     print(f"\n{dataset.name}, {len(dataset)} images")
     for kind in evaluator.evaluations:
         print(f"  {kind:24s} {coco.line(evaluator.evaluations[kind])}")
@@ -66,8 +66,11 @@ def main(arguments):
     if metrics["AP50"] < diagnose.ZERO:
         print(f"why AP is 0: {diagnose.diagnose(evaluator.truth, evaluator.results)}")
     print(f"best threshold {metrics['threshold']:.2f} with F1 {metrics['F1']:.3f}")
-    for image, errors in worst:
-        print(f"  {errors} errors in {image}")
+    print("errors from that score on, and what AP50 would gain without them")
+    for kind, one in kinds.items():
+        print(f"  {kind:12s} {one['count']:6d}  {one['cost']:.3f}")
+    for image, number, own in worst:
+        print(f"  {number} errors in {image}: " + ", ".join(f"{count} {kind}" for kind, count in own.items()))
     print(f"written to {out}")
 
 

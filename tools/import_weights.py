@@ -1,8 +1,9 @@
-"""Imports a released model, or any network of darknet, as a preset folder, which every tool accepts.
+"""Imports a released model, any network of darknet, or a checkpoint of EfficientDet as a preset folder, for every tool.
 
     python -m tools.import_weights ssd_mobilenet_v1_coco --out=presets/ssd_mobilenet_v1_coco
     python -m tools.import_weights yolov3_tiny_coco --file=yolov3-tiny.weights
     python -m tools.import_weights --cfg=yolov3.cfg --file=yolov3.weights --names=coco.names --out=presets/yolov3
+    python -m tools.import_weights --checkpoint=efficientdet-d0 --out=presets/d0_coco
 
 Without --file, a released file is downloaded once. `python -m tools.import_weights` lists the released models.
 """
@@ -16,7 +17,12 @@ from kerasdet import command
 FILE = flags.DEFINE_string("file", None, "The released file, if it is already on this machine; or that of a --cfg.")
 OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default presets/ and the model's name.")
 CFG = flags.DEFINE_string("cfg", None, "A cfg of darknet, whose weights are --file.")
-NAMES = flags.DEFINE_string("names", None, "Names of a cfg's classes, a line each; by default COCO's 80 or VOC's 20.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint of EfficientDet's release or its folder.")
+FORM = flags.DEFINE_string("form", None, "Its form, such as d7; by default as its folder or its tensors say.")
+AVERAGES = flags.DEFINE_bool(
+    "averages", True, "Whether to take a checkpoint's moving averages, as published scores do."
+)
+NAMES = flags.DEFINE_string("names", None, "Names of the classes, a line each; by default COCO's 80 or VOC's 20.")
 RESIZE = flags.DEFINE_enum(
     "resize",
     None,
@@ -27,9 +33,13 @@ RESIZE = flags.DEFINE_enum(
 
 def main(arguments):
     from kerasdet.detectors.detector import Detector
-    from kerasdet.weights import darknet, released
+    from kerasdet.weights import automl, darknet, released
 
-    if CFG.value is not None:
+    if CHECKPOINT.value is not None:
+        known = None if NAMES.value is None else pathlib.Path(NAMES.value).read_text(encoding="utf-8").splitlines()
+        plain = automl.load(CHECKPOINT.value, FORM.value, known, AVERAGES.value)
+        name, facts = pathlib.Path(CHECKPOINT.value).name, {"source": f"google/automl: {CHECKPOINT.value}"}
+    elif CFG.value is not None:
         if FILE.value is None:
             raise ValueError("--cfg names a network of darknet: give its weights by --file.")
         plain = darknet.load(CFG.value, FILE.value, NAMES.value, RESIZE.value)

@@ -1,6 +1,7 @@
 """Trains the detector of a config.
 
     python -m tools.train photos --minutes=60 --run=runs/mine
+    python -m tools.train photos --model=ssd_mobilenet --config.train.batch_size=8
     python -m tools.train --config=configs/retinanet/r18_shapes.py --run=runs/shapes --config.train.steps=500
 
 docs/training.md explains resuming, fine-tuning, stages, and training on several devices and machines.
@@ -17,7 +18,7 @@ from kerasdet import command
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with `get_config()`.")
 MODEL = flags.DEFINE_string("model", "retinanet", "For a folder: the detector, a folder of configs with own_data.py.")
 SIZE = flags.DEFINE_integer("size", None, "For a folder: shorter side of what the network sees, pixels.")
-WEIGHTS = flags.DEFINE_string("weights", None, "For a folder: Keras weights file to start from, or none.")
+WEIGHTS = flags.DEFINE_string("weights", None, "Preset, or Keras weights file of the backbone, to start from, or none.")
 RUN = flags.DEFINE_string("run", None, "Folder of the run; by default runs/ and the config's name.")
 RESUME = flags.DEFINE_bool("resume", False, "Continue from the run's newest checkpoint.")
 INIT = flags.DEFINE_string("init_from", None, "Run folder, .keras or .weights.h5 file whose weights to start from.")
@@ -36,6 +37,13 @@ IMAGES = flags.DEFINE_string("images", None, "Folder of the photos, if it is unc
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "File or folder of the annotations, if they lie elsewhere.")
 CLASSES = flags.DEFINE_list("classes", None, "Names of the classes in their order, if no file has them.")
 flags.DEFINE_alias("out", "run")
+
+
+def default_config():
+    """What --config.train.batch_size=8 and the like change if there is no --config: the recipe of --model."""
+    from kerasdet import recipes
+
+    return recipes.file(MODEL.value, SIZE.value)
 
 
 def main(arguments):

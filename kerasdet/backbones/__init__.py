@@ -5,6 +5,7 @@ from functools import partial
 from kerasdet.backbones import hourglass
 from kerasdet.backbones.darknet import Darknet
 from kerasdet.backbones.dla import DLA
+from kerasdet.backbones.efficientnet import LITE_SCALES, SCALES, EfficientNet
 from kerasdet.backbones.hourglass import Hourglass
 from kerasdet.backbones.mobilenet import MobileNet
 from kerasdet.backbones.mobilenet_v3 import MobileNetV3
@@ -32,11 +33,14 @@ BACKBONES = {
     "mobilenet_v2": partial(MobileNet, 2),
     "mobilenet_v3_large": MobileNetV3,
     "mobilenet_v3_large_reduced": partial(MobileNetV3, reduced=True),
+    **{f"efficientnet_b{i}": partial(EfficientNet, i) for i in range(len(SCALES))},
+    **{f"efficientnet_lite{i}": partial(EfficientNet, i, lite=True) for i in range(len(LITE_SCALES))},
     "darknet19": partial(Darknet, "darknet19"),
     "darknet53": partial(Darknet, "darknet53"),
     "darknet_tiny": partial(Darknet, "darknet_tiny"),
     "vgg16": partial(VGG, 16),
     "vgg16_atrous": partial(VGG, 16, atrous=True),
+    "vgg16_atrous_strided": partial(VGG, 16, atrous=True, strided=True),
     "zf": ZF,
     "dla34": DLA,
     "hourglass104": Hourglass,

@@ -1,10 +1,10 @@
 """MobileNetV3-Large (Howard et al., ICCV 2019, arXiv:1905.02244), as in torchvision."""
 
 import keras
-import tensorflow as tf
 
 from kerasdet.layers.composite import Composite
-from kerasdet.layers.conv import Conv, DepthwiseConv
+from kerasdet.layers.conv import Conv
+from kerasdet.layers.inverted import InvertedResidual
 
 # Table 1: kernel, expanded channels, channels, squeeze-and-excite, activation, stride.
 ROWS = (
@@ -54,7 +54,8 @@ class MobileNetV3(Composite):
         for i, (size, inner, outputs, excite, activation, stride) in enumerate(ROWS):
             if reduced and i >= 12:
                 inner, outputs = inner if i == 12 else inner // 2, outputs // 2
-            self.blocks.append(Block(size, channels, inner, outputs, excite, activation, stride, **conv))
+            own = _excite(inner) if excite else None
+            self.blocks.append(InvertedResidual(size, channels, inner, outputs, activation, stride, own, **conv))
             channels = outputs
             expanded += [inner] if stride > 1 else []
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
@@ -80,38 +81,7 @@ class MobileNetV3(Composite):
         return features[self.levels[0] - 1 : self.levels[1]]
 
 
-@keras.saving.register_keras_serializable("kerasdet")
-class Block(Composite):
-    """An inverted residual: expand, depthwise convolution, squeeze-and-excite, project (figure 4)."""
-
-    def __init__(self, size, inputs, inner, outputs, excite, activation, stride, **conv):
-        super().__init__(dtype=conv["dtype"])
-        self.stride = stride
-        self.residual = stride == 1 and inputs == outputs
-        self.expand = Conv(inner, 1, activation=activation, **conv) if inner != inputs else None
-        self.depthwise = DepthwiseConv(size, stride=stride, activation=activation, **conv)
-        self.excite = Excite(inner, dtype=self.dtype_policy) if excite else None
-        self.project = Conv(outputs, 1, **conv)
-
-    def call(self, x, training=False):
-        expanded = x if self.expand is None else self.expand(x, training=training)
-        y = self.depthwise(expanded, training=training)
-        y = y if self.excite is None else self.excite(y)
-        y = self.project(y, training=training)
-        return (x + y if self.residual else y), expanded
-
-
-@keras.saving.register_keras_serializable("kerasdet")
-class Excite(Composite):
+def _excite(channels):
     """Squeeze-and-excite with a quarter of the channels, rounded to a multiple of 8 (section 5.3)."""
-
-    def __init__(self, channels, **kwargs):
-        super().__init__(**kwargs)
-        squeezed = max(8, (channels // 4 + 4) // 8 * 8)
-        if squeezed < 0.9 * channels / 4:
-            squeezed += 8
-        self.fc1 = Conv(squeezed, 1, activation="relu", dtype=self.dtype_policy)
-        self.fc2 = Conv(channels, 1, activation="hard_sigmoid", dtype=self.dtype_policy)
-
-    def call(self, x):
-        return x * self.fc2(self.fc1(tf.reduce_mean(x, axis=[1, 2], keepdims=True)))
+    squeezed = max(8, (channels // 4 + 4) // 8 * 8)
+    return squeezed + 8 * (squeezed < 0.9 * channels / 4), "relu", "hard_sigmoid"

@@ -23,6 +23,8 @@ class VGG(Composite):
         levels: first and last level to return, 0...4; level l has stride 2**l, and 4 is conv5.
         atrous: pool5 keeps the resolution, and is followed by fc6, dilated by 6, and fc7 with a quarter of their
             channels; level 4 is then fc7 (SSD, section 3).
+        strided: pool5 of an atrous network halves like the others, and fc6 is dilated by 3; level 4 stays conv5, and
+            level 5 is fc7 (RefineDet's release).
         norm: kind of `layers.norm`, or None for biases, as in the paper.
         width: channels of the first stage; 64 in the paper.
         normalization: pixel statistics, see `layers.pixels`.
@@ -34,8 +36,8 @@ class VGG(Composite):
     """
 
     def __init__(
-        self, depth, levels=(3, 4), atrous=False, norm=None, width=64, normalization="vgg", freeze=None, weights=None,
-        **kwargs,
+        self, depth, levels=(3, 4), atrous=False, strided=False, norm=None, width=64, normalization="vgg", freeze=None,
+        weights=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.depth = depth
@@ -46,10 +48,13 @@ class VGG(Composite):
             [Conv(min(width * 2**i, 8 * width), 3, **conv) for _ in range(count)]
             for i, count in enumerate(CONVOLUTIONS[depth])
         ]
-        self.fc6 = Conv(16 * width, 3, dilation=6, **conv) if atrous else None
+        self.strided = strided
+        self.fc6 = Conv(16 * width, 3, dilation=3 if strided else 6, **conv) if atrous else None
         self.fc7 = Conv(16 * width, 1, **conv) if atrous else None
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
-        channels = [stage[-1].filters for stage in self.stages[:4]] + [(self.fc7 or self.stages[4][-1]).filters]
+        channels = [stage[-1].filters for stage in self.stages]
+        if atrous:
+            channels[4 + strided :] = [self.fc7.filters]
         self.channels = tuple(channels[levels[0] : levels[1] + 1])
         if freeze is not None:
             for layer in sum(self.stages[: freeze + 1], []):
@@ -74,8 +79,8 @@ class VGG(Composite):
                 x = layer(x, training=training)
             features.append(x)
         if self.fc6 is not None:
-            x = tf.nn.max_pool2d(x, 3, 1, "SAME")
-            features[-1] = self.fc7(self.fc6(x, training=training), training=training)
+            x = tf.nn.max_pool2d(x, 2, 2, "SAME") if self.strided else tf.nn.max_pool2d(x, 3, 1, "SAME")
+            features[4 + self.strided :] = [self.fc7(self.fc6(x, training=training), training=training)]
         return features[self.levels[0] : self.levels[1] + 1]
 
     def load_top(self, layers, weights):

@@ -27,7 +27,14 @@ POST_PROCESSING = {
     "per_class": suppress,
     "within_classes": suppress,
 }
-LOSS = {"by_iou": assign, "one_to_one": assign, "focal": class_losses, "region_features": ops, "cut": masks}
+LOSS = {
+    "by_iou": assign,
+    "one_to_one": assign,
+    "with_best": assign,
+    "focal": class_losses,
+    "region_features": ops,
+    "cut": masks,
+}
 
 
 def randomize(model, seed=0):
@@ -67,6 +74,10 @@ def admit(model, images, count):
         proposals = outputs["proposals"]
         logits = model.head(outputs["features"], proposals)["logits"]
         scores = tf.boolean_mask(tf.nn.softmax(logits), box.area(proposals) > 0)
+    elif "logits" not in outputs:  # heads of another form; they all choose their candidates by `top`
+        with recorded({"top": (candidates, "top")}) as calls:
+            model.detections(outputs, images)
+        scores = calls["top"][1][0]
     else:
         softmax = getattr(model, "scores", "sigmoid") == "softmax"
         scores = (tf.nn.softmax if softmax else tf.sigmoid)(outputs["logits"])

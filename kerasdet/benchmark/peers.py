@@ -4,17 +4,19 @@ If torch crashes because TensorFlow was imported first, import torch first, as i
 """
 
 import functools
+import importlib.metadata
 
 import tensorflow as tf
 
 from kerasdet.benchmark.measure import Case
+from kerasdet.weights import torchvision as builders
 
 
 def detectors(name, classes, size, train_size, count, passing, inference, step):
     """The same detector in other projects.
 
     Args:
-        name: name of torchvision's builder.
+        name: name of torchvision's builder, or "efficientdet_" and a form; others have no peer.
         classes: number of classes, without background.
         size: side of the picture at inference, pixels.
         train_size, count: side of the pictures of a training step, pixels, and their number.
@@ -24,6 +26,10 @@ def detectors(name, classes, size, train_size, count, passing, inference, step):
     Returns:
         Dict from name to `Case`, one for each installed project that has this detector.
     """
+    if name.startswith("efficientdet"):
+        return effdet_models(name, classes, size, train_size, count, inference, step)
+    if name not in builders.MODELS:
+        return {}
     cases = torchvision_models(name, classes, size, train_size, count, passing, inference, step)
     return cases | (keras_hub_models(size, inference) if name == "retinanet_resnet50_fpn" else {})
 
@@ -90,6 +96,39 @@ def torchvision_models(name, classes, size, train_size, count, passing, inferenc
             torch.no_grad()(lambda: detector(picture)), inference, 1
         ),
         f"torchvision {torchvision.__version__} step, its own norms": Case(train, step, count),
+    }
+
+
+def effdet_models(name, classes, size, train_size, count, inference, step):
+    """One of effdet's detectors, with its own hard suppression, in float32; arguments and result as in `detectors`."""
+    try:
+        import effdet
+        import torch
+    except ImportError:
+        return {}
+
+    def make(side):
+        config = effdet.get_efficientdet_config(f"tf_{name}")
+        config.image_size, config.num_classes = (side, side), classes
+        return effdet.EfficientDet(config, pretrained_backbone=False)
+
+    detector, picture = effdet.DetBenchPredict(make(size)).eval(), torch.rand(1, 3, size, size)
+    learner = effdet.DetBenchTrain(make(train_size)).train()
+    solver = torch.optim.SGD(learner.parameters(), lr=1e-6, momentum=0.9)
+    pictures = torch.rand(count, 3, train_size, train_size)
+    corners = torch.rand(count, 8, 2) * 0.5 * train_size
+    boxes = torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * train_size], dim=-1)
+    targets = {"bbox": boxes, "cls": torch.randint(1, classes + 1, (count, 8)).float()}
+
+    def train():
+        solver.zero_grad(set_to_none=True)
+        learner(pictures, targets)["loss"].backward()
+        solver.step()
+
+    version = importlib.metadata.version("effdet")
+    return {
+        f"effdet {version} inference": Case(torch.no_grad()(lambda: detector(picture)), inference, 1),
+        f"effdet {version} step": Case(train, step, count),
     }
 
 

@@ -14,6 +14,8 @@ FEW = 0.01
 _ENOUGH, _MOST = 6, 0.9
 # Where less of the boxes' area than this lies inside their pictures, something is wrong, whatever it is.
 _INSIDE = 0.6
+# Boxes that are compared with all of their photo at once, which bounds the memory.
+_AT_ONCE = 256
 SWAPPED = "have swapped corners"
 # How files state boxes: corners (VOC, tables), a corner and sides (COCO), or center and sides (YOLO).
 WRITTEN = ("corners", "sizes", "centers")
@@ -128,17 +130,21 @@ def of_records(records):
 
 def repeats(record, overlap=0.95):
     """[M] bool: which of a record's boxes nearly repeat an earlier one of their class, with an IoU above `overlap`."""
-    copies = np.zeros(len(record.boxes), bool)
-    for i in range(len(record.boxes) - 1):
-        same_class = (record.classes[i + 1 :] == record.classes[i]) & ~record.crowds[i + 1 :] & ~record.crowds[i]
-        copies[i + 1 :] |= same_class & (_iou(record.boxes[i], record.boxes[i + 1 :]) > overlap)
+    count = len(record.boxes)
+    copies = np.zeros(count, bool)
+    for start in range(0, count if count > 1 else 0, _AT_ONCE):
+        own = np.arange(start, min(start + _AT_ONCE, count))
+        pairs = (own[:, None] < np.arange(count)) & (record.classes[own][:, None] == record.classes)
+        pairs &= ~record.crowds[own][:, None] & ~record.crowds
+        copies |= (pairs & (_iou(record.boxes[own][:, None], record.boxes) > overlap)).any(0)
     return copies
 
 
-def _iou(box, others):
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.prod(np.maximum(sides, 0), 1)
-    return shared / np.maximum(1e-9, np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], 1) - shared)
+def _iou(boxes, others):
+    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
+    areas = [np.prod(some[..., 2:] - some[..., :2], -1) for some in (boxes, others)]
+    shared = np.prod(np.maximum(sides, 0), -1)
+    return shared / np.maximum(1e-9, areas[0] + areas[1] - shared)
 
 
 def _fit(boxes, sizes):

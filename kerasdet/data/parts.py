@@ -14,7 +14,7 @@ from kerasdet.data.split import split
 TRAIN, VALIDATION = ("train", "training", "trainval"), ("val", "valid", "validation")
 
 
-def parts(folder, share=0.2, seed=0, listed=None, looked=None, **options):
+def parts(folder, share=0.2, seed=0, listed=None, looked=None, known=None, **options):
     """Reads a folder in two parts: its own splits if it has both, else those of a list, else a new split.
 
     A part is known by the words train, val, valid, validation or test in its name, in any case. What is for testing is
@@ -26,6 +26,7 @@ def parts(folder, share=0.2, seed=0, listed=None, looked=None, **options):
         seed: seed of that split, see `split`.
         listed: None, or what `names` returned for the two parts of an earlier split.
         looked: None, or a dict from the paths of photos to their thumbnails, if they are decoded already.
+        known: None, or a dict from names of splits to their `Dataset`s, if they are read already.
         options: further arguments of `read`, such as `proposals`.
 
     Returns:
@@ -35,19 +36,24 @@ def parts(folder, share=0.2, seed=0, listed=None, looked=None, **options):
         ValueError, FileNotFoundError: as in `read`; or a listed image is missing; or the folder only has parts that are
             not for training.
     """
+    known = known or {}
+
+    def part(name):
+        return known[name] if name in known else read(folder, name, **options)
+
     train, validation = own(folder, **_places(options))
     if train and validation:
-        found, other = read(folder, train, **options), read(folder, validation, **options)
+        found, other = part(train), part(validation)
         if names(found, folder) != names(other, folder):
             return found, aligned(other, found)
         same = f"{folder}: its parts {train!r} and {validation!r} are the same {len(found)} photos, which are split."
         dataset = dataclasses.replace(found, notes=[*found.notes, same])
     else:
-        dataset = read(folder, train, **options)
+        dataset = part(train)
     if listed is None:
         images = [record.image if isinstance(record.image, str) else None for record in dataset.records]
-        known = looked is not None and all(image in looked for image in images)
-        return split(dataset, share, seed, [looked[image] for image in images] if known else None)
+        whole = looked is not None and all(image in looked for image in images)
+        return split(dataset, share, seed, [looked[image] for image in images] if whole else None)
     return _again(dataset, folder, listed)
 
 

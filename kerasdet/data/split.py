@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import os
@@ -92,15 +93,27 @@ def contents(dataset):
 
 def _content(image):
     if isinstance(image, str):
-        with open(image, "rb") as file:
-            size, data = os.fstat(file.fileno()).st_size, file.read(_END)
-            file.seek(max(size - _END, 0))
-            data += file.read() + str(size).encode()
-    elif isinstance(image, Encoded):
+        known = os.stat(image)
+        return _of_file(image, known.st_size, known.st_mtime_ns)
+    if isinstance(image, Encoded):
         data = image.read()
         data = data[:_END] + data[-_END:] + str(image.length).encode()
     else:
         data = np.ascontiguousarray(image).tobytes() if isinstance(image, np.ndarray) else str(image).encode()
+    return _digest(data)
+
+
+@functools.lru_cache(2**20)  # a run asks several times: for the split, to compare its parts, for its notes
+def _of_file(path, size, changed):
+    """The hash of a file of this size that was changed last at this time."""
+    with open(path, "rb") as file:
+        data = file.read(_END)
+        file.seek(max(size - _END, 0))
+        data += file.read() + str(size).encode()
+    return _digest(data)
+
+
+def _digest(data):
     return hashlib.sha256(data).hexdigest()[:32]
 
 

@@ -2,9 +2,11 @@
 
 import collections
 import dataclasses
+import functools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +32,9 @@ class Findings:
         lines: counts, one per line.
         faults: what is wrong, one message each; empty if nothing is.
         notes: what the reader dropped or changed, one message each.
-        clean: a `Dataset` without the faulty parts; without any pictures if all boxes are in another format.
+        dataset: the `Dataset` itself.
+        broken: what is wrong with each of its pictures, or None.
+        hopeless: whether all boxes are in another format.
         looked: dict from the paths of photos to their thumbnails, for `parts`.
         drawn: dict from positions to the pixels of the pictures that were kept.
     """
@@ -38,9 +42,16 @@ class Findings:
     lines: list
     faults: list
     notes: list
-    clean: Dataset
+    dataset: Dataset
+    broken: list
+    hopeless: bool
     looked: dict
     drawn: dict
+
+    @functools.cached_property
+    def clean(self):
+        """A `Dataset` without the faulty parts; without any pictures if all boxes are in another format."""
+        return dataclasses.replace(self.dataset, records=[]) if self.hopeless else _without(self.dataset, self.broken)
 
     def text(self, most=10):
         """All lines, but only the first `most` faults and notes."""
@@ -52,7 +63,15 @@ class Findings:
         return "\n".join([*parts, "something is wrong" if self.faults else "nothing is wrong"])
 
 
-def check(dataset, refused=(), workers=8, drawn=0):
+class _Look(NamedTuple):
+    """What was seen of a photo: its size or why it cannot be decoded, and its thumbnail for the split."""
+
+    size: tuple | None
+    fault: str | None
+    thumbnail: np.ndarray
+
+
+def check(dataset, refused=(), workers=8, drawn=0, seen=None):
     """Checks every picture and annotation, with a progress bar. Each picture is decoded once.
 
     Args:
@@ -60,18 +79,21 @@ def check(dataset, refused=(), workers=8, drawn=0):
         refused: the faults that reading found.
         workers: number of threads that decode; each holds one picture at a time.
         drawn: of how many pictures from all over the data set the pixels are kept, to draw them.
+        seen: None, or a dict that is passed from one part of a folder to the next, so that photos that are in several
+            parts are decoded once, but for those that are drawn.
 
     Returns:
         `Findings`.
     """
+    seen = {} if seen is None else seen
     messages = list(dict.fromkeys(refused))
     kept = set(np.linspace(0, len(dataset) - 1, drawn).astype(int).tolist()) if len(dataset) and drawn else set()
     # TensorFlow must have begun before threads share it: beginning in several at once crashes it.
     images.decode(_DOT)
     with ThreadPoolExecutor(workers) as pool:
-        looks = pool.map(lambda index: _look(dataset.records[index], index in kept), range(len(dataset)))
+        looks = pool.map(lambda index: _look(dataset.records[index], index in kept, seen), range(len(dataset)))
         looks = list(tqdm(looks, total=len(dataset), unit="image", desc=dataset.name, mininterval=1))
-    broken = [fault for fault, _, _ in looks]
+    broken = [_fault(record, look) for record, (look, _) in zip(dataset.records, looks, strict=True)]
     # A file that could not be opened when it was read cannot be decoded either; once is enough.
     known = {line.split(": ", 1)[0] for line in messages}
     messages += [line for line in broken if line and line.split(": ", 1)[0] not in known]
@@ -84,18 +106,19 @@ def check(dataset, refused=(), workers=8, drawn=0):
         stated = sum(len(formats.stated(record)) for record in dataset.records)
         messages.append(f"{dataset.name}: {dropped} of {stated} boxes are dropped: they have no area in their picture.")
     messages += class_faults
-    clean = dataclasses.replace(dataset, records=[]) if hopeless else _without(dataset, broken)
     return Findings(
         lines=_counts(dataset, counts),
         faults=messages,
         notes=list(dataset.notes) + suspect.unused(dataset, counts),
-        clean=clean,
+        dataset=dataset,
+        broken=broken,
+        hopeless=hopeless,
         looked={
-            record.image: small
-            for record, (_, small, _) in zip(dataset.records, looks, strict=True)
+            record.image: look.thumbnail
+            for record, (look, _) in zip(dataset.records, looks, strict=True)
             if isinstance(record.image, str)
         },
-        drawn={index: pixels for index, (_, _, pixels) in enumerate(looks) if pixels is not None},
+        drawn={index: pixels for index, (_, pixels) in enumerate(looks) if pixels is not None},
     )
 
 
@@ -111,25 +134,27 @@ def examined(folder, drawn=0, **options):
         (part, dataset, findings): the name of the part or None, the `Dataset`, and its `Findings`.
     """
     places = {name: options[name] for name in ("format", "annotations") if name in options}
+    seen = {}
     for part in splits(folder, **places) or [None]:
         with faults.listed() as refused:
             dataset = read(folder, part, **options)
-        yield part, dataset, check(dataset, refused, drawn=drawn)
+        yield part, dataset, check(dataset, refused, drawn=drawn, seen=seen)
 
 
-def parts(folder, looked, **options):
+def parts(folder, looked, known=None, **options):
     """Does what training does first: reads the parts or splits the folder, compares them, and decodes masks.
 
     Args:
         folder: as the path of `data.read`.
         looked: dict from the paths of photos to their thumbnails.
+        known: None, or a dict from names of parts to what reading them without a fault gave.
         options: further arguments of `data.read`.
 
     Returns:
         Lines that say which parts there are, and faults.
     """
     try:
-        train, validation = read_parts(folder, looked=looked, **options)
+        train, validation = read_parts(folder, looked=looked, known=known, **options)
     except (ValueError, FileNotFoundError) as error:
         return [], [str(error)]
     own = train.notes + validation.notes
@@ -180,20 +205,31 @@ def write(dataset, path):
     return root
 
 
-def _look(record, keep):
-    """What is wrong with a picture or None, its thumbnail for the split, and its pixels if they are kept."""
+def _look(record, keep, seen):
+    """What is seen of a picture, which is remembered if it is a file, and its pixels if they are kept."""
+    path = record.image if isinstance(record.image, str) else None
+    if path in seen and not keep:
+        return seen[path], None
     try:
         pixels = record.pixels()
     except (ValueError, OSError) as error:
-        return str(error), np.zeros((8, 9), np.int16), None
-    height, width = pixels.shape[:2]
-    fault = None
-    if (height, width) != (record.height, record.width):
-        fault = (
-            f"{record.image}: is stated as {record.width} x {record.height}, but is {width} x {height}: its boxes "
-            "belong to another picture, or the size is wrong."
-        )
-    return fault, thumbnail(pixels), pixels if keep else None
+        look, pixels = _Look(None, str(error), np.zeros((8, 9), np.int16)), None
+    else:
+        look = _Look(pixels.shape[:2], None, thumbnail(pixels))
+    if path is not None:
+        seen[path] = look
+    return look, pixels if keep else None
+
+
+def _fault(record, look):
+    """What is wrong with a picture, or None."""
+    if look.fault is not None or look.size == (record.height, record.width):
+        return look.fault
+    height, width = look.size
+    return (
+        f"{record.image}: is stated as {record.width} x {record.height}, but is {width} x {height}: its boxes "
+        "belong to another picture, or the size is wrong."
+    )
 
 
 def _dropped(record):

@@ -2,33 +2,17 @@
 
 import glob
 import os
-import re
 
 import numpy as np
-import yaml
 
-from kerasdet.data import faults, files, formats, objects, yolo_rows
+from kerasdet.data import faults, files, formats, objects, yolo_rows, yolo_yaml
 from kerasdet.data.dataset import Dataset
 from kerasdet.data.folder import Folder, is_hidden, is_photo, part_in, part_of
 from kerasdet.data.tally import Tally
 
-YAMLS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 # Files of class names, one a line: labelImg's and Label Studio's, darknet's, Roboflow's.
 NAMES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
-_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _UNREAD = {".tif", ".tiff", ".avif", ".dng", ".mpo", ".pfm"}
-# More classes than any data set has; a number beyond is a slip that would fill the memory.
-_MOST = 100_000
-
-
-class _Text(yaml.SafeLoader):
-    """YAML in which `no`, `yes`, `on` and `off` are text: they are names of classes."""
-
-
-_Text.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def read(path, split=None, classes=None, images=None):
@@ -53,14 +37,16 @@ def read(path, split=None, classes=None, images=None):
         FileNotFoundError: folders, lists or images are missing.
     """
     path = os.fspath(path)
-    source = _yaml(path)
+    source = yolo_yaml.find(path)
     folder = os.path.dirname(source) or "." if source else path
     notes, tally = [], Tally()
     tree = Folder(images or folder)
     if source:
-        content = _content(source)
-        names = classes or _names(content, source)
-        pictures = _listed(content, split, source, notes)
+        held = yolo_yaml.content(source)
+        names = classes or yolo_yaml.names(held, source)
+        entries = yolo_yaml.entries(held, split, source)
+        pictures = [path for one in entries for path in (_pictures_in(one, notes) if isinstance(one, str) else one)]
+        pictures = list(dict.fromkeys(pictures))
     else:
         source = path
         names = classes or _class_file(path)
@@ -106,119 +92,14 @@ def read(path, split=None, classes=None, images=None):
 def splits(path):
     """Names of the splits of a yaml, of darknet's lists, or of the folders that hold them."""
     path = os.fspath(path)
-    source = _yaml(path)
+    source = yolo_yaml.find(path)
     if source:
-        content = _content(source)
-        return [name for name, keys in _SPLITS.items() if any(content.get(key) for key in keys)]
+        return yolo_yaml.splits(yolo_yaml.content(source))
     tree = Folder(path)
     lists = [os.path.splitext(name)[0] for name in _darknet_lists(tree)]
     inside = glob.glob("images/*/", root_dir=path) + glob.glob("*/images/", root_dir=path)
     rooms = {name.replace("images", "").strip(os.sep) for name in inside if not is_hidden(name)}
     return sorted(lists or rooms or {part_in(name) for name in tree.photos} - {None})
-
-
-def is_yaml(path):
-    """Whether a yaml file describes a data set: it has names or a number of classes."""
-    try:
-        content = yaml.load(files.text(path), _Text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and bool({"names", "nc"} & set(content))
-
-
-def _yaml(path):
-    """The path of the yaml at a path, or None."""
-    if os.path.isfile(path):
-        return path
-    usual = [os.path.join(path, name) for name in YAMLS if os.path.isfile(os.path.join(path, name))]
-    if usual:
-        return usual[0]
-    found = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.lower().endswith((".yaml", ".yml"))]
-    found = [name for name in found if not is_hidden(os.path.basename(name)) and is_yaml(name)]
-    if len(found) > 1:
-        raise ValueError(
-            f"{path} holds several data sets, {', '.join(map(os.path.basename, found))}: give one of them."
-        )
-    return found[0] if found else None
-
-
-def _content(source):
-    try:
-        content = yaml.load(files.text(source), _Text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{source} needs the keys train, val and names, but holds {content!r}.")
-    if "kpt_shape" in content:
-        raise ValueError(f"{source} holds keypoints (kpt_shape), which are read from COCO files only; convert it.")
-    return content
-
-
-def _names(content, source):
-    """The names in the order of the ids 0, 1 ...; the ids themselves if there are no names."""
-    names, count = content.get("names"), content.get("nc")
-    if isinstance(names, dict):
-        try:
-            names = {int(number): name for number, name in names.items()}
-        except (TypeError, ValueError):
-            raise ValueError(f"{source}: the keys of names must be 0, 1 ...; they are {list(names)}.") from None
-        if sorted(names) != list(range(len(names))):
-            raise ValueError(f"{source}: the keys of names must be 0, 1 ... without a gap; they are {sorted(names)}.")
-        names = [names[number] for number in range(len(names))]
-    if names is None and isinstance(count, int):
-        names = range(min(count, _MOST))
-    if not isinstance(names, (list, range)):
-        raise ValueError(f"{source} needs names, a list or a dict of number to name, but holds {names!r}.")
-    if count not in (None, len(names)):
-        raise ValueError(f"{source}: nc is {count}, but there are {len(names)} names.")
-    wrong = next((name for name in names if isinstance(name, (dict, list)) or name is None), "")
-    if wrong != "":
-        raise ValueError(f"{source}: a name must be text, not {wrong!r}.")
-    return [str(name) for name in names]
-
-
-def _listed(content, split, source, notes):
-    """Paths of the pictures that a yaml lists for a split."""
-    known = [name for name, keys in _SPLITS.items() if any(content.get(key) for key in keys)]
-    split = part_of(split or "") or split
-    if split not in known:
-        raise ValueError(f"{source} has the splits {known}; split={split!r} is none of them.")
-    entry = next(content[key] for key in _SPLITS[split] if content.get(key))
-    here = os.path.dirname(source)
-    root = content.get("path")
-    roots = (os.path.join(here, root if isinstance(root, str) else ""), here)
-    pictures = []
-    for part in entry if isinstance(entry, list) else [entry]:
-        path = _entry(str(part), roots)
-        if path is None:
-            first = os.path.normpath(os.path.join(roots[0], str(part)))
-            raise FileNotFoundError(f"{source}: {split} is {part}, but {first} does not exist.")
-        if os.path.isdir(path):
-            pictures += _pictures_in(path, notes)
-        else:
-            pictures += _named(path, roots)
-    return list(dict.fromkeys(pictures))
-
-
-def _entry(part, roots):
-    """What a yaml means by the path of a part: relative to the yaml or its root, or a path of another computer."""
-    parts = [one for one in re.split(r"[\\/]+", part) if one not in ("", ".")]
-    tails = [part, *(os.path.join(*parts[first:]) for first in range(len(parts)))]
-    for tail in tails:
-        for root in roots:
-            candidate = os.path.normpath(os.path.join(root, tail))
-            if os.path.exists(candidate) and os.path.normpath(root) != candidate:
-                return candidate
-    return None
-
-
-def _named(path, roots):
-    """The pictures of a list, whose lines are relative to it, or to a root of the data set, or paths of elsewhere."""
-    lines = [line.strip() for line in files.text(path).splitlines() if line.strip()]
-    roots = (os.path.dirname(path), *roots)
-    found = [_entry(line, roots) for line in lines]
-    plain = [os.path.normpath(os.path.join(roots[0], line)) for line in lines]
-    return [one or other for one, other in zip(found, plain, strict=True)]
 
 
 def _darknet_lists(tree):
@@ -231,7 +112,7 @@ def _plain(tree, folder, split, notes):
     """Paths of the pictures of a folder without a yaml."""
     lists = [name for name in _darknet_lists(tree) if os.path.splitext(name)[0] == split]
     if lists:
-        return _named(tree.full(lists[0]), (folder,))
+        return yolo_yaml.listed(tree.full(lists[0]), (folder,))
     candidates = [os.path.join(folder, *parts) for parts in (("images", split or ""), (split or "", "images"))]
     inner = next((os.path.normpath(one) for one in candidates if os.path.isdir(one)), None)
     if inner is not None:

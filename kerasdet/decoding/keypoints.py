@@ -6,6 +6,7 @@ import tensorflow as tf
 CUBIC = -0.75
 
 
+@tf.function(autograph=False)  # eagerly, each region would run some twenty operators
 def peaks(heatmaps, rois):
     """Finds the maximum of every heat map after resizing it to its region (Mask R-CNN, section 5).
 

@@ -3,9 +3,11 @@
 from kerasdet.detectors.centernet import CenterNet
 from kerasdet.detectors.cornernet import CornerNet
 from kerasdet.detectors.darknet import Darknet
+from kerasdet.detectors.efficientdet import EfficientDet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.detectors.mask_rcnn import MaskRCNN
+from kerasdet.detectors.refinedet import RefineDet
 from kerasdet.detectors.retinanet import RetinaNet
 from kerasdet.detectors.ssd import SSD
 from kerasdet.detectors.yolov1 import YOLOv1
@@ -16,9 +18,11 @@ DETECTORS = {
     "CenterNet": CenterNet,
     "CornerNet": CornerNet,
     "Darknet": Darknet,
+    "EfficientDet": EfficientDet,
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,
     "MaskRCNN": MaskRCNN,
+    "RefineDet": RefineDet,
     "RetinaNet": RetinaNet,
     "SSD": SSD,
     "YOLOv1": YOLOv1,

@@ -50,11 +50,21 @@ class Complete(type(keras.Model)):
             for path, layer in names.layers(model).items():
                 if layer is not model and layer in model.layers:
                     layer.name = path.replace("/", "_")  # `get_layer` and `summary` know it by its attribute
-            model(model.example())
+            _run_once(model)
         finally:
             keras.config.set_dtype_policy(before)
         model.__dict__["completed"] = True
         return model
+
+
+def _run_once(model):
+    """Makes all weights by detecting once, one object: branches such as masks run on as many regions as the limit."""
+    limit = vars(model).get("limit")
+    if limit is not None:
+        model.limit = 1
+    model(model.example())
+    if limit is not None:
+        model.limit = limit
 
 
 def _named_constructor(cls):

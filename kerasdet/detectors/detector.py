@@ -178,6 +178,7 @@ class Detector(settings.Settings, Predicts, Trains, Saves, keras.Model, metaclas
         """Nothing: layers make their weights when they first run, which `Complete` sees to."""
 
     def example(self):
-        """A batch of one small black picture and one region, where a detector would take many of its own."""
-        images = self.preprocess(tf.zeros([1, 64, 64, 3], tf.uint8))
+        """A batch of one black picture and one region, small where the detector takes any size."""
+        size = 64 if self.resize[0] == "shorter" else None
+        images = self.preprocess(tf.zeros([1, 64, 64, 3], tf.uint8), size)
         return {**images, "proposals": images["windows"][:, None], "ids": tf.zeros([1], tf.int64)}

@@ -30,7 +30,7 @@ def ground_truth(dataset):
     Returns:
         A `pycocotools.coco.COCO`; annotations are numbered from 1, in the order of the records.
     """
-    with _silence():
+    with silence():
         return _indexed({"info": {}, **files.content(dataset)})
 
 
@@ -118,7 +118,7 @@ def evaluate(truth, results, kind="bbox", image_ids=None, sigmas=None, max_dets=
             `kind`, or the number of sigmas is not that of the keypoints.
     """
     _check_results(truth, results)
-    with _silence():
+    with silence():
         run = COCOeval(truth, _loaded(truth, results, kind), kind)
         if image_ids is not None:
             run.params.imgIds = [int(image_id) for image_id in image_ids]
@@ -230,7 +230,7 @@ def _numbers(evaluation, limit):
         return _mean(values[..., params.areaRngLbl.index(_AREAS[suffix])])
 
     wanted = [name for name in NUMBERS[params.iouType] if name[2:] in ("50", "75", *_AREAS)]
-    precision, names = arrays["AP"][..., 0], _names(evaluation)
+    precision, names = arrays["AP"][..., 0], class_names(evaluation)
     return {
         **{name: number(name) for name in wanted},
         "per_class": {name: _mean(precision[:, :, index]) for index, name in enumerate(names)},
@@ -238,47 +238,9 @@ def _numbers(evaluation, limit):
     }
 
 
-def curves(evaluation):
-    """Returns the precision of each class that has objects, at IoU 0.5, for objects of all sizes.
-
-    Args:
-        evaluation: an accumulated evaluation from `evaluate`.
-
-    Returns:
-        Dict of class name to [101] floats in 0...1, the precision at the recalls 0, 0.01 ... 1.
-    """
-    precision = evaluation.eval["precision"][0, :, :, 0, -1]
-    return {name: precision[:, index] for index, name in enumerate(_names(evaluation)) if precision[0, index] > -1}
-
-
-def threshold(evaluation):
-    """Finds the best score threshold for showing detections: the one with the highest mean F1 over classes at IoU 0.5.
-
-    Args:
-        evaluation: an accumulated evaluation from `evaluate`.
-
-    Returns:
-        (score in 0.01...0.99, its F1 in 0...1); (0.5, 0.0) if nothing was found.
-    """
-    candidates = np.arange(1, 100) / 100
-    ranges, pictures = len(evaluation.params.areaRng), len(evaluation.params.imgIds)
-    f1 = []
-    for index in range(len(evaluation.params.catIds)):
-        start = index * ranges * pictures  # the first range of areas contains all objects
-        matched = [one for one in evaluation.evalImgs[start : start + pictures] if one is not None]
-        objects = sum(int(np.sum(np.logical_not(one["gtIgnore"]))) for one in matched)
-        if objects:
-            scores = np.concatenate([one["dtScores"] for one in matched])
-            right = np.concatenate([one["dtMatches"][0] > 0 for one in matched])
-            counted = np.concatenate([np.logical_not(one["dtIgnore"][0]) for one in matched])
-            shown = (scores >= candidates[:, None]) & counted
-            f1.append(2 * (shown & right).sum(axis=1) / (shown.sum(axis=1) + objects))
-    mean = np.mean(f1, axis=0) if f1 else np.zeros(len(candidates))
-    if mean.max() == 0:
-        return 0.5, 0.0
-    # Between two scores F1 is constant: the middle of the plateau is farthest from scores that would change it.
-    best = np.flatnonzero(mean >= mean.max() - 1e-9)
-    return float(candidates[best[len(best) // 2]]), float(mean.max())
+def class_names(evaluation):
+    """Names of the classes in the order of an evaluation's arrays."""
+    return [evaluation.cocoGt.cats[number]["name"] for number in evaluation.params.catIds]
 
 
 def _xywh(box):
@@ -329,14 +291,11 @@ def _check_annotations(truth, params):
             )
 
 
-def _names(evaluation):
-    return [evaluation.cocoGt.cats[number]["name"] for number in evaluation.params.catIds]
-
-
 def _mean(precision):
     defined = precision[precision > -1]
     return float(defined.mean()) if defined.size else -1.0
 
 
-def _silence():
+def silence():
+    """Keeps what pycocotools prints from the terminal."""
     return contextlib.redirect_stdout(io.StringIO())

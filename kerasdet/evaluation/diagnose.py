@@ -1,8 +1,5 @@
 """Explains an AP near 0 from the objects and detections of an evaluation."""
 
-import contextlib
-import io
-
 import numpy as np
 from pycocotools import mask
 from pycocotools.coco import COCO
@@ -92,7 +89,7 @@ def _one_class(truth, results):
         "categories": [{"id": 1, "name": "object"}],
         "annotations": [{**annotation, "category_id": 1} for annotation in content["annotations"]],
     }
-    with contextlib.redirect_stdout(io.StringIO()):
+    with coco.silence():
         merged.createIndex()
     return merged, [{**result, "category_id": 1} for result in results]
 

@@ -11,7 +11,7 @@ from kerasdet import images as image
 from kerasdet import views as view
 from kerasdet.data import pipeline
 from kerasdet.data import tiles as windowed
-from kerasdet.evaluation import coco
+from kerasdet.evaluation import coco, curves
 from kerasdet.evaluation import voc as pascal
 
 
@@ -68,7 +68,7 @@ class Evaluator:
 
         Returns:
             Dict of the mean of every loss term, "loss", the numbers of `coco.summary` for boxes, and "threshold" and
-            "F1" of `coco.threshold`; those of masks and keypoints as "segm/AP", "keypoints/AP" and so on; and VOC's
+            "F1" of `curves.threshold`; those of masks and keypoints as "segm/AP", "keypoints/AP" and so on; and VOC's
             "voc/AP2007" and "voc/AP2010" with dicts of them by class, "voc/per_class_AP2007" and so on. `results` then
             holds COCO's result dicts, `evaluations` the COCOeval of each kind: "bbox", "segm", "keypoints".
         """
@@ -78,7 +78,7 @@ class Evaluator:
             kind: coco.evaluate(self.truth, self.results, kind, sigmas=self.sigmas, max_dets=self.max_dets)
             for kind in kinds
         }
-        threshold, f1 = coco.threshold(self.evaluations["bbox"])
+        threshold, f1 = curves.threshold(self.evaluations["bbox"])
         numbers = {**coco.summary(self.evaluations["bbox"]), "threshold": threshold, "F1": f1}
         for kind in kinds[1:]:
             numbers.update({f"{kind}/{k}": v for k, v in coco.summary(self.evaluations[kind]).items()})

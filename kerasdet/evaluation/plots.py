@@ -1,5 +1,7 @@
 """Plots of an evaluation: precision-recall curves and the confusion matrix."""
 
+import warnings
+
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -7,9 +9,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from kerasdet.evaluation import coco, pairs
+from kerasdet import fonts
+from kerasdet.evaluation import curves, pairs
 
 _INK, _FAINT = "#222831", "#d9dde3"
+_THIN = "\u200a"
 
 
 def precision_recall(evaluation, path):
@@ -19,23 +23,27 @@ def precision_recall(evaluation, path):
         evaluation: an accumulated evaluation from `coco.evaluate`.
         path: the PNG file to write.
     """
-    curves = coco.curves(evaluation)
-    recall = evaluation.params.recThrs
-    ranking = sorted(curves, key=lambda name: -np.mean(curves[name]))
+    precision = curves.precision(evaluation)
+    with _scripts(precision):
+        _draw_curves(precision, evaluation.params.recThrs, path)
+
+
+def _draw_curves(precision, recall, path):
+    ranking = sorted(precision, key=lambda name: -np.mean(precision[name]))
     columns = -(-len(ranking) // 28)
     figure = Figure(figsize=(7.5 + 1.9 * columns, 6), layout="constrained")
     axes = figure.add_subplot()
     colors = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.88, len(ranking)))
+    strength = {"linewidth": 1.6, "alpha": 0.9} if len(ranking) <= 20 else {"linewidth": 0.9, "alpha": 0.55}
+    lines, labels = [], []
     for name, color in zip(ranking, colors, strict=True):
-        strength = {"linewidth": 1.6, "alpha": 0.9} if len(ranking) <= 20 else {"linewidth": 0.9, "alpha": 0.55}
-        axes.plot(recall, curves[name], color=color, label=f"{name}  {np.mean(curves[name]):.2f}", **strength)
+        lines += axes.plot(recall, precision[name], color=color, **strength)
+        labels.append(f"{_literal(name)}  {np.mean(precision[name]):.2f}")
     if ranking:
-        mean = np.mean([curves[name] for name in ranking], axis=0)
-        axes.plot(recall, mean, color=_INK, linewidth=3, label=f"mean  {np.mean(mean):.2f}")
-        handles, labels = axes.get_legend_handles_labels()
+        mean = np.mean([precision[name] for name in ranking], axis=0)
         figure.legend(
-            [handles[-1], *handles[:-1]],
-            [labels[-1], *labels[:-1]],
+            [*axes.plot(recall, mean, color=_INK, linewidth=3), *lines],
+            [f"mean  {np.mean(mean):.2f}", *labels],
             loc="outside right upper",
             ncols=columns,
             fontsize=9 if columns == 1 else 7,
@@ -71,7 +79,9 @@ def confusion_matrix(truth, results, path, iou=0.5, above=0.5):
     for image_pairs in pairs.by_image(truth, results, iou, above).values():
         for actual, detected in image_pairs:
             matrix[position[actual], position[detected]] += 1
-    _draw_matrix(matrix, [truth.cats[category_id]["name"] for category_id in category_ids] + ["background"], path)
+    names = [truth.cats[category_id]["name"] for category_id in category_ids] + ["background"]
+    with _scripts(names):
+        _draw_matrix(matrix, [_literal(name) for name in names], path)
     return matrix
 
 
@@ -100,4 +110,16 @@ def _draw_matrix(matrix, names, path):
 
 def _finish(figure, axes, path):
     axes.spines[:].set_visible(False)
-    FigureCanvasAgg(figure).print_png(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # `fonts` has said it, once
+        FigureCanvasAgg(figure).print_png(path)
+
+
+def _scripts(names):
+    """Settings under which names of any script are drawn."""
+    return matplotlib.rc_context({"font.family": fonts.families(names)})
+
+
+def _literal(name):
+    """A name as it stands; matplotlib would read what stands between two dollars as a formula, and hide `_name`."""
+    return (_THIN + name if name.startswith("_") else name).replace("$", r"\$")

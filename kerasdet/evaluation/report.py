@@ -8,16 +8,17 @@ import numpy as np
 from kerasdet import draw
 from kerasdet.data import coco as annotations
 from kerasdet.data import segments
-from kerasdet.evaluation import coco, pairs, plots
+from kerasdet.evaluation import coco, errors, pairs, plots
+from kerasdet.report import evaluation as page
 
 
 def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
     """Writes the files of a report.
 
-    They are metrics.json; ground_truth.json, which is COCO's whatever the data set's format was; results.json, with
-    results_segm.json and results_keypoints.json for masks and keypoints (plain pycocotools computes the same numbers
-    from them), and pr_curves.png for each; confusion.png; the first
-    pictures of the data set as ID.png; and in `worst` those with the most errors.
+    They are metrics.json, with the number and the cost of each kind of error; ground_truth.json, which is COCO's
+    whatever the data set's format was; results.json, with results_segm.json and results_keypoints.json for masks and
+    keypoints (plain pycocotools computes the same numbers from them), and pr_curves.png for each; confusion.png; the
+    first pictures of the data set as ID.png; in `worst` those with the most errors; and report.html, a page of it.
 
     Args:
         evaluator: an `Evaluator` that has run.
@@ -28,33 +29,43 @@ def write(evaluator, metrics, folder, pictures=0, worst=20, above=None):
         above: minimum score of drawn detections and of errors; by default the evaluation's best threshold.
 
     Returns:
-        List of (name, errors) of the worst images: their file, or "image ID".
+        Dict of a kind of error to its "count" and its "cost" (see `errors`); and a list of (name, number of errors,
+        dict of their kinds) of the worst images, whose name is their file or "image ID".
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     dataset, above = evaluator.dataset, metrics["threshold"] if above is None else above
-    metrics = {"data": dataset.name, "images": len(dataset), **metrics}
+    truth, results, boxes = evaluator.truth, evaluator.results, evaluator.evaluations["bbox"]
+    verdicts = errors.judge(boxes, results)
+    by_image = errors.count(truth, results, verdicts, above)
+    kinds = {
+        kind: {"count": sum(some.get(kind, 0) for some in by_image.values()), "cost": cost}
+        for kind, cost in errors.costs(boxes, results, verdicts).items()
+    }
+    metrics = {"data": dataset.name, "images": len(dataset), **metrics, "errors": kinds}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    truth = {"info": {}, **annotations.content(dataset)}
-    for image, record in zip(truth["images"], dataset.records, strict=True):
+    scored = {"info": {}, **annotations.content(dataset)}
+    for image, record in zip(scored["images"], dataset.records, strict=True):
         image["file_name"] = record.name
-    (folder / "ground_truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    (folder / "ground_truth.json").write_text(json.dumps(scored), encoding="utf-8")
     for kind, evaluation in evaluator.evaluations.items():
         ending = "" if kind == "bbox" else f"_{kind}"
-        results = json.dumps(coco.only(evaluator.results, kind))
-        (folder / f"results{ending}.json").write_text(results, encoding="utf-8")
+        own = json.dumps(coco.only(results, kind))
+        (folder / f"results{ending}.json").write_text(own, encoding="utf-8")
         plots.precision_recall(evaluation, folder / f"pr_curves{ending}.png")
-    plots.confusion_matrix(evaluator.truth, evaluator.results, folder / "confusion.png", above=above)
+    matrix = plots.confusion_matrix(truth, results, folder / "confusion.png", above=above)
     for record in dataset.records[:pictures]:
         beside_truth(evaluator, record, above).save(folder / f"{record.id:06d}.png")
     records = {record.id: record for record in dataset.records}
-    ranked = pairs.worst(evaluator.truth, evaluator.results, above=above)[:worst]
+    ranked = pairs.worst(truth, results, above=above)[:worst]
     (folder / "worst").mkdir(exist_ok=True)
     for old in (folder / "worst").glob("*.png"):
         old.unlink()
     for rank, (image_id, _) in enumerate(ranked, start=1):
         beside_truth(evaluator, records[image_id], above).save(folder / "worst" / f"{rank:02d}_{image_id:06d}.png")
-    return [(records[image_id].name, errors) for image_id, errors in ranked]
+    first = [image_id for image_id, _ in ranked]
+    page.write(evaluator, metrics, verdicts, matrix, first, folder / "report.html", above)
+    return kinds, [(records[image_id].name, number, by_image.get(image_id, {})) for image_id, number in ranked]
 
 
 def beside_truth(evaluator, record, above):

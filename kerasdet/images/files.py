@@ -279,6 +279,8 @@ def _webp_chunk(head):
     return skip, size, size + 8 + size % 2, _starts(head, b"EXIF")
 
 
+# These two are traced once for all kinds of files, so that exported models are smaller and load faster.
+@tf.function(input_signature=[tf.TensorSpec([None], tf.uint8)], autograph=False)
 def _tag(exif):
     """The value of the orientation tag in the first directory of a TIFF structure; 1 if there is none."""
     exif = tf.pad(exif, [[0, 4]])
@@ -289,6 +291,7 @@ def _tag(exif):
     return tf.where(little | _starts(exif, b"MM\0*"), tf.concat([values, [1]], 0)[0], 1)
 
 
+@tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([], tf.int64)], autograph=False)
 def _upright(pixels, orientation):
     """Turns and mirrors `pixels` upright from their EXIF orientation 1...8."""
 

@@ -6,7 +6,8 @@ A resize rule is a plain tuple that a model saves with its other arguments:
     ("stretch", height, width)    exactly this size; the aspect ratio changes
     ("squeeze", height, width)    as "stretch", with antialias, as Pillow resizes: every pixel counts
     ("letterbox", height, width)  as large as this size holds, centered on zeros; the aspect ratio stays
-    ("corner", height, width)     as "letterbox", but in the upper left, with zeros at the bottom and the right
+    ("corner", height, width)     as "letterbox", but in the upper left, with zeros at the bottom and the right; sides
+                                  are rounded down in float32, as in EfficientDet, which may lose a pixel
     ("darknet_stretch", height, width)      as "stretch", but as darknet resizes: the outermost pixels stay outermost
     ("darknet_letterbox", height, width)    as "letterbox", with that resize; if one margin is a pixel wider than the
                                             other, boxes shift by half a pixel, as in darknet
@@ -135,7 +136,7 @@ def resize(pixels, rule, scale=1.0):
     elif name in ("stretch", "squeeze", "darknet_stretch"):
         new = tf.constant(sizes)
     elif name in ("letterbox", "corner", "darknet_letterbox"):
-        new = _contained(old, sizes)
+        new = _scaled(old, sizes) if name == "corner" else _contained(old, sizes)
         before = before if name == "corner" else (sizes - new) // 2
         after = sizes - new - before
     if name == "squeeze":
@@ -296,6 +297,13 @@ def _for_all(pixels, frames, windows):
     """Pixels [..., H, W, 3] with frames and windows for each."""
     shape = tf.concat([tf.shape(pixels)[:-3], [4]], 0)
     return pixels, tf.broadcast_to(frames, shape), tf.broadcast_to(windows, shape)
+
+
+def _scaled(old, sizes):
+    """As `_contained`, but the product of a side and the scale is rounded to float32 before it is rounded down."""
+    sides = tf.cast(old, tf.float32)
+    scale = tf.reduce_min(tf.cast(tf.stack(sizes), tf.float32) / sides)
+    return tf.maximum(tf.cast(sides * scale, tf.int32), 1)
 
 
 def _between_corners(pixels, new):

@@ -35,12 +35,13 @@ class Conv(keras.layers.Layer):
         epsilon, momentum: of the norm.
         initializer: of the kernel.
         bias: initial value of the bias.
+        biased: whether there is a bias, also before a norm; None for one where there is no norm.
         padding: zeros on each side; None for (size - 1) * dilation / 2, and "same" for TensorFlow's own padding.
     """
 
     def __init__(
         self, filters, size, stride=1, norm=None, activation=None, dilation=1, groups=1, epsilon=1e-5,
-        momentum=0.9, initializer="he_normal", bias=0.0, padding=None, **kwargs,
+        momentum=0.9, initializer="he_normal", bias=0.0, biased=None, padding=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.filters = filters
@@ -53,6 +54,7 @@ class Conv(keras.layers.Layer):
         # twins.
         self.initializer = initializer.clone() if hasattr(initializer, "clone") else initializer
         self.initial_bias = bias
+        self.biased = norm is None if biased is None else biased
         self.padding = (size - 1) * dilation // 2 if padding is None else padding
         self.norm = norms.build(norm, epsilon, momentum)
         self.activation = keras.activations.get(activation)
@@ -65,12 +67,12 @@ class Conv(keras.layers.Layer):
         self._build_rest(shape)
 
     def _build_rest(self, shape):
-        if self.norm is None:
+        if self.biased:
             self.bias = self.add_weight(
                 shape=(self.filters,), name="bias", initializer=keras.initializers.Constant(self.initial_bias),
                 dtype="float32", autocast=False,
             )  # fmt: skip
-        else:
+        if self.norm is not None:
             self.norm.build((*shape[:-1], self.filters))
 
     def call(self, x, training=False, norm=None):
@@ -85,11 +87,9 @@ class Conv(keras.layers.Layer):
         Returns:
             [B, H', W', filters].
         """
-        kernel, bias = tf.convert_to_tensor(self.kernel), None
-        if self.norm is None:
-            bias = tf.convert_to_tensor(self.bias)
-        else:
-            norm = self.norm
+        kernel = tf.convert_to_tensor(self.kernel)
+        bias = tf.convert_to_tensor(self.bias) if self.biased else None
+        norm = norm if self.norm is None else self.norm
         if norm is not None and norm.is_affine(training):
             scale, shift = norm.affine()
             kernel, bias, norm = self._scaled(kernel, scale), shift if bias is None else bias * scale + shift, None
@@ -227,3 +227,30 @@ class Upsample(keras.layers.Layer):
             rows.append(tf.concat(row, axis=-1))
         # Channels by row, then by column of the block: what depth to space expects.
         return tf.nn.depth_to_space(tf.concat(rows, axis=-1), factor)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class SeparableConv(keras.layers.Layer):
+    """A depthwise convolution of each channel, then a 1x1 `Conv`, without a norm or an activation between them.
+
+    Args:
+        filters: output channels.
+        size: side of the depthwise kernel, odd.
+        depthwise_initializer: of the depthwise kernel.
+        dtype: of the layers.
+        kwargs: of the 1x1 `Conv`, which alone has a bias.
+    """
+
+    def __init__(self, filters, size, depthwise_initializer="glorot_uniform", dtype=None, **kwargs):
+        super().__init__(dtype=dtype)
+        self.filters = filters
+        self.depthwise = DepthwiseConv(size, biased=False, initializer=depthwise_initializer, dtype=self.dtype_policy)
+        self.pointwise = Conv(filters, 1, **{"initializer": "glorot_uniform", **kwargs}, dtype=self.dtype_policy)
+
+    def build(self, shape):
+        self.depthwise.build(shape)
+        self.pointwise.build(shape)
+
+    def call(self, x, training=False, norm=None):
+        """As `Conv.call`."""
+        return self.pointwise(self.depthwise(x), training=training, norm=norm)

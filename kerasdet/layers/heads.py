@@ -7,7 +7,12 @@ import tensorflow as tf
 
 from kerasdet.layers import norm as norms
 from kerasdet.layers.composite import Composite
-from kerasdet.layers.conv import XAVIER, Conv, DepthwiseConv
+from kerasdet.layers.conv import XAVIER, Conv, DepthwiseConv, SeparableConv
+
+# How EfficientDet's separable convolutions start. What is the inputs of TensorFlow's depthwise kernel [H, W, C, 1] are
+# the outputs of ours, [H, W, 1, C].
+LECUN = keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+LECUN_OUT = keras.initializers.VarianceScaling(1.0, "fan_out", "truncated_normal")
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -23,23 +28,30 @@ class ConvHead(keras.layers.Layer):
             statistics of levels differ.
         levels: how many levels there are; only norms that levels do not share ask for it.
         prior: initial probability of every output (section 4.1), or None for a bias of 0.
+        separable: convolutions of two parts, which start as in EfficientDet.
+        activation: of the tower.
+        epsilon, momentum: of the norms.
     """
 
-    def __init__(self, depth, width, anchors, outputs, norm=None, prior=None, levels=None, **kwargs):
+    def __init__(
+        self, depth, width, anchors, outputs, norm=None, prior=None, levels=None, separable=False, activation="relu",
+        epsilon=1e-5, momentum=0.9, **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         shared = norm in (None, "group")
         if not shared and levels is None:
             raise ValueError(f"a head with norm={norm!r} needs `levels`, because each level has its own norm.")
-        initializer = keras.initializers.RandomNormal(stddev=0.01)
-        policy = {"dtype": self.dtype_policy}
+        kind, start = Conv, {"initializer": keras.initializers.RandomNormal(stddev=0.01)}
+        if separable:
+            kind, start = SeparableConv, {"initializer": LECUN, "depthwise_initializer": LECUN_OUT}
+        conv = {**start, "dtype": self.dtype_policy}
+        own = {"norm": norm if shared else None, "activation": activation, "epsilon": epsilon, "momentum": momentum}
         self.outputs = outputs
-        self.tower = [
-            Conv(width, 3, norm=norm if shared else None, activation="relu", initializer=initializer, **policy)
-            for _ in range(depth)
-        ]
-        self.norms = None if shared else [[norms.build(norm) for _ in range(depth)] for _ in range(levels)]
+        self.tower = [kind(width, 3, **own, **conv) for _ in range(depth)]
+        each = [[norms.build(norm, epsilon, momentum) for _ in range(depth)] for _ in range(levels or 0)]
+        self.norms = None if shared else each
         bias = 0.0 if prior is None else -math.log((1 - prior) / prior)
-        self.predictor = Conv(anchors * outputs, 3, initializer=initializer, bias=bias, **policy)
+        self.predictor = kind(anchors * outputs, 3, bias=bias, **conv)
 
     def build(self, shapes):
         shape = shapes[0]

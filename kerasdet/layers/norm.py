@@ -170,11 +170,13 @@ class L2Norm(keras.layers.Layer):
 
     Args:
         scale: initial factor.
+        added: number added to a position's sum of squares, 1e-10 in Caffe; None for a sum of at least 1e-24.
     """
 
-    def __init__(self, scale, **kwargs):
+    def __init__(self, scale, added=None, **kwargs):
         super().__init__(**kwargs)
         self.initial_scale = scale
+        self.added = added
 
     def build(self, shape):
         self.scale = self.add_weight(
@@ -183,4 +185,9 @@ class L2Norm(keras.layers.Layer):
         )  # fmt: skip
 
     def call(self, x):
-        return tf.cast(tf.math.l2_normalize(tf.cast(x, tf.float32), axis=-1, epsilon=1e-24) * self.scale, x.dtype)
+        x32 = tf.cast(x, tf.float32)
+        if self.added is None:
+            unit = tf.math.l2_normalize(x32, axis=-1, epsilon=1e-24)
+        else:
+            unit = x32 * tf.math.rsqrt(tf.reduce_sum(tf.square(x32), axis=-1, keepdims=True) + self.added)
+        return tf.cast(unit * self.scale, x.dtype)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 # RGB means and deviations in 0...255. "torch": torchvision's ImageNet statistics; "caffe": the means that Keras'
-# ResNets subtract; "tf": -1...1, Keras' MobileNets; "unit": 0...1; "vgg": Caffe's means
+# ResNets subtract; "tf": -1...1, Keras' MobileNets; "lite": EfficientNet-Lite; "unit": 0...1; "vgg": Caffe's means
 # 123, 117, 104 of VGG and SSD, as torchvision rounds them; "rcnn": those of Fast and Faster R-CNN's releases;
 # "centernet": COCO's, of CornerNet, CenterNet and ExtremeNet.
 STATISTICS = {
@@ -17,6 +17,7 @@ STATISTICS = {
         (0.27809835 * 255, 0.27408164 * 255, 0.28863828 * 255),
     ),
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
 }
 

@@ -204,8 +204,8 @@ def soft_nms(boxes, scores, classes, limit, method="gaussian", sigma=0.5, iou=0.
     # What equals the floor stays, but the lowest number marks what is dropped.
     above = _above(above, scores.dtype, np.nextafter(scores.dtype.min, scores.dtype.as_numpy_dtype(0)))
     if native := library.native():
-        values = {"sigma": sigma if method == "gaussian" else 0.0, "iou": iou, "above": above}
-        thresholds = {name: tf.constant(value, boxes.dtype) for name, value in values.items()}
+        methods = {"sigma": sigma, "iou": 0.0} if method == "gaussian" else {"sigma": 0.0, "iou": iou}
+        thresholds = {name: tf.constant(value, boxes.dtype) for name, value in {**methods, "above": above}.items()}
         indices, picked, valid = native.kerasdet_soft_nms(
             boxes=boxes, scores=scores, classes=classes, limit=limit, **thresholds
         )

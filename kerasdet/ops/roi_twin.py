@@ -236,6 +236,7 @@ def _align_by_samples(regions, sampling_ratio, aligned):
     """RoIAlign with few samples: gathers the four neighbors of each sample for all bins at once."""
     table, start, height, width = _table(regions)
     zero_row = tf.shape(table)[0] - 1
+    real = regions.real & (height > 0) & (width > 0)
     scale = tf.gather(tf.constant(regions.scales, regions.rois.dtype), regions.levels)
     _, x1, y1, x2, y2 = tf.unstack(regions.rois, axis=1)
 
@@ -259,7 +260,7 @@ def _align_by_samples(regions, sampling_ratio, aligned):
     for y, row_weight in corners(y1, y2, regions.rows, height):
         for x, column_weight in columns:
             index = (start[:, None] + y * width[:, None])[:, :, None] + x[:, None, :]
-            index = tf.where(regions.real[:, None, None], index, zero_row)
+            index = tf.where(real[:, None, None], index, zero_row)
             if library.lite():
                 index += _zero_after(total)
             total += (row_weight[:, :, None] * column_weight[:, None, :])[..., None] * tf.gather(table, index)

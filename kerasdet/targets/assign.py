@@ -84,6 +84,36 @@ def one_to_one(anchors, objects, positive, windows=None):
     return match_from_indices(indices, anchors, objects).without(under_crowds(anchors, objects, windows))
 
 
+def with_best(anchors, objects, positive, windows=None):
+    """Assigns by overlap, and to every object the one anchor that it overlaps most (EfficientDet's release).
+
+    An anchor that several objects overlap most goes to the first of them. An object that overlaps nothing takes the
+    first anchor, as in the release. There is no band of ignored overlaps. Padding, crowds and memory are as in
+    `by_iou`.
+
+    Args:
+        anchors: [A, 4] float32.
+        objects: the objects dict.
+        positive: least IoU of another anchor with its object, 0...1; anchors below are background.
+        windows: [B, 4], the pictures, or None; as in `under_crowds`. Anchors outside are background.
+
+    Returns:
+        A `Match`.
+    """
+    anchors, real = tf.stop_gradient(anchors), _real(objects)
+    indices = ops.match_by_iou(anchors, objects["boxes"], real, positive, positive, low_quality=False)
+    every = _of_each_image(anchors, objects["boxes"])
+    chosen = tf.ones(tf.shape(every)[:2], tf.bool)
+    best = ops.match_by_iou(objects["boxes"], every, chosen, 0.0, 0.0, low_quality=False)  # [B, M], of each object
+    batch, most = tf.unstack(tf.shape(best))
+    numbers = tf.where(real, tf.range(most), most)
+    places = tf.stack([tf.broadcast_to(tf.range(batch)[:, None], tf.shape(best)), best], axis=-1)
+    first = tf.tensor_scatter_nd_min(tf.fill(tf.shape(indices), most), places, numbers)
+    return match_from_indices(tf.where(first < most, first, indices), anchors, objects).without(
+        under_crowds(anchors, objects, windows)
+    )
+
+
 def match_from_indices(indices, anchors, objects):
     """The match in which each anchor has the object of some number.
 

@@ -109,12 +109,13 @@ def averaged(model):
     if not getattr(optimizer, "use_ema", False):
         yield
         return
-    own = [variable.numpy() for variable in model.trainable_variables]
+    variables = [*model.trainable_variables, *getattr(optimizer, "norms", ())]
+    own = [variable.numpy() for variable in variables]
     optimizer.finalize_variable_values(model.trainable_variables)
     try:
         yield
     finally:
-        for variable, value in zip(model.trainable_variables, own, strict=True):
+        for variable, value in zip(variables, own, strict=True):
             variable.assign(value)
 
 

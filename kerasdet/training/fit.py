@@ -194,7 +194,7 @@ def _train(model, batches, plan, facts, callbacks):
             states.restore(model, own)
         more = [remember] if last < plan.rounds else []
         model.fit(
-            batches(facts["step"]), initial_epoch=first, epochs=last, steps_per_epoch=length,
+            batches(facts["step"]), initial_epoch=first, epochs=last, steps_per_epoch=length, shuffle=False,
             callbacks=[*callbacks, *more],
         )  # fmt: skip
         if model.stop_training:

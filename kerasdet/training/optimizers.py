@@ -8,10 +8,33 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 class _Parts:
-    """An optimizer whose weights each have a share of the learning rate and a weight decay of their own."""
+    """An optimizer whose weights each have a share of the learning rate and a weight decay of their own.
+
+    With averaged weights it also averages the running statistics of norms, which are those of the weights of the last
+    steps.
+    """
 
     shares = None  # of the learning rate, a number a weight; None until `set_parts`
     decays = None
+    norms = ()  # running statistics that follow the batches
+
+    def build(self, variables):
+        super().build(variables)
+        if self.use_ema:
+            # Keras would track what is set as an attribute.
+            self.__dict__["norm_averages"] = self.add_optimizer_variables(list(self.norms), "average")
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        super()._update_model_variables_moving_average(trainable_variables)
+        kept = keras.ops.where(self.iterations == 0, 0.0, self.ema_momentum)
+        for variable, average in zip(self.norms, self.norm_averages, strict=True):
+            average.assign(kept * average + (1 - kept) * variable)
+
+    def finalize_variable_values(self, var_list):
+        super().finalize_variable_values(var_list)
+        if self.use_ema:
+            for variable, average in zip(self.norms, self.norm_averages, strict=True):
+                variable.assign(average)
 
     def part(self, variable):
         """A weight's share of the learning rate, and its weight decay."""
@@ -54,7 +77,8 @@ def build(name, rate, momentum=0.9, ema=None):
         name: one of `OPTIMIZERS`.
         rate: learning rate, a number or a schedule.
         momentum: of "sgd".
-        ema: None, or the momentum of an average of the weights, which is what is evaluated and saved.
+        ema: None, or the momentum of an average of the weights and of the norms' running statistics, which is what is
+            evaluated and saved.
 
     Returns:
         A Keras optimizer.
@@ -95,5 +119,13 @@ def set_parts(optimizer, model, name, weight_decay=0.0, rates=None, decay_biases
         len(variable.shape) > 1 or (decay_biases and variable.name.endswith("bias"))
         for variable in model.trainable_variables
     ]
+    optimizer.__dict__["norms"] = tuple(running(model))
     optimizer.shares = [float(rates.get(matched.get(key), 1.0)) for key in keys]
     optimizer.decays = [decay if one else 0.0 for one in decaying]
+
+
+def running(model):
+    """The running statistics of a model's norms that follow the batches: not those of frozen ones."""
+    for layer in names.layers(model).values():
+        if hasattr(layer, "moving_mean") and layer.trainable and not getattr(layer, "frozen", False):
+            yield from (layer.moving_mean, layer.moving_variance)

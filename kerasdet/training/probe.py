@@ -86,7 +86,7 @@ def probe(
         model.compile(optimizers.build(optimizer, plan.schedule(), momentum), clip_norm=clip_norm)
         watch = _Watch(Evaluator(model, few, batch_size, **(evaluate or {})), f"learning rate {rate * factor:.3g}")
         stream = pipeline.load(few, model.preprocess, batch_size, training=True, masks=model.needs_masks, seed=seed)
-        model.fit(stream, epochs=stop // _LOOK, steps_per_epoch=_LOOK, callbacks=[watch], verbose=0)
+        model.fit(stream, epochs=stop // _LOOK, steps_per_epoch=_LOOK, shuffle=False, callbacks=[watch], verbose=0)
         return watch
 
     first = attempt(1.0, steps)

@@ -6,21 +6,24 @@ from kerasdet.evaluation import diagnose
 from kerasdet.training import guard
 from kerasdet.training.checkpoints import averaged, save_model
 
+# What the terminal shows of an evaluation, if it is scored; the log has every number.
+SHOWN = ("loss", "AP", "AP50", "segm/AP", "segm/AP50", "keypoints/AP", "voc/AP2007", "voc/AP2010")
+
 
 def tell(metrics, log):
-    """Prints the numbers of an evaluation and writes them as a row.
+    """Writes the numbers of an evaluation as a row of the log, and prints the few that tell how it goes.
 
     Args:
         metrics: of an `Evaluator`.
         log: a `Log`.
 
     Returns:
-        The row: dict of "val_" and a metric's name to a float.
+        What was printed: dict of "val_" and a metric's name to a float.
     """
-    numbers = {f"val_{k}": float(v) for k, v in metrics.items() if not isinstance(v, dict)}
-    print(f"\nstep {log.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in numbers.items()), flush=True)
-    log.write(**numbers)
-    return numbers
+    log.write(**{f"val_{k}": float(v) for k, v in metrics.items() if not isinstance(v, dict)})
+    shown = {f"val_{k}": float(metrics[k]) for k in SHOWN if k in metrics}
+    print(f"\nstep {log.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in shown.items()), flush=True)
+    return shown
 
 
 class Validate(keras.callbacks.Callback):

@@ -58,12 +58,20 @@ def fetch(name):
 
     Raises:
         ValueError: the file is damaged.
+        ConnectionError: it is not in the cache and cannot be downloaded.
     """
     entry = RELEASED[name]
     file = f"{name}.{entry.url.rpartition('.')[2]}"
-    return keras.utils.get_file(
-        file, entry.url, cache_subdir="kerasdet", file_hash=entry.sha256, hash_algorithm="sha256"
-    )
+    checked = {"file_hash": entry.sha256, "hash_algorithm": "sha256"}
+    try:
+        return keras.utils.get_file(file, entry.url, cache_subdir="kerasdet", **checked)
+    except ValueError:
+        raise
+    except Exception as error:  # Keras raises no narrower one where a download fails
+        raise ConnectionError(
+            f"{name}: {str(error).splitlines()[0]}; download it elsewhere, make a preset of it by "
+            f"`kerasdet import_weights {name} --file=FILE`, and give the preset's folder by --weights."
+        ) from None
 
 
 def load(name, file=None):

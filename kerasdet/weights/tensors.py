@@ -3,8 +3,8 @@
 import numpy as np
 
 
-def assign(pairs, tensors, source="the weights"):
-    """Copies arrays into variables; nothing is copied where one does not fit.
+def check(pairs, tensors, source="the weights"):
+    """Checks that named arrays fit variables.
 
     Args:
         pairs: list of (variable, name).
@@ -23,5 +23,10 @@ def assign(pairs, tensors, source="the weights"):
     left = sorted(set(tensors) - {name for _, name in pairs})
     if left:
         raise ValueError(f"{source}: the model has no place for the tensor '{left[0]}' and {len(left) - 1} others.")
+
+
+def assign(pairs, tensors, source="the weights"):
+    """Copies arrays into variables; nothing is copied where one does not fit. Arguments and errors as in `check`."""
+    check(pairs, tensors, source)
     for variable, name in pairs:
         variable.assign(tensors[name])

@@ -4,6 +4,7 @@ The long form, `pytest -m slow tests/data/test_fuzz.py`, changes each format 2,0
 bounded; KERASDET_FUZZ sets another number.
 """
 
+import json
 import os
 import pathlib
 import random
@@ -14,6 +15,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from kerasdet import data
 from kerasdet.data import segments
@@ -32,6 +34,33 @@ FORMATS = {
     "cvat_voc_subsets": "ImageSets/Main/*.txt",
     "rec_roboflow_parts": "train/*",
 }
+
+
+def supervisely(folder):
+    """Two photos with a file each: a rectangle and an outline."""
+    for room in ("img", "ann"):
+        (folder / "ds" / room).mkdir(parents=True)
+    shown = (("cat", "rectangle", [[10, 5], [30, 20]]), ("dog", "polygon", [[0, 0], [20, 0], [20, 30]]))
+    objects = [{"classTitle": n, "geometryType": k, "points": {"exterior": p, "interior": []}} for n, k, p in shown]
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (60, 40)).save(folder / "ds" / "img" / name)
+        page = {"size": {"height": 40, "width": 60}, "objects": objects}
+        (folder / "ds" / "ann" / f"{name}.json").write_text(json.dumps(page))
+
+
+def createml(folder):
+    """Two photos in one list: a box, and none."""
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (60, 40)).save(folder / name)
+    box = {"label": "cat", "coordinates": {"x": 20, "y": 15, "width": 10, "height": 6}}
+    entries = [{"image": "a.png", "annotations": [box]}, {"image": "b.png", "annotations": []}]
+    (folder / "labels.json").write_text(json.dumps(entries))
+
+
+# Formats that no case shows, and what makes a folder of them.
+MADE = {"supervisely": supervisely, "createml": createml}
+FORMATS |= {"supervisely": "ds/ann/*.json", "createml": "*.json"}
 # What takes the place of a value.
 VALUES = [
     "NaN", "-1", "0", "1e400", "-1e400", "99999999999999999999", "null", "true", '"x"', "[]", "{}", '""', "1e-300", "١",
@@ -96,8 +125,16 @@ def trial(name, folder, seed):
 @pytest.fixture(params=FORMATS)
 def made(request, tmp_path):
     folder = tmp_path / request.param
-    shutil.copytree(CASES / request.param, folder)
+    make(request.param, folder)
     return request.param, folder
+
+
+def make(name, folder):
+    """A fresh folder of a format."""
+    if name in MADE:
+        MADE[name](folder)
+    else:
+        shutil.copytree(CASES / name, folder)
 
 
 def test_spoiled_files(made):

@@ -11,7 +11,7 @@ import pytest
 
 from kerasdet import data
 from kerasdet.data import pipeline
-from kerasdet.detectors import SSD, FasterRCNN, faster_rcnn
+from kerasdet.detectors import SSD, FasterRCNN, RefineDet, faster_rcnn
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.training import probe
 from kerasdet.training.schedules import Schedule
@@ -26,6 +26,7 @@ C4 = {**SMALL, "norm": "group", "roi_batch": 32, "after_nms": (2000, 200)}
 # small objects that precisely.
 FORMS = {
     "SSD300 VGG16": (SSD, {}, 4, 0, 200),
+    "RefineDet320 VGG16": (RefineDet, {}, 4, 0, 300),
     "Faster VGG16": (FasterRCNN, {**faster_rcnn.VGG16, **SINGLE}, 2, 40, 1400),
     "Faster ZF": (FasterRCNN, {**faster_rcnn.ZF, **SINGLE}, 2, 40, 1400),
     "Faster R50-C4": (FasterRCNN, {**faster_rcnn.C4, **C4}, 2, 40, 500),

@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 from kerasdet.data import segments
 from kerasdet.data.dataset import Dataset, Record
 from kerasdet.decoding.paste import paste
-from kerasdet.evaluation import coco
+from kerasdet.evaluation import coco, curves
 
 ONE = pytest.approx(1, abs=1e-12)
 
@@ -173,8 +173,8 @@ def test_nothing_to_find_is_minus_1():
 
 def test_curves():
     run = coco.evaluate(coco.ground_truth(EGGS), [one for one in listed(EGGS) if one["bbox"][0] != 5], image_ids=[0])
-    assert list(coco.curves(run)) == ["egg"]
-    np.testing.assert_allclose(coco.curves(run)["egg"], np.arange(101) <= 50, atol=1e-12)
+    assert list(curves.precision(run)) == ["egg"]
+    np.testing.assert_allclose(curves.precision(run)["egg"], np.arange(101) <= 50, atol=1e-12)
 
 
 def test_masks_are_scored_separately():

@@ -3,12 +3,15 @@
 import contextlib
 import io
 import json
+import pathlib
 
 import numpy as np
+import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kerasdet import data
+from kerasdet.data.read import splits
 from kerasdet.evaluation import coco, report
 
 
@@ -30,12 +33,28 @@ class Stub:
         return [result for result in self.results if result["image_id"] == image_id]
 
 
-def test_pycocotools_repeats_the_number(tmp_path):
+CASES = pathlib.Path(__file__).parents[1] / "cases"
+
+
+def scenes():
     shapes = data.read("shapes", "val")
-    few = data.Dataset("few", shapes.classes, shapes.records[:6], category_ids=tuple(range(3, 3 + len(shapes.classes))))
-    stub = Stub(few)
-    metrics = {"threshold": 0.3}
-    report.write(stub, metrics, tmp_path, worst=1)
+    return data.Dataset(
+        "few", shapes.classes, shapes.records[:6], category_ids=tuple(range(3, 3 + len(shapes.classes)))
+    )
+
+
+def folder(name):
+    path = str(CASES / name)
+    return lambda: data.read(path, (splits(path) or [None])[0])
+
+
+@pytest.mark.parametrize(
+    "read",
+    [scenes, *map(folder, ("yolo_other_yaml", "voc_images_folder", "vott_csv", "labelme", "kitti", "coco_huge_ids"))],
+)
+def test_pycocotools_repeats_the_number(read, tmp_path):
+    stub = Stub(read())
+    report.write(stub, {"threshold": 0.3}, tmp_path, worst=1)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(tmp_path / "ground_truth.json"))
         bare = COCOeval(truth, truth.loadRes(str(tmp_path / "results.json")), "bbox")
@@ -44,6 +63,14 @@ def test_pycocotools_repeats_the_number(tmp_path):
         bare.summarize()
     precision = stub.evaluations["bbox"].eval["precision"]
     np.testing.assert_allclose(bare.eval["precision"], precision)
-    assert (
-        0.2 < bare.stats[0] < 0.9 and json.loads((tmp_path / "ground_truth.json").read_text())["images"][0]["file_name"]
-    )
+    assert 0 < bare.stats[0] and (precision > -1).any()
+    names = [image["file_name"] for image in json.loads((tmp_path / "ground_truth.json").read_text())["images"]]
+    assert names == [record.name for record in stub.dataset.records]
+
+
+def test_errors_are_counted_by_kind(tmp_path):
+    stub = Stub(scenes())
+    kinds, ((name, number, own),) = report.write(stub, {"threshold": 0.3}, tmp_path, worst=1)
+    assert json.loads((tmp_path / "metrics.json").read_text())["errors"] == kinds
+    assert kinds["missed"]["count"] > 5 and kinds["missed"]["cost"] > 0.1
+    assert name in {record.name for record in stub.dataset.records} and number >= own["missed"] > 0

@@ -45,14 +45,20 @@ print(imported, first, photo, min(times))
 
 
 def measured(path):
-    """TensorFlow's import and the first detection after the start, s; bytes a pixel of a photo; a detection, s."""
+    """TensorFlow's import and the first detection after the start, s; bytes a pixel of a photo; a detection, s.
+
+    Of three processes the one that answered first, since the others waited for something else.
+    """
     height, width = PHOTO
-    code = MEASURE.format(path=str(path), height=height, width=width)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return dict(zip(("import", "first", "photo", "detect"), map(float, done.stdout.split()), strict=True))
+    code, runs = MEASURE.format(path=str(path), height=height, width=width), []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        runs.append(dict(zip(("import", "first", "photo", "detect"), map(float, done.stdout.split()), strict=True)))
+    return min(runs, key=lambda run: run["first"])
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,10 @@ from kerasdet.load import load
 from tests.contract import scenes
 from tests.training.micro import Micro
 
+SLOW_RULES = [pytest.param(rule, marks=pytest.mark.slow) for rule in ("letterbox", "squeeze", "stretch")]
 
-@pytest.mark.parametrize("rule", ["letterbox", "squeeze", "stretch", "shorter", "darknet_letterbox"])
+
+@pytest.mark.parametrize("rule", ["shorter", "darknet_letterbox", *SLOW_RULES])
 def test_a_file_of_one_size_maps_boxes_back(rule, tmp_path):
     """A picture of another shape gives what Keras gives, up to the rounding of its resized pixels to whole numbers."""
     keras.utils.set_random_seed(5)

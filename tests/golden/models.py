@@ -99,27 +99,23 @@ def background(kind):
     return 0 if kind is RetinaNet else 1
 
 
-class Golden:
-    """A model with its golden's weights, pictures and values."""
+class Recorded:
+    """A model with its golden's weights, pictures and values.
 
-    def __init__(self, spec):
+    Args:
+        spec: path of the golden's spec.
+        make: a function from its json to a model with its weights.
+    """
+
+    def __init__(self, spec, make):
         name = spec.name.removesuffix(".spec.json")
         self.info = json.loads((spec.parent / f"{name}.json").read_text())
         self.values = np.load(spec.parent / f"{name}.npz")
-        options = arguments(self.info)
-        classes = options.pop("classes")
-        self.model = build(torchvision.arguments(**options), classes)
-        torchvision.load(self.model, weights(spec))
-        self.background = background(type(self.model))
+        self.model = make(self.info)
         sizes = self.info["image_sizes_hw"]
         batches = [(self.batch(each), each) for each in pictures(spec.parent, sizes)]
         assert batches, f"{spec.parent} holds no images*.npz with pictures of {sizes}"
         self.images, self.pictures = min(batches, key=lambda pair: self._distance(pair[0]))
-        masks = spec.parent / f"{name}.target_masks.npz"
-        self.masks = [np.load(masks)[f"masks.{i}"] for i in range(len(sizes))] if masks.exists() else []
-        self.body = tf.function(lambda images: self.model.backbone(self.model.pixels(images)))(self.images)
-        self.features = tf.function(self.model.features)(self.images)
-        self.outputs = tf.function(self.model.network)(self.images)
 
     def batch(self, pictures):
         """The pictures, preprocessed one by one and padded to one size, as an images dict."""
@@ -135,6 +131,46 @@ class Golden:
             return 0.0
         got, expected = self.recorded("input", self.model.pixels(images).numpy())
         return np.abs(got - expected).max() if got.shape == expected.shape else np.inf
+
+    def close(self, name, got, tolerance=1e-4):
+        """Compares with a recorded tensor or its recorded slice, in parts of its largest magnitude."""
+        part, expected = self.recorded(name, got)
+        assert part.shape == expected.shape
+        margin = {"rtol": 0, "atol": tolerance * np.abs(expected).max(), "err_msg": name}
+        np.testing.assert_allclose(part, expected, **margin)
+        if f"{name}.stats" in self.values:  # of the whole: sum, sum of magnitudes and of squares, least, greatest
+            _, total, _, *ends = self.values[f"{name}.stats"]
+            stats = np.abs(got).mean(dtype=np.float64), got.min(), got.max()
+            np.testing.assert_allclose(stats, (total / got.size, *ends), **margin)
+
+    def recorded(self, name, got):
+        """A tensor as it was recorded, whole or its slice, and what was recorded."""
+        if name in self.values:
+            return got, self.values[name]
+        return eval(f"got{self.info['tensors'][name]['slice']}", {"got": got}), self.values[f"{name}.slice"]  # noqa: S307
+
+
+class Golden(Recorded):
+    """One of torchvision's detectors."""
+
+    def __init__(self, spec):
+        super().__init__(spec, lambda info: self._made(info, spec))
+        name = spec.name.removesuffix(".spec.json")
+        masks = spec.parent / f"{name}.target_masks.npz"
+        sizes = self.info["image_sizes_hw"]
+        self.masks = [np.load(masks)[f"masks.{i}"] for i in range(len(sizes))] if masks.exists() else []
+        self.background = background(type(self.model))
+        self.body = tf.function(lambda images: self.model.backbone(self.model.pixels(images)))(self.images)
+        self.features = tf.function(self.model.features)(self.images)
+        self.outputs = tf.function(self.model.network)(self.images)
+
+    @staticmethod
+    def _made(info, spec):
+        options = arguments(info)
+        classes = options.pop("classes")
+        model = build(torchvision.arguments(**options), classes)
+        torchvision.load(model, weights(spec))
+        return model
 
     def detections(self):
         """The batch's detections by image, in the pictures' own pixels and without padding, as dicts of arrays."""
@@ -175,23 +211,6 @@ class Golden:
             details["keypoints"][..., :2] *= frames[:, None, None, :2]
         return details
 
-    def close(self, name, got, tolerance=1e-4):
-        """Compares with a recorded tensor or its recorded slice, in parts of its largest magnitude."""
-        part, expected = self.recorded(name, got)
-        assert part.shape == expected.shape
-        margin = {"rtol": 0, "atol": tolerance * np.abs(expected).max(), "err_msg": name}
-        np.testing.assert_allclose(part, expected, **margin)
-        if f"{name}.stats" in self.values:  # of the whole: sum, sum of magnitudes and of squares, least, greatest
-            _, total, _, *ends = self.values[f"{name}.stats"]
-            stats = np.abs(got).mean(dtype=np.float64), got.min(), got.max()
-            np.testing.assert_allclose(stats, (total / got.size, *ends), **margin)
-
-    def recorded(self, name, got):
-        """A tensor as it was recorded, whole or its slice, and what was recorded."""
-        if name in self.values:
-            return got, self.values[name]
-        return eval(f"got{self.info['tensors'][name]['slice']}", {"got": got}), self.values[f"{name}.slice"]  # noqa: S307
-
 
 def pairs(found, expected, tolerance):
     """Pairs boxes that should be the same, whatever their order.
@@ -218,17 +237,18 @@ def falling(scores, tolerance):
     return (scores <= np.minimum.accumulate(scores) * (1 + tolerance)).all()
 
 
-def same_detections(found, boxes, scores, labels, tolerance):
+def same_detections(found, boxes, scores, labels, tolerance, pixels=0.02):
     """Compares an image's detections with the recorded ones; scores equal within the tolerance may change places.
 
     Args:
         found: dict of `boxes`, `scores` and `classes`.
         boxes, scores, labels: the recorded ones.
         tolerance: of scores, relative.
+        pixels: tolerance of boxes.
     """
     assert (np.diff(found["scores"]) <= 0).all()
     labeled = np.c_[found["boxes"], found["classes"]], np.c_[boxes, labels]
-    rows = pairs(*labeled, 0.02)
+    rows = pairs(*labeled, pixels)
     np.testing.assert_allclose(found["scores"][rows], scores, rtol=tolerance)
 
 

@@ -1,6 +1,6 @@
 """Anchors against the reference values.
 
-These cases of the file await their detector: efficientdet, fcos_points*, yolov2_*, yolov3, yolov3_tiny, yolov4, and the
+These cases of the file await their detector: fcos_points*, yolov2_*, yolov3, yolov3_tiny, yolov4, and the
 +1 convention of old weights: classic_table, classic_plus1.
 """
 
@@ -56,7 +56,15 @@ def ssdlite(golden, **options):
     return ssd(golden, SSDLITE_V3["ratios"], clip=True)
 
 
+def efficientdet(golden, **options):
+    """Size by size, and ratio by ratio in each."""
+    strides, ratios = (8, 16, 32, 64, 128), (1.0, 0.5, 2.0)
+    shapes = [np.concatenate(anchors.shapes([[size] for size in own], ratios)) for own in anchors.octaves(strides)]
+    return anchors.Anchors(shapes, strides, fitted="exact")
+
+
 MAKERS = {
+    "efficientdet": efficientdet,
     "retinanet_": retinanet,
     "frcnn_fpn_": frcnn_fpn,
     "classic_exact": classic,

@@ -82,6 +82,15 @@ def test_nonexistent_regions(name):
         np.testing.assert_allclose(out[-1:], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("samples", [1, 2, 0])
+def test_regions_of_maps_without_cells(way, samples):
+    """They are zeros; the last maps have none, so that there is no other row behind theirs to read."""
+    maps = [draw((2, 7, 4, 3)), draw((2, 8, 0, 3)), draw((2, 0, 8, 3))]
+    rois = np.float32([[0, 4, 2, 10, 3], [1, 9, 10, 14, 10], [1, 7, 1, 8, 6], [1, 10, 1e9, 13, 6]])
+    found = ops.roi_align(maps, rois, (0.5, 0.5, 0.5), (2, 2), samples, levels=[0, 1, 2, 2])
+    assert np.abs(found[0]).max() > 0 and not np.any(found[1:])
+
+
 @needs_library
 @pytest.mark.parametrize("name", OPERATORS)
 def test_no_regions(name):
@@ -246,6 +255,13 @@ def test_a_wish_does_not_size_the_outputs(way, limit):
     assert rows.numpy().tolist() == [[0, 2, 1]] * 2 and valid.numpy().all()
     found, _, _, counts = ops.combined_nms(BOXES[:, :, None], SCORES[..., None], 0.5, 0.0, limit)
     assert found.shape == (2, 3, 4) and counts.numpy().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("method, unused", [("gaussian", "iou"), ("linear", "sigma")])
+def test_a_method_ignores_the_number_of_the_other(way, method, unused):
+    expected = ops.soft_nms(BOXES, SCORES, None, 3, method)
+    for a, b in zip(ops.soft_nms(BOXES, SCORES, None, 3, method, **{unused: None}), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_dtypes_are_taken_alike(way):

@@ -1,6 +1,7 @@
 """Runs the commands of docs/own-data.md, as they stand there, on a bare folder of photos with XML files."""
 
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -71,6 +72,8 @@ def test_the_documented_commands_run(folder):
         done = (run if name == "check" else quick)(folder, name, *arguments, *SHORT.get(name, "").split())
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert len(list((folder / "runs" / "look").glob("*.png"))) == 10
+    assert "report.html" in os.listdir(folder / "runs" / "look")
+    assert "report.html" in os.listdir(folder / "runs" / "mine" / "evaluation")
     mine = folder / "runs" / "mine"
     train, validation = json.loads((mine / "split.json").read_text())
     assert 1 <= len(validation) <= 4 and sorted(train + validation) == sorted(
@@ -92,12 +95,12 @@ def preset(folder):
     return folder / "preset"
 
 
-LITE = pytest.param("ssdlite", "none", marks=pytest.mark.slow)
+RANDOM = [pytest.param(model, "none", marks=pytest.mark.slow) for model in ("faster_rcnn", "ssdlite")]
 
 
-@pytest.mark.parametrize("model, start", [LITE, ("ssd_mobilenet", "preset"), ("faster_rcnn", "none")])
+@pytest.mark.parametrize("model, start", [("ssd_mobilenet", "preset"), *RANDOM])
 def test_the_other_recipes_run(folder, preset, model, start):
-    short = ("--size=96", "--batch_size=2", "--steps=2", f"--out={folder}/{model}")
+    short = ("--size=96", "--batch_size=2", "--steps=2", f"--out={folder}/{model}", "--config.train.warmup=3")
     done = quick(folder, "train", "photos", f"--model={model}", f"--weights={start}", *short)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     if start == "preset":
@@ -106,6 +109,11 @@ def test_the_other_recipes_run(folder, preset, model, start):
         assert "12 by class name" in counts and "other shape" not in counts and "not in the source" not in counts
     else:
         assert "the backbone starts from random numbers" in done.stdout
+    assert json.loads((folder / model / "config.json").read_text())["train"]["warmup"] == 3
+    (line,) = re.findall(r"^step 2: .*", done.stdout, re.MULTILINE)
+    assert re.fullmatch(r"step 2: val_loss \S+  val_AP \S+  val_AP50 \S+", line)
+    row = json.loads((folder / model / "log.jsonl").read_text().splitlines()[-1])
+    assert {"val_AP75", "val_APs", "val_threshold"} <= set(row)
     detector = load(folder / model)
     assert detector.resize == (("shorter", 96, 128) if model == "faster_rcnn" else ("squeeze", 96, 96))
     assert set(detector.classes) <= set(data.read("shapes", "val").classes)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerasdet.training import optimizers
+from kerasdet.training.checkpoints import averaged
 from kerasdet.training.freeze import frozen
 from kerasdet.weights import names
 
@@ -113,3 +114,24 @@ def test_frozen_by_single_weights():
 def test_unknown_name_is_one_line():
     with pytest.raises(ValueError, match="optimizer must be one of .* got 'lion'"):
         optimizers.build("lion", 0.1)
+
+
+def test_running_statistics_are_averaged_with_the_weights():
+    """The first step's statistics start the average; frozen norms keep their own."""
+    model = Two()
+    optimizer = optimizers.build("sgd", 0.1, ema=0.75)
+    optimizers.set_parts(optimizer, model, "sgd")
+    optimizer.build(model.trainable_variables)
+    for mean in (4.0, 8.0, 0.0):
+        model.norm.moving_mean.assign([mean, -mean])
+        optimizer.apply([np.ones(v.shape, np.float32) for v in model.trainable_variables], model.trainable_variables)
+    model.compile(optimizer)
+    expected = 0.75 * (0.75 * 4 + 0.25 * 8)
+    with averaged(model):
+        np.testing.assert_allclose(model.norm.moving_mean, [expected, -expected])
+        np.testing.assert_allclose(model.norm.moving_variance, 1.0)
+    np.testing.assert_array_equal(model.norm.moving_mean, 0.0)
+    optimizer.finalize_variable_values(model.trainable_variables)
+    np.testing.assert_allclose(model.norm.moving_mean, [expected, -expected])
+    model.norm.trainable = False
+    assert not list(optimizers.running(model))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -46,13 +47,16 @@ def test_two_mirrored_devices_train_like_one(folder):
 
 
 def test_two_workers_train_like_one_after_one_was_killed(folder):
-    """Worker 1 is killed after some steps, which ends the run; both are started again."""
+    """Worker 1 is killed after some steps, which worker 0 says and ends; both are started again."""
     pair = workers(folder)
     try:
         while len(layouts.losses(folder / "worker-1.jsonl")) < 6 and all(p.poll() is None for p in pair):
             time.sleep(0.05)
         assert all(p.poll() is None for p in pair), (folder / "worker1.txt").read_text()[-3000:]
         pair[1].kill()
+        assert pair[0].wait(60) != 0
+        last = (folder / "worker0.txt").read_text().splitlines()[-1]
+        assert re.fullmatch(r"ConnectionError: worker 1 \(127.0.0.1:\d+\) is gone; start all .* --resume\.", last), last
     finally:
         for process in pair:
             process.kill()

@@ -1,0 +1,1 @@
+"""Report pages: one HTML file each, with its pictures, styles and scripts inside, that opens without a network."""
