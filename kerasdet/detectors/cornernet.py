@@ -172,7 +172,8 @@ class CornerNet(Detector):
     def tiny(cls):
         """Arguments of a small instance for tests."""
         shape = {"stacks": 1, "widths": (32, 32, 48), "blocks": (1, 1, 1), "stem": 16}
-        heads = {"pool_width": 16, "head_width": 32, "corners": 20, "pairs": 50, "limit": 50}
+        # Corners pair up whatever their tags, so that something is found before anything is learned.
+        heads = {"pool_width": 16, "head_width": 32, "corners": 20, "distance": 100.0, "pairs": 50, "limit": 50}
         return {"classes": ["square", "disc"], "backbone": {"name": "hourglass104", **shape}, **heads,
                 "resize": ("cornernet_keep", 32)}  # fmt: skip
 
