@@ -76,7 +76,7 @@ def test_centers_from_the_objects():
 
 
 def test_corners_from_the_objects():
-    model = CornerNet(**{**CornerNet.tiny(), "pairs": 20})
+    model = CornerNet(**{**CornerNet.tiny(), "pairs": 20, "distance": 0.5})
     images, objects = scenes.batch(OBJECTS, size=(95, 95))
     grid = (24, 24)
     inside = tf.clip_by_value(objects["boxes"], 0.0, 94.0) * 24 / 95
