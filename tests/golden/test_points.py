@@ -221,7 +221,7 @@ def test_losses_and_gradients(golden, mode):
         names[v.path]: float(tf.norm(g)) for v, g in zip(model.trainable_variables, found, strict=True) if g is not None
     }
     rtol = 1e-2 if mode == "bn_train" or tolerance(golden) > 1e-4 else 1e-3
-    rtol = 5e-2 if noisy else rtol
+    rtol = 2e-2 if noisy else rtol  # measured: 1.1e-2 in the pose's
     expected = variant["grad"]
     total = np.sqrt(sum(norm**2 for norm in norms.values()))
     np.testing.assert_allclose(total, expected["global_norm"], rtol=rtol)
