@@ -20,6 +20,9 @@ class Detects:
         suppression: IoU above which the weaker of two boxes of a class is dropped; where tiles overlap, too.
         needs_masks, needs_proposals: whether it learns masks, and whether it looks into proposals.
         num_keypoints: P, keypoints of an object; 0 for none.
+        merges_flips: whether what its network says of a mirror image goes into the detections of the picture; else
+            both are detected in, and what is found is merged.
+        merge: how the detections of views are merged, as in `views.merged`.
         revision: number of times that a setting was changed, after which what was traced of the model is out of date.
     """
 
@@ -27,12 +30,15 @@ class Detects:
     needs_masks = False
     needs_proposals = False
     num_keypoints = 0
+    merges_flips = False
+    merge = "hard"
     revision = 0
 
-    def _found(self, pixels, proposals, scale=1.0):
+    def _found(self, pixels, proposals, scale=1.0, pairs=None):
         """Detects in pixels [H, W, 3]: dict of arrays by falling score, boxes in pixels; proposals [R, 4] or None.
 
-        The network sees the picture by `scale` times as large as its resize rule says.
+        The network sees the picture by `scale` times as large as its resize rule says. Where it `merges_flips`, `pairs`
+        are those of a flip that it sees too, see `views.kinds`; None for no flip.
         """
         raise NotImplementedError
 
@@ -116,12 +122,17 @@ class Detects:
     def _detect_one(self, pixels, above, tiles, proposals, views):
         height, width, _ = pixels.shape
         windows = [(0, 0, width, height)] if tiles is None else view.windows(height, width, *tiles)
-        looks = [view.View(tuple(w), **kind) for w in windows for kind in view.kinds(views, self.num_keypoints)]
+        kinds, flip = view.kinds(views, self.num_keypoints), {}
+        if self.merges_flips and kinds[-1]["flip"]:
+            flip, kinds = {"pairs": kinds[-1]["pairs"]}, [kind for kind in kinds if not kind["flip"]]
+        looks = [view.View(tuple(w), **kind) for w in windows for kind in kinds]
         parts = [
-            self._found(look.cut(pixels), None if proposals is None else look.seen(proposals), look.scale)
+            self._found(look.cut(pixels), None if proposals is None else look.seen(proposals), look.scale, **flip)
             for look in looks
         ]
-        found = parts[0] if tiles is None and len(looks) == 1 else view.merged(parts, looks, self.suppression)
+        found = parts[0]
+        if tiles is not None or len(looks) > 1:
+            found = view.merged(parts, looks, self.suppression, self.merge)
         found = {k: v[found["scores"] >= above] for k, v in found.items()}
         if "masks" in found:
             found["masks"] = paste(found["masks"], found["boxes"], height, width)

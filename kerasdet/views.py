@@ -127,13 +127,14 @@ def windows(height, width, size, overlap):
     return np.array([(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns])
 
 
-def merged(found, views, iou):
-    """Joins what was detected in the views of one picture: greedy suppression per class.
+def merged(found, views, iou, merge="hard"):
+    """Joins what was detected in the views of one picture, class by class.
 
     Args:
         found: for each view a dict of arrays as `View.in_picture` takes it, with `scores` [D] and `classes` [D].
         views: list of `View`.
         iou: of two boxes of a class that overlap by more, the weaker is dropped.
+        merge: "hard" for greedy suppression; "soft" for the Soft-NMS of CornerNet and CenterNet, `soft`.
 
     Returns:
         Dict of the same entries in the picture's pixels, by falling score.
@@ -143,10 +144,34 @@ def merged(found, views, iou):
     count = len(joined["scores"])
     if not count:
         return joined
+    if merge == "soft":
+        kept, scores = soft(joined["boxes"], joined["scores"], joined["classes"], limit=count)
+        return {**{key: values[kept] for key, values in joined.items()}, "scores": scores}
     batch = (joined["boxes"][None], joined["scores"][None], joined["classes"][None])
     indices, _, valid = ops.nms(*batch, iou=iou, above=-1.0, limit=count)
     kept = indices.numpy()[valid.numpy()]
     return {key: values[kept] for key, values in joined.items()}
+
+
+def soft(boxes, scores, classes, above=0.001, limit=100):
+    """The Soft-NMS of the releases of CornerNet and CenterNet: Gaussian, sides measured with both of their end pixels.
+
+    Args:
+        boxes: [N, 4] float32, pixels.
+        scores: [N] float32.
+        classes: [N] int32.
+        above: least score of what is kept.
+        limit: at most so many are kept.
+
+    Returns:
+        The rows [M] that are kept, by falling score, and their new scores [M].
+    """
+    wide = np.float32(boxes) + np.float32([0, 0, 1, 1])
+    indices, scores, valid = ops.soft_nms(
+        wide[None], scores[None], classes[None], min(limit, len(scores)), "gaussian", above=above
+    )
+    valid = valid.numpy()[0]
+    return indices.numpy()[0][valid], scores.numpy()[0][valid]
 
 
 def _mapped(boxes, scale, offset):

@@ -19,6 +19,8 @@ CONFIGS = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in ROOT.glob("*/
 
 # What may stand behind the colon.
 FORMS = {
+    "centernet/coco": ("r18", "r101", "r101_dcn", "dla34", "dla34_pose", "hourglass104"),
+    "cornernet/coco": ("squeeze",),
     "efficientdet/coco": ("d7x", "lite0"),
     "efficientdet/voc": ("d3",),
     "faster_rcnn/coco": ("r101_fpn,3x", "r50_c4", "r50_fpn_gn", "r50_fpn_2021"),
@@ -86,6 +88,7 @@ def test_published_configs_are_recipes():
     published |= {"retinanet/r50_fpn_coco", "retinanet/r101_fpn_coco", "ssd/vgg16_voc", "ssd/vgg16_coco"}
     published |= {"efficientdet/coco", "refinedet/vgg16_voc", "refinedet/vgg16_coco"}
     published |= {"yolov1/voc", "yolov2/voc", "yolov2/coco", "yolov3/voc", "yolov3/coco"}
+    published |= {"centernet/coco", "cornernet/coco"}
     assert {name for name, _ in RECIPES} == published
 
 

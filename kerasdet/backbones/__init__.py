@@ -2,8 +2,11 @@
 
 from functools import partial
 
+from kerasdet.backbones import hourglass
 from kerasdet.backbones.darknet import Darknet
+from kerasdet.backbones.dla import DLA
 from kerasdet.backbones.efficientnet import LITE_SCALES, SCALES, EfficientNet
+from kerasdet.backbones.hourglass import Hourglass
 from kerasdet.backbones.mobilenet import MobileNet
 from kerasdet.backbones.mobilenet_v3 import MobileNetV3
 from kerasdet.backbones.resnet import ResNet, Stage
@@ -39,6 +42,11 @@ BACKBONES = {
     "vgg16_atrous": partial(VGG, 16, atrous=True),
     "vgg16_atrous_strided": partial(VGG, 16, atrous=True, strided=True),
     "zf": ZF,
+    "dla34": DLA,
+    "hourglass104": Hourglass,
+    "hourglass52": partial(Hourglass, **hourglass.HOURGLASS_52),
+    "hourglass54": partial(Hourglass, **hourglass.HOURGLASS_54),
+    "hourglass_squeeze": partial(Hourglass, **hourglass.SQUEEZE),
 }
 
 

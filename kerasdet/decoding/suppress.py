@@ -6,10 +6,10 @@ from kerasdet import boxes as box
 from kerasdet import ops
 from kerasdet.decoding import candidates
 
-# Kinds of suppression: greedy; Soft-NMS, Gaussian and linear (Bodla et al., ICCV 2017, equations 3 and 2); ranked by
-# predicted IoU (IoU-Net, Jiang et al., ECCV 2018, algorithm 1); greedy or Gaussian with voting (Softer-NMS, He et al.,
-# CVPR 2019, algorithm 1).
-KINDS = ("hard", "soft", "soft_linear", "iou_guided", "voting", "soft_voting")
+# Kinds of suppression: none, where peaks alone decide (Objects as Points, arXiv:1904.07850, section 4); greedy;
+# Soft-NMS, Gaussian and linear (Bodla et al., ICCV 2017, equations 3 and 2); ranked by predicted IoU (IoU-Net, Jiang et
+# al., ECCV 2018, algorithm 1); greedy or Gaussian with voting (Softer-NMS, He et al., CVPR 2019, algorithm 1).
+KINDS = ("none", "hard", "soft", "soft_linear", "iou_guided", "voting", "soft_voting")
 
 # What a kind takes beside boxes, scores and classes, and the options of each, with their papers' values.
 NEEDS = {"iou_guided": ("ious",)}
@@ -60,7 +60,12 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit, nms="hard"
     """
     name, options = _named(nms)
     options = {**OPTIONS.get(name, {}), **options}
-    if name in ("soft", "soft_linear", "soft_voting"):
+    if name == "none":
+        # As many more as are asked for, so that their number is known.
+        padded = tf.pad(tf.where(scores > above, scores, -1.0), [[0, 0], [0, limit]], constant_values=-1.0)
+        kept, rows = tf.math.top_k(padded, limit)
+        picks = tf.where(kept >= 0, rows, 0), tf.maximum(kept, 0.0), kept >= 0
+    elif name in ("soft", "soft_linear", "soft_voting"):
         method = "linear" if name == "soft_linear" else "gaussian"
         floor = max(above, 1e-7)  # Soft-NMS keeps what equals its floor, and so would never end at 0
         picks = ops.soft_nms(boxes, scores, classes, limit, method, options.get("sigma", 0.5), iou, floor)
@@ -190,6 +195,47 @@ def voted(kept, kept_classes, boxes, classes, variances=None, sigma_t=0.02):
     weights = tf.where(votes, tf.exp(-tf.square(1.0 - overlap) / sigma_t), 0.0)
     precision = tf.ones_like(boxes) if variances is None else 1.0 / variances
     return tf.math.divide_no_nan(tf.matmul(weights, boxes * precision), tf.matmul(weights, precision))
+
+
+def averaged(kept, rows, boxes, scores, classes, weights, exponent, above, method="gaussian", sigma=0.5, iou=0.5):
+    """Moves each box that Soft-NMS kept to a mean with those that it weakened (CornerNet's release: merging boxes).
+
+    A box weighs by its own corners' scores, times how far it was weakened to a power; those that were kept before, or
+    dropped, have no weight.
+
+    Args:
+        kept: [B, D, 4] float32, pixels.
+        rows: [B, D] int32, the kept boxes' numbers in their order, -1 where padded.
+        boxes: [B, N, 4] float32, pixels.
+        scores: [B, N] float32.
+        classes: [B, N] int32.
+        weights: scores of the upper left and of the lower right corners, [B, N] each.
+        exponent: the power.
+        above, method, sigma, iou: of the Soft-NMS.
+
+    Returns:
+        [B, D, 4] float32; zeros where padded.
+    """
+    overlap = box.iou(kept, boxes)
+    if method == "gaussian":
+        decay = tf.exp(-tf.square(overlap) / sigma)
+    else:
+        decay = tf.where(overlap > iou, 1.0 - overlap, 1.0)
+    own = rows[..., None] == tf.range(tf.shape(boxes)[1])
+    padded = tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1)
+    kind = tf.gather(padded, tf.where(rows >= 0, rows, tf.shape(classes)[1]), batch_dims=1)
+    other = (kind[..., None] != classes[:, None]) | own
+    decay = tf.where(other, 1.0, decay)
+    left = scores[:, None] * tf.math.cumprod(decay, axis=1, exclusive=True)
+    before = tf.math.cumsum(tf.cast(own, tf.int32), axis=1, exclusive=True)
+    alive = (left >= above) & (before == 0)
+    share = tf.where(own, 1.0, tf.where(alive & ~other, (1.0 - decay) ** exponent, 0.0))
+    upper, lower = (share * weight[:, None] for weight in weights)
+
+    def mean(share, part):
+        return tf.math.divide_no_nan(tf.matmul(share, part), tf.reduce_sum(share, axis=2, keepdims=True))
+
+    return tf.concat([mean(upper, boxes[..., :2]), mean(lower, boxes[..., 2:])], axis=-1)
 
 
 def gather(candidates, rows, scores, valid):

@@ -1,5 +1,7 @@
 """One paper, one file."""
 
+from kerasdet.detectors.centernet import CenterNet
+from kerasdet.detectors.cornernet import CornerNet
 from kerasdet.detectors.darknet import Darknet
 from kerasdet.detectors.efficientdet import EfficientDet
 from kerasdet.detectors.fast_rcnn import FastRCNN
@@ -13,6 +15,8 @@ from kerasdet.detectors.yolov2 import YOLOv2
 from kerasdet.detectors.yolov3 import YOLOv3
 
 DETECTORS = {
+    "CenterNet": CenterNet,
+    "CornerNet": CornerNet,
     "Darknet": Darknet,
     "EfficientDet": EfficientDet,
     "FastRCNN": FastRCNN,

@@ -28,7 +28,8 @@ class Detector(settings.Settings, Predicts, Trains, Saves, keras.Model, metaclas
     Args:
         classes: names of the classes, or their number.
         resize: rule of `images.preprocess`: ("shorter", 800, 1333), ("stretch", 300, 300), ("squeeze", 300, 300),
-            ("letterbox", 416, 416), ("corner", 512, 512), ("keep",), or one of darknet's.
+            ("letterbox", 416, 416), ("corner", 512, 512), ("keep",), or one of darknet's,
+            CenterNet's or CornerNet's.
         multiple: network images are padded to a multiple of this, pixels.
         nms: kind of suppression, one of `suppress.KINDS`, or a dict of its `name` and options.
         name, dtype: of the Keras model; dtype "mixed_bfloat16" and "mixed_float16" train and run in mixed precision,

@@ -52,31 +52,49 @@ class Predicts(Detects):
         finally:
             self.__dict__["predicting"] = False
 
-    def _in_pixels(self, pixels, proposals=None, scale=1.0):
-        """As `call` for bare pixels, with proposals [B, R, 4] in their own pixels where the detector takes some."""
+    def _in_pixels(self, pixels, proposals=None, scale=1.0, pairs=None):
+        """As `call` for bare pixels, with proposals [B, R, 4] in their own pixels where the detector takes some.
+
+        With `pairs`, of `views.kinds`, what the network says of the mirrored image goes in too.
+        """
         self._check_proposals(proposals)
         images = {**self.preprocess(pixels, scale=scale), "ids": tf.zeros(tf.shape(pixels)[:1], tf.int64)}
         if proposals is not None:
             images["proposals"] = image.to_frames(proposals, images["frames"])
-        return image.detections_from_frames(self.detections(self.network(images), images), images["frames"])
+        outputs = self.network(images)
+        if pairs is None:
+            found = self.detections(outputs, images)
+        else:
+            found = self.detections(outputs, images, self.network(_mirrored(images)), pairs)
+        return image.detections_from_frames(found, images["frames"])
 
-    def _found(self, pixels, proposals, scale=1.0):
+    def _found(self, pixels, proposals, scale=1.0, pairs=None):
         given = [tf.convert_to_tensor(pixels[None])]
         if proposals is not None:
             given.append(tf.constant(proposals, tf.float32, [1, len(proposals), 4]))
-        found = {k: v[0].numpy() for k, v in self._detect_graph(len(given), scale)(*given).items()}
+        found = {k: v[0].numpy() for k, v in self._detect_graph(len(given), scale, pairs)(*given).items()}
         count = found.pop("counts")
         return {k: v[:count] for k, v in found.items()}
 
-    def _detect_graph(self, inputs, scale):
+    def _detect_graph(self, inputs, scale, pairs):
         """The graph of `detect` at a scale, of pixels and, as a second input, proposals."""
         graphs = self.__dict__.setdefault("graphs", {})
-        if (inputs, scale) not in graphs:
+        if (inputs, scale, pairs) not in graphs:
             specs = [tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([None, None, 4], tf.float32)]
-            graphs[inputs, scale] = tf.function(
-                lambda *inputs: self._in_pixels(*inputs, scale=scale), input_signature=specs[:inputs], autograph=False
+            graphs[inputs, scale, pairs] = tf.function(
+                lambda *inputs: self._in_pixels(*inputs, scale=scale, pairs=pairs),
+                input_signature=specs[:inputs],
+                autograph=False,
             ).get_concrete_function()
-        return graphs[inputs, scale]
+        return graphs[inputs, scale, pairs]
+
+
+def _mirrored(images):
+    """The images dict with left and right of the network's image exchanged."""
+    x1, y1, x2, y2 = tf.unstack(images["windows"], axis=-1)
+    width = tf.cast(tf.shape(images["pixels"])[2], tf.float32)
+    windows = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
+    return {**images, "pixels": tf.reverse(images["pixels"], [2]), "windows": windows}
 
 
 def _checked(pixels):

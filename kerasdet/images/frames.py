@@ -12,6 +12,11 @@ A resize rule is a plain tuple that a model saves with its other arguments:
     ("darknet_letterbox", height, width)    as "letterbox", with that resize; if one margin is a pixel wider than the
                                             other, boxes shift by half a pixel, as in darknet
     ("keep",)                     no resizing
+    ("centernet_fixed", height, width)      CenterNet's: the longer side becomes `width`, whatever `height` is, centered
+                                            on zeros; pixel i lies at i, without half a pixel's shift
+    ("centernet_keep", step)      CenterNet's: no resizing, centered on zeros; sides become the next multiples of `step`
+                                  above their own
+    ("cornernet_keep", step)      CornerNet's, as before; sides become such multiples less one
 
 All of it runs inside graphs, needs stock TensorFlow operators only and converts to TFLite's builtin ones, which know no
 float64.
@@ -20,9 +25,11 @@ float64.
 import tensorflow as tf
 
 # Rules that bring every picture to one size.
-ONE_SIZE = ("stretch", "squeeze", "letterbox", "corner", "darknet_stretch", "darknet_letterbox")
+ONE_SIZE = ("stretch", "squeeze", "letterbox", "corner", "darknet_stretch", "darknet_letterbox", "centernet_fixed")
 
-_SIZES = {"shorter": 2, **dict.fromkeys(ONE_SIZE, 2), "keep": 0}
+# Rules that leave a picture its size.
+_KEEP = {"keep": 0, "centernet_keep": 1, "cornernet_keep": 1}
+_SIZES = {"shorter": 2, **dict.fromkeys(ONE_SIZE, 2), **_KEEP}
 
 
 def check_rule(rule):
@@ -43,7 +50,8 @@ def check_rule(rule):
         raise ValueError(
             "resize must be ('shorter', min, max), ('stretch', height, width), ('squeeze', height, width), "
             "('letterbox', height, width), ('corner', height, width), ('darknet_stretch', height, width), "
-            f"('darknet_letterbox', height, width) or ('keep',), with sizes in whole pixels above 0; got {rule!r}."
+            "('darknet_letterbox', height, width), ('centernet_fixed', height, width), ('centernet_keep', step), "
+            f"('cornernet_keep', step) or ('keep',), with sizes in whole pixels above 0; got {rule!r}."
         )
     return (name, *sizes)
 
@@ -60,11 +68,11 @@ def at_size(rule, size):
         The changed rule.
 
     Raises:
-        ValueError: see `check_rule`; ("keep",) has no size.
+        ValueError: see `check_rule`; rules that keep a picture's size have none.
     """
     name, *sizes = check_rule(rule)
-    if not sizes:
-        raise ValueError("resize=('keep',) has no size to change; train at several sizes with another rule.")
+    if name in _KEEP:
+        raise ValueError(f"resize={(name, *sizes)} has no size to change; train at several sizes with another rule.")
     if name == "shorter":
         return (name, size, sizes[1])
     return (name, *(round(side * size / min(sizes)) for side in sizes))
@@ -111,8 +119,12 @@ def resize(pixels, rule, scale=1.0):
         ValueError: see `check_rule`.
     """
     name, *sizes = check_rule(rule)
-    sizes = [max(round(side * scale), 1) for side in sizes]
     pixels = tf.cast(pixels, tf.float32)
+    if name in ("centernet_keep", "cornernet_keep"):
+        return _kept(pixels, *sizes, 0 if name == "centernet_keep" else 1, scale)
+    sizes = [max(round(side * scale), 1) for side in sizes]
+    if name == "centernet_fixed":
+        return _fixed(pixels, sizes)
     old = new = tf.stack(_sides(pixels))
     before = after = tf.zeros([2], tf.int32)
     if name == "keep" and scale != 1.0:
@@ -140,8 +152,7 @@ def resize(pixels, rule, scale=1.0):
     margin = _xy(sizes - new) / 2 if name == "darknet_letterbox" else corner
     frames = tf.concat([size / _xy(old), margin], 0)
     windows = tf.concat([corner, corner + size], 0)
-    shape = tf.concat([tf.shape(pixels)[:-3], [4]], 0)
-    return pixels, tf.broadcast_to(frames, shape), tf.broadcast_to(windows, shape)
+    return _for_all(pixels, frames, windows)
 
 
 def pad(pixels, multiple):
@@ -226,6 +237,66 @@ def _contained(old, sizes):
     height, width = sizes
     tall = height * old[1] <= width * old[0]
     return tf.maximum(old * tf.where(tall, height, width) // tf.where(tall, old[0], old[1]), 1)
+
+
+def _kept(pixels, step, less, scale):
+    """`resize` for CenterNet's and CornerNet's tests at a picture's own size: a shift by whole pixels.
+
+    The picture's pixel (w // 2, h // 2) comes to the network's; other sizes are rounded down, and boxes take the factor
+    as it is. CornerNet copies an even number of rows and columns, and so loses the last ones where nothing is padded.
+    """
+    if scale != 1.0:
+        size = tf.cast(tf.stack(_sides(pixels)), tf.float32)
+        pixels = tf.image.resize(pixels, tf.maximum(tf.cast(size * scale, tf.int32), 1), "bilinear", antialias=False)
+    size = _sides(pixels)
+    padded = [(side // step + 1) * step - less for side in size]
+    before = [new // 2 - side // 2 for new, side in zip(padded, size, strict=True)]
+    corner, whole = _xy(tf.stack(before)), _xy(tf.stack(size))
+    if less:
+        size = [tf.where(tf.equal(side, new), side // 2 * 2, side) for side, new in zip(size, padded, strict=True)]
+        pixels = pixels[..., : size[0], : size[1], :]
+    after = [new - side - start for new, side, start in zip(padded, size, before, strict=True)]
+    frames = tf.concat([tf.fill([2], tf.cast(scale, tf.float32)), corner], 0)
+    pixels = _surrounded(pixels, before, after)
+    batch = [tf.shape(pixels)[i] if side is None else side for i, side in enumerate(pixels.shape[:-3])]
+    pixels = tf.reshape(pixels, [*batch, *padded, 3])
+    return _for_all(pixels, frames, tf.concat([corner, corner + whole], 0))
+
+
+def _fixed(pixels, sizes):
+    """`resize` for CenterNet's one size: its affine transform, which OpenCV samples between the centers of pixels."""
+    size, new = tf.cast(tf.stack(_sides(pixels)), tf.float32), tf.constant(sizes, tf.float32)
+    zoom = sizes[1] / tf.reduce_max(size)
+    start = new / 2 - zoom * (size / 2)
+    for axis, side in ((-3, 0), (-2, 1)):
+        places = (tf.range(sizes[side], dtype=tf.float32) - start[side]) / zoom
+        pixels = _sampled(pixels, places, axis)
+    corner = tf.reverse(start, [0])
+    window = tf.concat([tf.maximum(corner, 0.0), tf.minimum(corner + zoom * tf.reverse(size, [0]), new[::-1])], 0)
+    return _for_all(pixels, tf.concat([[zoom, zoom], corner], 0), window)
+
+
+def _sampled(pixels, places, axis):
+    """Pixels [..., H, W, C] at places between them along an axis; zeros outside."""
+    pad = [[0, 0]] * len(pixels.shape)
+    pad[axis] = [1, 1]
+    padded = tf.pad(pixels, pad)
+    low = tf.floor(places)
+    shape = [1] * len(pixels.shape)
+    shape[axis] = -1
+    part = tf.reshape(places - low, shape)
+    last = tf.cast(tf.shape(padded)[axis], tf.float32) - 1
+
+    def at(rows):
+        return tf.gather(padded, tf.cast(tf.clip_by_value(rows + 1, 0.0, last), tf.int32), axis=axis)
+
+    return at(low) * (1 - part) + at(low + 1) * part
+
+
+def _for_all(pixels, frames, windows):
+    """Pixels [..., H, W, 3] with frames and windows for each."""
+    shape = tf.concat([tf.shape(pixels)[:-3], [4]], 0)
+    return pixels, tf.broadcast_to(frames, shape), tf.broadcast_to(windows, shape)
 
 
 def _scaled(old, sizes):

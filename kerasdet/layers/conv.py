@@ -1,6 +1,7 @@
 """The convolution that all backbones, pyramids and heads are made of."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasdet.layers import norm as norms
@@ -63,6 +64,9 @@ class Conv(keras.layers.Layer):
             shape=(self.size, self.size, shape[-1] // self.groups, self.filters),
             name="kernel", initializer=self.initializer, dtype="float32", autocast=False,
         )  # fmt: skip
+        self._build_rest(shape)
+
+    def _build_rest(self, shape):
         if self.biased:
             self.bias = self.add_weight(
                 shape=(self.filters,), name="bias", initializer=keras.initializers.Constant(self.initial_bias),
@@ -88,13 +92,17 @@ class Conv(keras.layers.Layer):
         norm = norm if self.norm is None else self.norm
         if norm is not None and norm.is_affine(training):
             scale, shift = norm.affine()
-            kernel, bias, norm = kernel * scale, shift if bias is None else bias * scale + shift, None
+            kernel, bias, norm = self._scaled(kernel, scale), shift if bias is None else bias * scale + shift, None
         x = self._convolve(*self._padded(x), tf.cast(kernel, x.dtype))
         if bias is not None:
             x = tf.nn.bias_add(x, tf.cast(bias, x.dtype))
         if norm is not None:
             x = norm(x, training=training)
         return self.activation(tf.cast(x, self.compute_dtype))
+
+    def _scaled(self, kernel, scale):
+        """The kernel with a factor for each filter."""
+        return kernel * scale
 
     def _padded(self, x):
         """The input and the name of the padding that is left to TensorFlow."""
@@ -130,6 +138,95 @@ class DepthwiseConv(Conv):
         kernel = tf.reshape(kernel, [self.size, self.size, self.filters, 1])
         strides = [1, self.stride, self.stride, 1]
         return tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=[self.dilation] * 2)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Deconv(Conv):
+    """A transposed `Conv` that doubles height and width: 4x4 of stride 2.
+
+    Args:
+        filters: output channels.
+        kwargs: of `Conv`.
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(filters, 4, 2, **kwargs)
+
+    def build(self, shape):
+        # The filters come before the inputs in a transposed kernel.
+        self.kernel = self.add_weight(
+            shape=(self.size, self.size, self.filters, shape[-1]),
+            name="kernel", initializer=self.initializer, dtype="float32", autocast=False,
+        )  # fmt: skip
+        self._build_rest(shape)
+
+    def _scaled(self, kernel, scale):
+        return kernel * scale[:, None]
+
+    def _padded(self, x):
+        return x, "SAME"
+
+    def _convolve(self, x, padding, kernel):
+        batch, height, width = tf.unstack(tf.shape(x)[:3])
+        size = tf.stack([batch, 2 * height, 2 * width, self.filters])
+        x = tf.nn.conv2d_transpose(x, kernel, size, self.stride, padding)
+        return tf.ensure_shape(x, [None, None, None, self.filters])
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Upsample(keras.layers.Layer):
+    """A transposed convolution of each channel, which makes a map `factor` times as large; it starts bilinearly.
+
+    Its kernel has 2 * factor cells a side. An output reads two by two cells, by its place in its block of
+    factor * factor outputs: as many convolutions, whose outputs are put side by side, because TFLite knows no
+    transposed convolution of single channels.
+
+    Args:
+        factor: an even whole number.
+    """
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def build(self, shape):
+        near = 1 - abs(np.arange(2 * self.factor) / self.factor - (2 * self.factor - 1) / (2 * self.factor))
+        start = np.tile(np.outer(near, near)[:, :, None, None], [1, 1, 1, shape[-1]])
+        self.kernel = self.add_weight(
+            shape=start.shape, name="kernel", initializer=lambda *_, **__: tf.constant(start, tf.float32),
+            dtype="float32", autocast=False,
+        )  # fmt: skip
+
+    def call(self, x):
+        """Resizes.
+
+        Args:
+            x: [B, H, W, C].
+
+        Returns:
+            [B, H * factor, W * factor, C].
+        """
+        kernel, factor = tf.cast(tf.convert_to_tensor(self.kernel), x.dtype), self.factor
+        padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        height, width = tf.shape(x)[1], tf.shape(x)[2]
+
+        def part(place):
+            """Where the two cells of a place in the block begin, and their places in the kernel."""
+            late = place >= factor // 2
+            return int(late), [place + factor // 2 + (0 if late else factor), place + factor // 2 - factor * late]
+
+        rows = []
+        for i in range(factor):
+            top, taps_y = part(i)
+            row = []
+            for j in range(factor):
+                left, taps_x = part(j)
+                own = tf.reshape(tf.gather(tf.gather(kernel, taps_y), taps_x, axis=1), [2, 2, -1, 1])
+                cells = padded[:, top : top + height + 1, left : left + width + 1]
+                row.append(tf.nn.depthwise_conv2d(cells, own, [1, 1, 1, 1], "VALID"))
+            rows.append(tf.concat(row, axis=-1))
+        # Channels by row, then by column of the block: what depth to space expects.
+        return tf.nn.depth_to_space(tf.concat(rows, axis=-1), factor)
 
 
 @keras.saving.register_keras_serializable("kerasdet")

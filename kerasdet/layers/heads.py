@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasdet.layers import norm as norms
 from kerasdet.layers.composite import Composite
-from kerasdet.layers.conv import Conv, DepthwiseConv, SeparableConv
+from kerasdet.layers.conv import XAVIER, Conv, DepthwiseConv, SeparableConv
 
 # How EfficientDet's separable convolutions start. What is the inputs of TensorFlow's depthwise kernel [H, W, C, 1] are
 # the outputs of ours, [H, W, 1, C].
@@ -142,3 +142,34 @@ class MapHeads(Composite):
             for predictor, x in zip(self.predictors, maps, strict=True)
         ]
         return tf.cast(tf.concat(flat, axis=1), tf.float32)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class CellHead(Composite):
+    """A convolution, then numbers for every cell of one map (CornerNet, Law & Deng, ECCV 2018, section 3.5).
+
+    Args:
+        width: channels of the first convolution.
+        outputs: numbers a cell.
+        bias: of the outputs at first; -2.19 for the logits of heat maps, about one in ten.
+        size: side of the first convolution's kernel.
+        std: deviation of the first weights of the outputs; None for one over the root of their inputs.
+    """
+
+    def __init__(self, width, outputs, bias=0.0, size=3, std=None, **kwargs):
+        super().__init__(**kwargs)
+        policy = {"dtype": self.dtype_policy}
+        initializer = XAVIER if std is None else keras.initializers.RandomNormal(stddev=std)
+        self.conv = Conv(width, size, activation="relu", **policy)
+        self.predictor = Conv(outputs, 1, initializer=initializer, bias=bias, **policy)
+
+    def call(self, x, training=False):
+        """Predicts.
+
+        Args:
+            x: [B, H, W, C].
+
+        Returns:
+            [B, H, W, outputs] float32.
+        """
+        return tf.cast(self.predictor(self.conv(x, training=training)), tf.float32)

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from kerasdet.weights import tensors as named
+from kerasdet.weights import torch
 
 _RETINANET = {
     "normalizer": "image",
@@ -135,10 +136,8 @@ def load(model, tensors):
 
 def _ours(value, side):
     """An array in our layout; a layer on flattened regions of `side` cells sees them by row, column, channel."""
-    if np.ndim(value) == 4:
-        return np.transpose(value, (2, 3, 1, 0))
     if np.ndim(value) != 2:
-        return value
+        return torch.layout(value)
     return np.reshape(np.transpose(np.reshape(value, [len(value), -1, side, side]), (2, 3, 1, 0)), [-1, len(value)])
 
 
@@ -157,22 +156,11 @@ def variables(model):
     pairs = _dense(model) if layers is _regions else []
     if getattr(model, "l2_norm", None) is not None:
         pairs.append((model.l2_norm.scale, "backbone.scale_weight"))
-    for conv, name, norm in layers(model):
-        pairs.append((conv.kernel, f"{name}.weight"))
-        if conv.norm is None:
-            pairs.append((conv.bias, f"{name}.bias"))
-            continue
-        pairs += [(conv.norm.gamma, f"{norm}.weight"), (conv.norm.beta, f"{norm}.bias")]
-        if hasattr(conv.norm, "moving_mean"):
-            pairs += [
-                (conv.norm.moving_mean, f"{norm}.running_mean"),
-                (conv.norm.moving_variance, f"{norm}.running_var"),
-            ]
-    return pairs
+    return pairs + torch.of_convs(layers(model))
 
 
 def _pyramid(model):
-    yield from _resnet(model.backbone)
+    yield from torch.resnet(model.backbone, "backbone.body.")
     for part, layers in (("inner", model.fpn.laterals), ("layer", model.fpn.outputs)):
         for i, conv in enumerate(layers):
             yield conv, f"backbone.fpn.{part}_blocks.{i}.0", f"backbone.fpn.{part}_blocks.{i}.1"
@@ -276,18 +264,6 @@ def _mobilenet_v3(backbone):
         yield block.project, f"{name}.{place + 1}.0", f"{name}.{place + 1}.1"
     last = f"backbone.features.1.{len(backbone.blocks) - cut + 1}"
     yield backbone.last, f"{last}.0", f"{last}.1"
-
-
-def _resnet(backbone):
-    yield backbone.stem, "backbone.body.conv1", "backbone.body.bn1"
-    for s, stage in enumerate(backbone.stages, start=1):
-        for b, block in enumerate(stage):
-            name = f"backbone.body.layer{s}.{b}"
-            for i, conv in enumerate((block.conv1, block.conv2, getattr(block, "conv3", None)), start=1):
-                if conv is not None:
-                    yield conv, f"{name}.conv{i}", f"{name}.bn{i}"
-            if block.shortcut is not None:
-                yield block.shortcut, f"{name}.downsample.0", f"{name}.downsample.1"
 
 
 def _renamed(tensors):

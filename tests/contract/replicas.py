@@ -15,7 +15,7 @@ from tests import companion
 from tests.contract import scenes
 from tests.contract.kinds import KINDS
 
-NORMS = {"norm", "pyramid_norm", "mask_norm", "extra_norm"}
+NORMS = {"norm", "neck_norm", "pyramid_norm", "mask_norm", "extra_norm"}
 TRACED = "RetinaNet"
 
 
@@ -72,9 +72,9 @@ def answer(name):
     if apart > 1e-5:
         # Sums in another order alone move some further: one device that takes the batch from behind says how far.
         rounding = distance(one, alone.run(turned=True)[0])
-    assert apart <= max(1e-5, 5 * rounding) and rounding < 5e-4, f"{name}: {apart} apart, by rounding {rounding}"
+    assert apart <= max(1e-5, 5 * rounding) and rounding < 1e-3, f"{name}: {apart} apart, by rounding {rounding}"
     for term in log:
-        np.testing.assert_allclose(log[term], other[term], rtol=1e-4)
+        np.testing.assert_allclose(log[term], other[term], rtol=max(1e-4, rounding))
     return apart, rounding
 
 

@@ -69,7 +69,7 @@ def test_padding_changes_nothing(model, batch):
     """What lies right of the window, whose half of the picture a detector of any size gets beside it as well."""
     images, _ = batch([BOX])
     pixels, (_, width) = images["pixels"], scenes.size(model)
-    images["windows"] *= [1.0, 1.0, 2 / 3, 1.0]
+    images["windows"] *= [1.0, 1.0, 2 * width // 3 / width, 1.0]
     wider = [] if model.fixed else [tf.concat([pixels, pixels], axis=2)]
     for dirty in [pixels, *wider]:
         seen = tf.cast(tf.range(dirty.shape[2]) < 2 * width // 3, tf.float32)
@@ -137,6 +137,7 @@ def test_overfits_one_image(lesson):
 
 def test_detects_in_pictures_of_any_size(model, make, proposals, tmp_path):
     """Files and arrays; boxes come back in the pictures' own pixels."""
+    keras.utils.set_random_seed(1)
     model = make(**({} if model.fixed else {"resize": ("shorter", 64, 96)}), above=0.0)
     keras.utils.save_img(tmp_path / "photo.png", np.full([40, 60, 3], 90))
     for picture in (np.zeros([1, 1, 3], np.uint8), np.zeros([2000, 3, 3], np.uint8), tmp_path / "photo.png"):

@@ -59,6 +59,17 @@ def test_soft(kind):
         assert not np.any(found["tags"][i, count:]) and not np.any(found["boxes"][i, count:])
 
 
+def test_none_keeps_the_best_whatever_they_overlap():
+    boxes, scores, classes = candidates()
+    found = suppress.per_class(boxes, scores, classes, CLASSES, 0.4, 0.5, 30, "none")
+    for i in range(2):
+        order = np.argsort(-scores[i])[: min(30, (scores[i] > 0.5).sum())]
+        assert found["counts"][i] == len(order)
+        np.testing.assert_array_equal(found["boxes"][i, : len(order)], boxes[i, order])
+        np.testing.assert_array_equal(found["scores"][i, : len(order)], scores[i, order])
+        assert not np.any(found["scores"][i, len(order) :])
+
+
 def test_the_width_of_the_gaussian_is_an_option():
     boxes, scores, classes = candidates()
     wide, narrow = (

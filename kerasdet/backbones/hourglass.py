@@ -1,0 +1,148 @@
+"""Stacked hourglasses (Newell et al., ECCV 2016, arXiv:1603.06937) as CornerNet builds them (section 3.5)."""
+
+import keras
+import tensorflow as tf
+
+from kerasdet.layers.composite import Composite
+from kerasdet.layers.conv import Conv, Deconv, DepthwiseConv
+from kerasdet.layers.pyramid import upsample
+
+# CornerNet, section 3.5: channels of the hourglass' levels from the finest to the coarsest, and residual blocks.
+CHANNELS = (256, 256, 384, 384, 384, 512)
+BLOCKS = (2, 2, 2, 2, 2, 4)
+
+# Arguments of the other forms: one stack for CenterNet's triplets; CornerNet-Lite's (Law et al., arXiv:1904.08900).
+HOURGLASS_52 = {"stacks": 1}
+HOURGLASS_54 = {"stacks": 3, "widths": (256, 384, 384, 512), "blocks": (1, 1, 1, 1)}
+SQUEEZE = {"widths": (256, 256, 384, 384, 512), "blocks": (2, 2, 2, 2, 4), "fire": True, "down": 3}
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Hourglass(Composite):
+    """Hourglasses one behind another; each gives a map, and all are trained.
+
+    Args:
+        levels: (2, 2): `down` says how fine the maps are.
+        stacks: number of hourglasses.
+        widths: channels of each level, from the finest to the coarsest.
+        blocks: residual blocks of each level.
+        stem: channels of the first convolution.
+        output: channels of the maps that it returns; None for those of the finest level.
+        fire: whether the blocks are SqueezeNet's fire modules and transposed convolutions up-sample.
+        down: how often the stem halves the picture.
+        norm: kind of `layers.norm`.
+        weights: None; there are no weights of Keras' own.
+
+    Attributes:
+        strides, channels: of the maps that it returns, one for each stack.
+    """
+
+    normalization = "centernet"
+
+    def __init__(
+        self, levels=(2, 2), stacks=2, widths=CHANNELS, blocks=BLOCKS, stem=128, output=None, fire=False, down=2,
+        norm="batch", weights=None, **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        if len(widths) != len(blocks) or len(widths) < 2:
+            raise ValueError(f"widths and blocks must be one for each level, got {tuple(widths)} and {tuple(blocks)}.")
+        if weights is not None:
+            raise ValueError(f"an hourglass starts from random weights; got weights={weights!r}.")
+        conv = {"norm": norm, "dtype": self.dtype_policy}
+        finest, output = widths[0], output or widths[0]
+        self.stem = Conv(stem, 7, 2, activation="relu", **conv)
+        channels = [2 * stem] * (down - 2) + [finest]
+        before = [stem, *channels]
+        self.halvings = [Residual(before[i], one, 2, **conv) for i, one in enumerate(channels)]
+        self.hourglasses = [Level(widths, blocks, Fire if fire else Residual, **conv) for _ in range(stacks)]
+        self.outputs = [Conv(output, 3, activation="relu", **conv) for _ in range(stacks)]
+        between = range(stacks - 1)
+        self.inputs_again = [Conv(finest, 1, **conv) for _ in between]
+        self.outputs_again = [Conv(finest, 1, **conv) for _ in between]
+        self.merges = [Residual(finest, finest, **conv) for _ in between]
+        self.strides, self.channels = (2**down,) * stacks, (output,) * stacks
+
+    def call(self, x, training=False):
+        """Runs the network.
+
+        Args:
+            x: [B, H, W, 3], normalized pixels; H and W as CornerNet's or CenterNet's resize rules give them.
+
+        Returns:
+            List of maps [B, ceil(H / 4), ceil(W / 4), channels], one for each stack.
+        """
+        x = self.stem(x, training=training)
+        for block in self.halvings:
+            x = block(x, training=training)
+        maps = []
+        for i, (hourglass, output) in enumerate(zip(self.hourglasses, self.outputs, strict=True)):
+            maps.append(output(hourglass(x, training=training), training=training))
+            if i < len(self.merges):
+                both = self.inputs_again[i](x, training=training) + self.outputs_again[i](maps[-1], training=training)
+                x = self.merges[i](tf.nn.relu(both), training=training)
+        return maps
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Level(Composite):
+    """A level of the hourglass: its own blocks beside all coarser levels, which are entered with stride 2.
+
+    Args:
+        widths, blocks: of this and all coarser levels.
+        kind: `Residual` or `Fire`.
+        conv: of `Conv`.
+    """
+
+    def __init__(self, widths, blocks, kind, **conv):
+        super().__init__(dtype=conv["dtype"])
+        (own, below, *_), (count, *_) = widths, blocks
+        self.beside = [kind(own, own, **conv) for _ in range(count)]
+        self.enter = [kind(own, below, 2, **conv)] + [kind(below, below, **conv) for _ in range(count - 1)]
+        if len(widths) > 2:
+            self.below = [Level(widths[1:], blocks[1:], kind, **conv)]
+        else:
+            self.below = [kind(below, below, **conv) for _ in range(blocks[1])]
+        self.leave = [kind(below, below, **conv) for _ in range(count - 1)] + [kind(below, own, **conv)]
+        self.resize = Deconv(own, dtype=conv["dtype"]) if kind is Fire else None
+
+    def call(self, x, training=False):
+        beside = x
+        for block in self.beside:
+            beside = block(beside, training=training)
+        for block in (*self.enter, *self.below, *self.leave):
+            x = block(x, training=training)
+        return beside + (upsample(x, tf.shape(beside)[1:3]) if self.resize is None else self.resize(x))
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Residual(Composite):
+    """Two 3x3 convolutions and a shortcut, projected where it changes size or channels."""
+
+    def __init__(self, inputs, channels, stride=1, **conv):
+        super().__init__(dtype=conv["dtype"])
+        self.conv1 = Conv(channels, 3, stride, activation="relu", **conv)
+        self.conv2 = Conv(channels, 3, **conv)
+        self.shortcut = Conv(channels, 1, stride, **conv) if stride != 1 or inputs != channels else None
+
+    def call(self, x, training=False):
+        shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
+        return tf.nn.relu(self.conv2(self.conv1(x, training=training), training=training) + shortcut)
+
+
+@keras.saving.register_keras_serializable("kerasdet")
+class Fire(Composite):
+    """A fire module (CornerNet-Lite, section 4.1): 1x1 to half the channels, then 1x1 beside a depthwise 3x3."""
+
+    def __init__(self, inputs, channels, stride=1, **conv):
+        super().__init__(dtype=conv["dtype"])
+        half = channels // 2
+        self.squeeze = Conv(half, 1, **conv)
+        self.pointwise = Conv(half, 1, stride, **conv)
+        self.depthwise = DepthwiseConv(3, stride=stride, **conv)
+        self.adds = stride == 1 and inputs == channels
+
+    def call(self, x, training=False):
+        squeezed = self.squeeze(x, training=training)
+        both = [conv(squeezed, training=training) for conv in (self.pointwise, self.depthwise)]
+        both = tf.concat(both, axis=-1)
+        return tf.nn.relu(both + x if self.adds else both)

@@ -1,0 +1,126 @@
+"""Decodes heat maps: their peaks, and boxes, joints and pairs of corners from them (Objects as Points, section 4)."""
+
+import tensorflow as tf
+
+from kerasdet.decoding import candidates
+
+
+def peaks(maps, count, kernel=3):
+    """Takes the best cells that are no less than their neighbors (Objects as Points, section 4).
+
+    Args:
+        maps: [B, H, W, K] float32, scores or logits.
+        count: cells of an image.
+        kernel: side of the neighborhood; 1 takes all cells.
+
+    Returns:
+        values [B, N] by falling value, the lowest number where a cell is no peak; columns and rows [B, N, 2] int32; and
+        classes [B, N] int32. N is the lesser of `count` and the number of numbers. Of equal ones the first by row,
+        column and class comes first.
+    """
+    if kernel > 1:
+        maps = tf.where(maps == tf.nn.max_pool2d(maps, kernel, 1, "SAME"), maps, maps.dtype.min)
+    width = tf.shape(maps)[2]
+    flat = tf.reshape(maps, [tf.shape(maps)[0], -1, maps.shape[-1]])
+    values, places, classes = candidates.top(flat, [tf.shape(flat)[1]], count)
+    return values, tf.stack([places % width, places // width], axis=-1), classes
+
+
+def boxes(places, sides):
+    """Boxes [B, N, 4] around their centers [B, N, 2], of sides [B, N, 2], all in cells."""
+    return tf.concat([places - sides / 2, places + sides / 2], axis=-1)
+
+
+def joints(regressed, found, maps, scores, near=0.3, above=0.1):
+    """Moves each regressed joint to the nearest peak of its heat map (Objects as Points, section 4.2).
+
+    A joint stays where it is if that peak lies outside of the object's box, or farther away than `near` times its
+    longer side.
+
+    Args:
+        regressed: [B, N, P, 2] float32, cells.
+        found: [B, N, 4] boxes, cells.
+        maps: places [B, C, P, 2] of each joint's C best peaks, cells, and their scores [B, C, P].
+        scores: [B, N], of the objects: what a joint that stays is worth.
+        near, above: see above; peaks need a score above `above`.
+
+    Returns:
+        [B, N, P, 3] float32: x, y in cells and a score.
+    """
+    places, sure = maps
+    good = sure > above
+    sure, places = tf.where(good, sure, -1.0), tf.where(tf.expand_dims(good, -1), places, -10000.0)
+    by_joint = tf.transpose(places, [0, 2, 1, 3])
+    own = tf.transpose(regressed, [0, 2, 1, 3])
+    # By joint: [B, P, N, 1] from [B, P, 1, C], along x and along y.
+    steps = [
+        tf.expand_dims(a, 3) - tf.expand_dims(b, 2)
+        for a, b in zip(tf.unstack(own, axis=-1), tf.unstack(by_joint, axis=-1), strict=True)
+    ]
+    distance = tf.sqrt(tf.square(steps[0]) + tf.square(steps[1]))
+    nearest = tf.argmin(distance, axis=-1, output_type=tf.int32)  # [B, P, N]
+    peak = tf.gather(by_joint, nearest, batch_dims=2)
+    value = tf.gather(tf.transpose(sure, [0, 2, 1]), nearest, batch_dims=2)
+    closest = tf.reduce_min(distance, axis=-1)
+    low, high = (tf.expand_dims(corner, 1) for corner in tf.split(found, 2, axis=-1))
+    inside = tf.reduce_all((peak >= low) & (peak <= high), axis=-1)
+    reach = near * tf.reduce_max(high - low, axis=-1)
+    taken = inside & (value >= above) & (closest <= reach)
+    places = tf.where(tf.expand_dims(taken, -1), peak, own)
+    values = tf.where(taken, value, tf.expand_dims(scores, 1))
+    return tf.transpose(tf.concat([places, tf.expand_dims(values, -1)], axis=-1), [0, 2, 1, 3])
+
+
+def pairs(corners, others, limit, distance=0.5):
+    """Pairs of a top left and a bottom right corner that say they belong together (CornerNet, section 3.3).
+
+    Args:
+        corners, others: dicts of the corners of an image: `places` [B, C, 2] float32, cells, `scores` [B, C], 0 where
+            there is none, `classes` [B, C] int32 and `tags` [B, C].
+        limit: pairs of an image.
+        distance: greatest difference of two tags.
+
+    Returns:
+        Dict of `boxes` [B, N, 4] in cells, `scores` [B, N], the means of the two, by falling score, 0 where there is no
+        pair, `classes` [B, N], and the corners' own scores, `first` and `second` [B, N].
+    """
+
+    def crossed(name):
+        return tf.expand_dims(corners[name], 2), tf.expand_dims(others[name], 1)
+
+    (a, b), (kind, other_kind), (tag, other_tag), (score, other) = map(crossed, ("places", "classes", "tags", "scores"))
+    belong = (kind == other_kind) & (tf.abs(tag - other_tag) <= distance) & (score > 0) & (other > 0)
+    belong &= (a[..., 0] <= b[..., 0]) & (a[..., 1] <= b[..., 1])
+    count = tf.shape(belong)[2]
+    values = tf.reshape(tf.where(belong, (score + other) / 2, 0.0), [tf.shape(belong)[0], -1])
+    scores, rows = tf.math.top_k(values, tf.minimum(limit, tf.shape(values)[1]))
+    left, right = rows // count, rows % count
+
+    def of(side, name, rows):
+        return tf.gather(side[name], rows, batch_dims=1)
+
+    return {
+        "boxes": tf.concat([of(corners, "places", left), of(others, "places", right)], axis=-1),
+        "scores": scores,
+        "classes": of(corners, "classes", left),
+        "first": of(corners, "scores", left),
+        "second": of(others, "scores", right),
+    }
+
+
+def of_each(maps, count):
+    """The best peaks of every channel.
+
+    Args:
+        maps: [B, H, W, K] float32, scores or logits.
+        count: cells of a channel.
+
+    Returns:
+        values [B, N, K] by falling value, the lowest number where a cell is no peak, and columns and rows
+        [B, N, K, 2] int32; N is the lesser of `count` and H * W.
+    """
+    maps = tf.where(maps == tf.nn.max_pool2d(maps, 3, 1, "SAME"), maps, maps.dtype.min)
+    width = tf.shape(maps)[2]
+    flat = tf.reshape(maps, [tf.shape(maps)[0], -1, maps.shape[-1]])
+    values, places = candidates.top_of_classes(flat, count)
+    return values, tf.stack([places % width, places // width], axis=-1)

@@ -1,0 +1,247 @@
+"""CenterNet and CornerNet with the releases' tensors: features, outputs, detections, losses and gradients.
+
+Runs on every `*.spec.json` of `KERASDET_GOLDEN_MODELS` that is of these two.
+"""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdet.detectors import CenterNet, CornerNet, centernet, cornernet
+from kerasdet.weights import points
+from tests.golden import models
+
+KNOWN = [spec for spec in models.specs() if spec.name.startswith(("centernet_", "cornernet_"))]
+KNOWN = [spec for spec in KNOWN if "triplets" not in spec.name and "saccade" not in spec.name]
+
+# COCO's keypoints: each one's mirror image.
+PAIRS = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+
+
+def hourglass(config, name="hourglass104"):
+    return {
+        "name": name, "stacks": config.get("stacks", config.get("num_stacks")), "widths": config["dims"],
+        "blocks": config["modules"], "stem": config["stem"], "output": config["cnv_dim"],
+    }  # fmt: skip
+
+
+def build(info):
+    """The model that a golden's json describes."""
+    config = info["config"]
+    if info["model"].startswith("cornernet"):
+        squeeze = "squeeze" in info["model"]
+        size, test = config["dims"][0], info.get("test", {})
+        return CornerNet(
+            config["num_classes"], backbone=hourglass(config, "hourglass_squeeze" if squeeze else "hourglass104"),
+            pool_width=config["corner_pool_dim"], head_width=size, head_size=1 if squeeze else 3,
+            overlap=info["gaussian_iou"], corners=info.get("k", test.get("top_k")), pairs=test.get("num_dets", 1000),
+            distance=info.get("ae_threshold", test.get("ae_threshold")),
+        )  # fmt: skip
+    arch = config["arch"]
+    step = {"resize": ("centernet_keep", info["pre"]["pad"] + 1), "limit": info["k"], "clip": False}
+    if arch == "hourglass":
+        network = {**centernet.HOURGLASS, "backbone": hourglass(config), "head_width": config["dims"][0]}
+    elif arch.startswith("dla"):
+        network = {**centernet.DLA, "head_width": config["head_conv"]}
+    else:
+        kind, depth = arch.split("_")
+        backbone = {"name": f"resnet{depth}", "normalization": "centernet"}
+        network = {**(centernet.RESNET_DCN if kind == "resdcn" else centernet.RESNET), "backbone": backbone}
+    pose = centernet.POSE if "hps" in config["heads"] else {}
+    return CenterNet(config["heads"]["hm"], **network, **pose, **step)
+
+
+class Golden:
+    """A model with its golden's weights, pictures and values."""
+
+    def __init__(self, spec):
+        name = spec.name.removesuffix(".spec.json")
+        self.info = json.loads((spec.parent / f"{name}.json").read_text())
+        self.values = np.load(spec.parent / f"{name}.npz")
+        self.model = build(self.info)
+        points.load(self.model, models.weights(spec))
+        self.pictures = []
+        for text in self.info["images"]:
+            file, key = text.split(" (")[0].split(": ")
+            self.pictures.append(np.load(spec.parent / file)[key][..., ::-1])  # from BGR
+        self.images = self.batch(self.pictures)
+        self.features = tf.function(self.model.features)(self.images)
+        self.outputs = tf.function(self.model.network)(self.images)
+
+    def batch(self, pictures):
+        images = self.model.preprocess(tf.constant(np.stack(pictures)))
+        return {**images, "ids": tf.range(len(pictures), dtype=tf.int64)}
+
+    def objects(self):
+        boxes = [self.values[f"target.boxes.{i}"] for i in range(2)]
+        labels = [self.values[f"target.labels.{i}"] for i in range(2)]
+        most = max(map(len, labels))
+        objects = {
+            "boxes": np.stack([np.pad(one, ((0, most - len(one)), (0, 0))) for one in boxes]),
+            "classes": np.stack([np.pad(one, (0, most - len(one)), constant_values=-1) for one in labels]),
+            "crowds": np.zeros([2, most], bool),
+        }
+        if self.model.num_keypoints:
+            objects["keypoints"] = self._keypoints(objects["classes"])
+        return {name: tf.constant(value) for name, value in objects.items()}
+
+    def _keypoints(self, classes):
+        """Joints in pixels, from the recorded targets: those on the map by their heat maps' cells and offsets."""
+        count, most = classes.shape
+        joints, stride = self.model.num_keypoints, self.model.stride
+        columns = self.values["target.hm"].shape[2]
+        cells, offsets, mask, known = (
+            self.values[f"target.{name}"] for name in ("hp_ind", "hp_offset", "hp_mask", "reg_mask")
+        )
+        places = np.stack([cells % columns, cells // columns], -1) + offsets
+        # Beside a person without regression lies none of its joints.
+        seen = (mask > 0).reshape(count, -1, joints)[:, :most] & (known[:, :most, None] > 0)
+        places = places.reshape(count, -1, joints, 2)[:, :most] * stride
+        return np.float32(np.concatenate([places, 2.0 * seen[..., None]], -1))
+
+    close, recorded = models.Golden.close, models.Golden.recorded
+
+
+# The large ones take a minute each; whoever names a folder wants all of it.
+LARGE = () if "KERASDET_GOLDEN_MODELS" in os.environ else ("centernet_dla34", "cornernet_squeeze")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(spec, marks=[pytest.mark.slow] * spec.name.startswith(LARGE), id=spec.name.split(".")[0])
+        for spec in KNOWN
+    ],
+)
+def golden(request):
+    return Golden(request.param)
+
+
+def tolerance(golden):
+    """Deformable convolutions have noise of their own."""
+    return 2e-4 if "dcn" in golden.info["model"] or "dla" in golden.info["model"] else 1e-4
+
+
+def test_parameters(golden):
+    """The numbers of the golden's form; of the released form where the golden is not narrowed."""
+    count = sum(int(np.prod(v.shape)) for v in golden.model.trainable_variables)
+    assert count == golden.info["params"]
+
+
+def test_features(golden):
+    for i, features in enumerate(golden.features):
+        for name in (f"cnvs.{i}", "deconv_layers", "ida_up.node_2"):
+            if name in golden.info["tensors"]:
+                golden.close(name, features[:1].numpy(), tolerance(golden))
+
+
+def test_outputs(golden):
+    """All heads of all stacks, for the first picture."""
+    sides = {**{f"{ours}_": f"{theirs}_" for ours, theirs in points.SIDES.items()}, "": ""}
+    lite = isinstance(golden.model, CornerNet) and "squeeze" in golden.info["model"]
+    names = points.LITE if lite else points.CORNERNET if isinstance(golden.model, CornerNet) else points.CENTERNET
+    compared = set()
+    for name, stacks in golden.outputs.items():
+        side = next(side for side in sides if name.startswith(side))
+        theirs = f"head.{sides[side]}{names[name.removeprefix(side)]}"
+        for i, said in enumerate(stacks):
+            recorded = theirs if theirs in golden.info["tensors"] else f"{theirs}.{i}"
+            golden.close(recorded, said[:1].numpy(), tolerance(golden))
+            compared.add(recorded)
+    assert compared == {name for name in golden.info["tensors"] if name.startswith("head.")}
+
+
+def same(found, expected, keypoints=0):
+    """Rows of box, score, class or joints, in their order but for scores that rounding may swap."""
+    boxes, scores = expected[:, :4], expected[:, 4]
+    labels = np.zeros(len(expected)) if keypoints else expected[:, 5]
+    assert (np.diff(found["scores"]) <= 0).all()
+    # Clipped boxes may be equal: the scores tell them apart.
+    both = ((found["boxes"], found["classes"], found["scores"]), (boxes, labels, scores))
+    rows = models.pairs(*(np.c_[one, kind, 100 * score] for one, kind, score in both), 0.02)
+    np.testing.assert_allclose(found["scores"][rows], scores, rtol=1e-4)
+    order = np.argsort(-scores, kind="stable")
+    assert models.falling(scores[order][np.argsort(rows[order])], 1e-5)
+    if keypoints:
+        joints = expected[:, 5:].reshape(-1, keypoints, 2)
+        np.testing.assert_allclose(found["keypoints"][rows][..., :2], joints, atol=0.02)
+
+
+def test_detections(golden):
+    model, joints = golden.model, golden.model.num_keypoints
+    flip = ("flip", PAIRS) if joints else "flip"
+    if isinstance(model, CenterNet):
+        same(model.detect(golden.pictures[0], above=0.0), golden.values["det"], joints)
+        same(model.detect(golden.pictures[0], above=0.0, views=[flip]), golden.values["det_flip"], joints)
+        return
+    views = [flip] if golden.info.get("flip_test") else []
+    same(model.detect(golden.pictures[0], above=0.0, views=views), golden.values["det"])
+
+
+# The releases' names of our terms.
+TERMS = {
+    "heat": ("hm_loss", "focal"), "size": ("wh_loss",), "offset": ("off_loss", "off"), "joint": ("hp_loss",),
+    "joint_heat": ("hm_hp_loss",), "joint_offset": ("hp_offset_loss",), "pull": ("pull",), "push": ("push",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["bn_eval", "bn_train"])
+def test_losses_and_gradients(golden, mode):
+    if mode not in golden.info["train"]:
+        pytest.skip("this network's coarsest maps are too small for statistics")
+    model, variant, objects = golden.model, golden.info["train"][mode], golden.objects()
+    before = [v.numpy() for v in model.non_trainable_variables]
+    weights = {"size": model.size_weight} if isinstance(model, CenterNet) else {"pull": model.pull, "push": model.push}
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            outputs = model.network(golden.images, training=mode == "bn_train")
+            terms = model.loss_terms(outputs, objects, golden.images)
+            total = tf.add_n(list(terms.values()))
+        return terms, total, tape.gradient(total, model.trainable_variables)
+
+    terms, total, found = step()
+    for v, value in zip(model.non_trainable_variables, before, strict=True):
+        v.assign(value)
+    losses, noisy = variant["losses"], mode == "bn_train" and "dla" in golden.info["model"]
+    # Through 16 deformable convolutions on the batch's statistics, two orders of the same sums are 0.6 % apart.
+    same = 5e-4 if noisy else 1e-4
+    np.testing.assert_allclose(total, losses["total"], rtol=same)
+    for name, value in terms.items():
+        expected = next(losses[theirs] for theirs in TERMS[name] if theirs in losses)
+        # CornerNet's terms are recorded with their weights, CenterNet's without.
+        weight = weights.get(name, 1.0) if isinstance(model, CenterNet) else 1.0
+        np.testing.assert_allclose(value, weight * expected, rtol=same, err_msg=name)
+    names = {v.path: name for v, name in points.variables(model)}
+    norms = {
+        names[v.path]: float(tf.norm(g)) for v, g in zip(model.trainable_variables, found, strict=True) if g is not None
+    }
+    rtol = 1e-2 if mode == "bn_train" or tolerance(golden) > 1e-4 else 1e-3
+    rtol = 2e-2 if noisy else rtol  # measured: 1.1e-2 in the pose's
+    expected = variant["grad"]
+    total = np.sqrt(sum(norm**2 for norm in norms.values()))
+    np.testing.assert_allclose(total, expected["global_norm"], rtol=rtol)
+    for name, norm in expected["per_tensor_norm"].items():
+        # Both halves of a fire module's norm are one tensor there.
+        part, _, last = name.rpartition(".")
+        ours = [name, *(f"{part}{half}.{last}" for half in points.HALVES)]
+        got = np.sqrt(sum(norms[one.removeprefix("module.")] ** 2 for one in ours if one in norms))
+        np.testing.assert_allclose(got, norm, rtol=rtol, atol=1e-5 * total, err_msg=name)
+
+
+def test_a_tensor_too_many_is_named():
+    model = CornerNet(**CornerNet.tiny())
+    tensors = {name: torch_layout(v) for v, name in points.variables(model)}
+    points.load(model, {f"module.{name}": value for name, value in tensors.items()})
+    with pytest.raises(ValueError, match="no place for the tensor 'more'"):
+        points.load(model, {**tensors, "more": np.zeros(1)})
+    assert cornernet.SQUEEZE["head_size"] == 1
+
+
+def torch_layout(variable):
+    value = variable.numpy()
+    return np.transpose(value, (3, 2, 0, 1)) if value.ndim == 4 else value
