@@ -139,10 +139,10 @@ def _quiet():
     Some of these lines are written before TensorFlow reads its level. Level 3 also hides that no driver answers, which
     is only worth a line on a machine that has a GPU.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if glob.glob("/dev/nvidia[0-9]*") else "3")
+    if level < "2":
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2" if glob.glob("/dev/nvidia[0-9]*") else "3"
     stderr = os.dup(2)
     with tempfile.TemporaryFile("w+") as kept:
         os.dup2(kept.fileno(), 2)

@@ -105,6 +105,7 @@ def test_tensorflow_says_nothing_of_its_own(tmp_path):
         "command.script(main)"
     )
     assert run("-c", program) == (0, "3.0\n", "own\n")
+    assert run("-c", program, TF_CPP_MIN_LOG_LEVEL="3") == (0, "3.0\n", "own\n")
     code, text, errors = run("-c", program, TF_CPP_MIN_LOG_LEVEL="0")
     assert (code, text) == (0, "3.0\n") and "oneDNN" in errors
 
