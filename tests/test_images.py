@@ -368,7 +368,7 @@ def test_shorter_sides_are_those_of_float64(least, most):
     scale = np.minimum(least / shape.min(1), most / shape.max(1))
     expected = np.maximum(np.floor(shape * scale[:, None]), 1)
     assert least == 1 or (expected != np.maximum(np.floor(np.float32(shape * np.float32(scale)[:, None])), 1)).any()
-    sizes = tf.function(lambda olds: tf.map_fn(lambda old: images.frames._shorter(old, least, most), olds))
+    sizes = tf.function(lambda olds: tf.map_fn(lambda old: images.rules._shorter(old, least, most), olds))
     np.testing.assert_array_equal(sizes(shape), expected)
 
 

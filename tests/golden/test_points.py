@@ -139,7 +139,7 @@ def test_features(golden):
 
 
 def test_outputs(golden):
-    """All heads of all stacks, for the first picture."""
+    """The outputs of every head and every stack, for the first picture."""
     sides = {**{f"{ours}_": f"{theirs}_" for ours, theirs in points.SIDES.items()}, "": ""}
     lite = isinstance(golden.model, CornerNet) and "squeeze" in golden.info["model"]
     names = points.LITE if lite else points.CORNERNET if isinstance(golden.model, CornerNet) else points.CENTERNET
