@@ -54,7 +54,7 @@ def placed(shape, cells, values):
 
 
 def test_centers_from_the_objects():
-    """Outputs made from the objects give them back; the heat map still costs a little, as no score is exactly 0 or 1."""
+    """Outputs made from the objects give them back; the heat map costs a little, as no score is exactly 0 or 1."""
     model = CenterNet(**CenterNet.tiny())
     images, objects = scenes.batch(OBJECTS, size=(96, 96))
     grid = (24, 24)
