@@ -288,7 +288,9 @@ def test_a_folder_is_no_image(tmp_path):
         images.load(tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"text", encode(Image.fromarray(picture()), "TIFF")])
+@pytest.mark.parametrize(
+    "data", [b"", b"text", encode(Image.fromarray(picture()), "TIFF")], ids=["none", "text", "TIFF"]
+)
 def test_other_bytes_are_refused_in_graphs(data):
     message = "photo 7: cannot be decoded as an image"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
