@@ -9,6 +9,7 @@
 
 #include "custom_ops/kernels/boxes.h"
 #include "custom_ops/kernels/corner_pool.h"
+#include "custom_ops/kernels/deform.h"
 #include "custom_ops/kernels/geometry.h"
 
 namespace kerasdet {
@@ -39,6 +40,12 @@ const char* kerasdet_cuda_corner_pool(void* stream, Scan scan, int64_t lines, co
 const char* kerasdet_cuda_corner_pool_gradient(
     void* stream, Scan scan, int64_t lines, const float* in, const float* maxima, const float* upstream,
     float* gradient);
+
+// What taps read, [places, taps, channels], and its gradients; that of the map is added up in no fixed order.
+const char* kerasdet_cuda_deform_columns(void* stream, Deform<float> deform, float* out);
+const char* kerasdet_cuda_deform_columns_gradient(
+    void* stream, Deform<float> deform, const float* upstream, float* gradient, float* offsets_gradient,
+    float* mask_gradient);
 
 // Size in bytes of the workspace that suppression needs; the workspace must be aligned to 8 bytes.
 int64_t kerasdet_cuda_nms_workspace(int64_t batch, int64_t n);

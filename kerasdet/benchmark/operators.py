@@ -1,9 +1,9 @@
 """Benchmarks of the native operators beside their twins, the forms of stock TensorFlow, and torchvision.
 
 The cases are the sizes at which papers run them: RoIAlign on the finest map of a pyramid (P2) and on conv4 of a ResNet
-(P4), RoIPool on conv5 of VGG16 (C4), R-FCN's score maps of 81 classes, suppression of the boxes of a proposal network
-(12,000) and of a detector (5,000), and matching of up to 5,000 objects with RetinaNet's anchors on a picture of
-640 x 640 and with 33,600 boxes that lie anywhere.
+(P4), RoIPool on conv5 of VGG16 (C4), R-FCN's score maps of 81 classes, the taps of CenterNet's deformable convolution,
+suppression of the boxes of a proposal network (12,000) and of a detector (5,000), and matching of up to 5,000 objects
+with RetinaNet's anchors on a picture of 640 x 640 and with 33,600 boxes that lie anywhere.
 """
 
 import functools
@@ -90,6 +90,10 @@ def region_cases(small=1):
         return features, tf.constant(rois)
 
     p2, p4 = inputs(200, 256, 1000, 256.0, 1), inputs(50, 1024, 2000, 512.0, 2)
+    taps = (
+        tf.random.stateless_uniform([1, 64, 64, 256 // small], (0, 4)),
+        tf.random.stateless_normal([1, 64, 64, 18], (0, 5)),
+    )
     c4, ps = inputs(50, 512, 2000, 512.0, 2), inputs(50, 81 * 49 * small, 300, 512.0, 3)
     return {
         "roi_align P2": (lambda x, r: ops.roi_align(x, r, 1 / 4, 7, 2), *p2),
@@ -102,6 +106,7 @@ def region_cases(small=1):
         "ps_roi_align": (lambda x, r: ops.ps_roi_align(x, r, 1 / 16, 7, 2), *ps),
         "ps_roi_pool": (lambda x, r: ops.ps_roi_pool(x, r, 1 / 16, 7), *ps),
         "corner_pool": (lambda x, r: ops.corner_pool(x, "top"), c4[0], c4[1]),
+        "deform_columns": (lambda x, r: ops.deform_columns(x, r, tf.ones_like(r[..., ::2]), (3, 3)), *taps),
     }
 
 

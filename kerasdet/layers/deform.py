@@ -1,8 +1,9 @@
-"""Modulated deformable convolution (Zhu et al., CVPR 2019, arXiv:1811.11168), of TensorFlow's own operators."""
+"""Modulated deformable convolution (Zhu et al., CVPR 2019, arXiv:1811.11168)."""
 
 import keras
 import tensorflow as tf
 
+from kerasdet import ops
 from kerasdet.layers import norm as norms
 
 
@@ -26,78 +27,38 @@ def deform_conv(x, offsets, mask, kernel, stride=(1, 1), padding=(1, 1), dilatio
     """
     rows, columns, depth, filters = kernel.shape
     taps, groups = rows * columns, x.shape[-1] // depth
-    height, width = (offsets.shape[axis] or tf.shape(offsets)[axis] for axis in (1, 2))
+    if mask is None:
+        mask = tf.ones_like(offsets[..., ::2])
 
-    def positions(axis, count, size):
-        """Where the taps lie without offsets: [places, taps along the axis]."""
-        start = tf.range(count) * stride[axis] - padding[axis]
-        return tf.cast(start[:, None] + tf.range(size) * dilation[axis], x.dtype)
-
-    def convolved(x, offsets, kernel, mask):
-        y = tf.reshape(positions(0, height, rows), [height, 1, rows, 1])
-        x0 = tf.reshape(positions(1, width, columns), [1, width, 1, columns])
-        base = [
-            tf.reshape(tf.broadcast_to(one, [height, width, rows, columns]), [1, height, width, taps])
-            for one in (y, x0)
-        ]
-        read = []
-        for group, part in enumerate(tf.split(x, offset_groups, axis=-1)):
-            moved = offsets[..., group * 2 * taps : (group + 1) * 2 * taps]
-            weights = None if mask is None else mask[..., group * taps : (group + 1) * taps]
-            read.append(_read(part, base[0] + moved[..., ::2], base[1] + moved[..., 1::2], weights))
-        read = tf.concat(read, axis=-1)  # [B * H' * W', taps, C]
+    def convolved(x, offsets, mask, kernel):
+        read = ops.deform_columns(
+            x, offsets, mask, (rows, columns), stride, padding, dilation, groups=offset_groups
+        )  # [B, H', W', taps, C]
+        batch, height, width = (read.shape[axis] or tf.shape(read)[axis] for axis in range(3))
         by_group = [
             tf.matmul(
-                tf.reshape(read[:, :, g * depth : (g + 1) * depth] if groups > 1 else read, [-1, taps * depth]),
-                tf.reshape(of_group, [taps * depth, filters // groups]),
+                tf.reshape(part, [-1, taps * depth]), tf.reshape(of_group, [taps * depth, filters // groups])
             )
-            for g, of_group in enumerate(tf.split(kernel, groups, axis=-1))
-        ]
-        return tf.reshape(tf.concat(by_group, axis=-1), [tf.shape(x)[0], height, width, filters])
+            for part, of_group in zip(
+                tf.split(read, groups, axis=-1), tf.split(kernel, groups, axis=-1), strict=True
+            )
+        ]  # fmt: skip
+        return tf.reshape(tf.concat(by_group, axis=-1), [batch, height, width, filters])
 
     @tf.custom_gradient
     def again(*given):
         def gradient(upstream):
+            # Tied to what comes down, so that no optimizer of graphs takes the reading of the forward pass instead.
+            with tf.control_dependencies([upstream]):
+                late = [tf.identity(one) for one in given]
             with tf.GradientTape() as tape:
-                tape.watch(given)
-                found = convolved(*given, *(() if mask is not None else (None,)))
-            return tape.gradient(found, given, upstream)
+                tape.watch(late)
+                found = convolved(*late)
+            return tape.gradient(found, late, upstream)
 
-        return convolved(*given, *(() if mask is not None else (None,))), gradient
+        return convolved(*given), gradient
 
-    return again(x, offsets, kernel, *(() if mask is None else (mask,)))
-
-
-def _read(x, y, x_, weights):
-    """Bilinear values of a map [B, H, W, C] at places [B, H', W', taps], times their weights: [places, taps, C]."""
-    batch, height, width, channels = (size or tf.shape(x)[i] for i, size in enumerate(x.shape))
-    # Every cell beside its three neighbors, so that a tap is one gather; a border of zeros all around.
-    padded = tf.pad(x, [[0, 0], [1, 2], [1, 2], [0, 0]])
-    corners = [padded[:, i : i + height + 2, j : j + width + 2] for i in (0, 1) for j in (0, 1)]
-    table = tf.reshape(tf.concat(corners, axis=-1), [-1, 4 * channels])
-
-    def split(place, size):
-        """The cell before a place, counted with the border, and the share of the next; outside both read zeros."""
-        size = tf.cast(size, place.dtype)
-        outside = (place <= -1) | (place >= size)
-        place = tf.where(outside, tf.constant(-1.0, place.dtype), place)
-        low = tf.floor(tf.stop_gradient(place))
-        return tf.cast(low, tf.int32) + 1, place - low, tf.cast(~outside, place.dtype)
-
-    row, down, inside = split(y, height)
-    column, right, inside_x = split(x_, width)
-    inside *= inside_x
-    if weights is not None:
-        inside *= weights
-    start = tf.reshape(tf.range(batch) * ((height + 2) * (width + 2)), [-1, 1, 1, 1])
-    places = tf.reshape(start + row * (width + 2) + column, [-1])
-    values = tf.reshape(tf.gather(table, places), [-1, 4, channels])
-    up, left = (1.0 - down) * inside, 1.0 - right
-    down *= inside
-    shares = tf.stack([up * left, up * right, down * left, down * right], axis=-1)
-    shares = tf.reshape(shares, [-1, 4, 1])
-    read = tf.add_n([values[:, i] * shares[:, i] for i in range(4)])
-    return tf.reshape(read, [-1, y.shape[-1], channels])
+    return again(x, offsets, mask, kernel)
 
 
 @keras.saving.register_keras_serializable("kerasdet")

@@ -1,6 +1,7 @@
 """Operators that TensorFlow lacks: native if the library is built, else their twins of stock TensorFlow operators."""
 
 from kerasdet.ops.corner_pool import corner_pool as corner_pool
+from kerasdet.ops.deform import deform_columns as deform_columns
 from kerasdet.ops.library import native as native
 from kerasdet.ops.library import portable as portable
 from kerasdet.ops.matching import covered as covered

@@ -1,4 +1,4 @@
-"""Modulated deformable convolution against the reference values, forward and backward."""
+"""Modulated deformable convolution against the reference values, forward and backward, natively and by the twin."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ GIVEN = {"x": "grad_x64", "offset": "grad_offset64", "weight": "grad_weight64", 
 
 
 @pytest.mark.parametrize("case", PLAIN)
-def test_values_and_gradients(case):
+def test_values_and_gradients(way, case):
     golden = GOLDENS[case]
     names = {**GIVEN, "mask": "grad_mask64"}
     given = {name: tf.constant(golden[name]) for name in names if name in golden}
@@ -34,7 +34,7 @@ def test_values_and_gradients(case):
 
 
 @pytest.mark.parametrize("case", [case for case in GOLDENS if case not in PLAIN])
-def test_layer(case):
+def test_layer(way, case):
     golden = GOLDENS[case]
     layer = DeformConv(golden["block_out64"].shape[-1])
     x = tf.constant(golden["x_in"])

@@ -29,6 +29,15 @@ class Scan(ctypes.Structure):
     ]  # fmt: skip
 
 
+class Deform(ctypes.Structure):
+    _fields_ = [
+        ("map", c_void_p), ("offsets", c_void_p), ("mask", c_void_p), ("images", c_int64), ("height", c_int64),
+        ("width", c_int64), ("channels", c_int64), ("out_height", c_int64), ("out_width", c_int64),
+        ("groups", c_int64), ("rows", c_int), ("columns", c_int), ("stride", c_int * 2), ("padding", c_int * 2),
+        ("dilation", c_int * 2),
+    ]  # fmt: skip
+
+
 class Suppression(ctypes.Structure):
     _fields_ = [
         ("boxes", c_void_p), ("scores", c_void_p), ("classes", c_void_p), ("batch", c_int64), ("n", c_int64),
@@ -49,6 +58,8 @@ LAUNCHERS = {
     "roi_pool_gradient": (Levels, Levels, Rois, c_void_p),
     "corner_pool": (Scan, c_int64, c_void_p, c_void_p),
     "corner_pool_gradient": (Scan, c_int64, c_void_p, c_void_p, c_void_p, c_void_p),
+    "deform_columns": (Deform, c_void_p),
+    "deform_columns_gradient": (Deform, c_void_p, c_void_p, c_void_p, c_void_p),
     "nms": (Suppression, c_float, c_float, c_void_p),
     "soft_nms": (Suppression, c_float, c_float, c_float, c_void_p),
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "custom_ops/kernels/corner_pool.h"
+#include "custom_ops/kernels/deform.h"
 #include "custom_ops/kernels/matching.h"
 #include "custom_ops/kernels/nms.h"
 #include "custom_ops/kernels/roi.h"
@@ -162,6 +163,48 @@ void Corners() {
   }
 }
 
+template <class T>
+void Taps() {
+  kerasdet::Deform<T> deform;
+  deform.images = random_bits() % 3;
+  deform.height = random_bits() % 6;
+  deform.width = random_bits() % 6;
+  deform.groups = 1 + random_bits() % 2;
+  deform.channels = deform.groups * (random_bits() % 12);
+  deform.out_height = random_bits() % 5;
+  deform.out_width = random_bits() % 5;
+  deform.rows = 1 + random_bits() % 3;
+  deform.columns = 1 + random_bits() % 3;
+  for (int axis : {0, 1}) {
+    deform.stride[axis] = 1 + random_bits() % 1024;
+    deform.padding[axis] = random_bits() % 3;
+    deform.dilation[axis] = 1 + random_bits() % 3;
+  }
+  const std::vector<T> map = Numbers<T>(deform.images * deform.height * deform.width * deform.channels);
+  const std::vector<T> mask = Numbers<T>(deform.Places() * deform.groups * deform.Taps());
+  std::vector<T> offsets(mask.size() * 2), out(deform.Places() * deform.Taps() * deform.channels);
+  for (T& offset : offsets) offset = Coordinate<T>() / T(8);
+  deform.map = map.data();
+  deform.offsets = offsets.data();
+  deform.mask = mask.data();
+  kerasdet::DeformColumns(deform, 0, deform.Places(), out.data());
+  CheckFinite(out, "what a tap reads is not finite");
+  const std::vector<T> upstream = Numbers<T>(out.size());
+  std::vector<T> of_map(map.size()), of_offsets(offsets.size()), of_mask(mask.size());
+  const int64_t lines = deform.images * deform.height, middle = lines / 3;
+  kerasdet::DeformMapGradient(deform, upstream.data(), 0, middle, of_map.data());
+  kerasdet::DeformMapGradient(deform, upstream.data(), middle, lines, of_map.data());
+  kerasdet::DeformTapsGradient(deform, upstream.data(), 0, deform.Places(), of_offsets.data(), of_mask.data());
+  CheckFinite(of_map, "a map's gradient is not finite");
+  CheckFinite(of_offsets, "an offset's gradient is not finite");
+  // What is read is linear in the map and in the mask: both give the output again.
+  T by_map = 0, by_mask = 0, whole = 0;
+  for (size_t i = 0; i < map.size(); ++i) by_map += map[i] * of_map[i];
+  for (size_t i = 0; i < mask.size(); ++i) by_mask += mask[i] * of_mask[i];
+  for (size_t i = 0; i < out.size(); ++i) whole += out[i] * upstream[i];
+  Check(std::abs(by_map - whole) < T(1e-3) && std::abs(by_mask - whole) < T(1e-3), "a tap's gradient is wrong");
+}
+
 // The greatest overlap that is left, again and again, of equal ones the first object, then the first box.
 std::vector<int32_t> Greedy(std::vector<std::vector<float>> overlaps, int64_t n) {
   std::vector<int32_t> taken(n, -1);
@@ -248,6 +291,8 @@ int main(int, char** arguments) {
     Suppression<double>();
     Corners<float>();
     Corners<double>();
+    Taps<float>();
+    Taps<double>();
     Matching();
   }
   std::printf("%d rounds without a fault\n", rounds);

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerasdet import ops
 from kerasdet.ops import library
 
-CALLS = int(os.environ.get("KERASDET_FUZZ", 8000))
+CALLS = int(os.environ.get("KERASDET_FUZZ", 10_000))
 
 # Calls of the same shapes and arguments with other values. The first runs eagerly, the others in one graph, which is
 # faster.
@@ -107,11 +107,27 @@ def corner_call(rng, values):
     return "corner_pool", {"features": x, "direction": mostly(rng, "left", ("top", "right", "bottom", "up"), 0.7)}
 
 
+def taps_call(rng, values):
+    dtype, groups, size = mostly(rng, np.float32, FLOATS), rng.integers(1, 3).item(), rng.integers(1, 4, 2).tolist()
+    height, width, channels = rng.integers(0, 6, 3) * (1, 1, groups)
+    places = 2, *rng.integers(0, 5, 2), groups * size[0] * size[1]
+    offsets = values.normal(0, 3, (*places[:3], 2 * places[3]))
+    hostile = values.random(offsets.shape) < 0.03
+    return "deform_columns", {
+        "features": cast(values.normal(size=(2, height, width, channels)), dtype),
+        "offsets": cast(np.where(hostile, values.choice(COORDINATES, offsets.shape), offsets), dtype),
+        "mask": cast(values.random(places), mostly(rng, dtype, FLOATS, 0.03)),
+        "size": [mostly(rng, one, WISHES, 0.03) for one in size],
+        "stride": [mostly(rng, rng.integers(1, 3).item(), WISHES, 0.03) for _ in range(2)],
+        "padding": [mostly(rng, rng.integers(0, 3).item(), WISHES, 0.03) for _ in range(2)],
+        "dilation": [mostly(rng, rng.integers(1, 3).item(), WISHES, 0.03) for _ in range(2)],
+        "groups": mostly(rng, groups, (3, 0, -1, 2.5, None), 0.03),
+    }
+
+
 def arrays(given):
     """Those of a call's arguments that are tensors, or lists of them."""
-    return {
-        name: value for name, value in given.items() if isinstance(value, (np.ndarray, list)) and name != "output_size"
-    }
+    return {name: value for name, value in given.items() if isinstance(value, np.ndarray) or name == "features"}
 
 
 def plain(given):
@@ -154,10 +170,10 @@ def compare(native, twin, half, told):
 
 @pytest.mark.slow
 @pytest.mark.skipif(library.load() is None, reason="the native operators are not built")
-@pytest.mark.parametrize("call", [region_call, suppression_call, matching_call, corner_call])
+@pytest.mark.parametrize("call", [region_call, suppression_call, matching_call, corner_call, taps_call])
 def test_same_answer_or_same_refusal(call):
     answers = 0
-    for seed in range(CALLS // 4 // VALUES):
+    for seed in range(CALLS // 5 // VALUES):
         graphs = None
         for draw in range(VALUES):
             name, given = call(np.random.default_rng(seed), np.random.default_rng([seed, draw]))
@@ -173,4 +189,4 @@ def test_same_answer_or_same_refusal(call):
             if compare(native, twin, half, told):
                 answers += 1
                 graphs = graphs or [graph(name, given, portable) for portable in (False, True)]
-    assert answers > CALLS // 16  # most calls are ordinary
+    assert answers > CALLS // 20  # most calls are ordinary

@@ -178,9 +178,35 @@ def test_corner_pool_errors_name_the_argument(way):
         ops.corner_pool(tf.zeros([1, 3, 4, 2]), "up")
 
 
+@needs_library
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("shape", [(2, 5, 6, 4), (2, 1, 1, 4), (0, 3, 4, 2), (2, 0, 4, 2), (2, 3, 4, 0)])
+def test_hostile_taps(shape, groups):
+    """Values and gradients of taps anywhere, at NaN and beyond every map among them."""
+    rng = np.random.default_rng(0)
+    features = tf.constant(rng.normal(size=shape), tf.float32)
+    offsets = np.where(
+        rng.random([shape[0], 3, 4, groups * 12]) < 0.2,
+        rng.choice([nan, inf, -inf, huge, -huge, 0, -1, 7], [shape[0], 3, 4, groups * 12]),
+        rng.normal(0, 2, [shape[0], 3, 4, groups * 12]),
+    )
+    offsets, mask = tf.constant(offsets, tf.float32), tf.constant(rng.random([shape[0], 3, 4, groups * 6]), tf.float32)
+
+    def run(*given):
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            out = ops.deform_columns(*given, (2, 3), (2, 1), (1, 2), (1, 2), groups)
+            total = tf.reduce_sum(out * tf.cos(tf.reshape(tf.range(tf.size(out), dtype=tf.float32), tf.shape(out))))
+        return out, *tape.gradient(total, given)
+
+    for name, native, twin in zip(("out", "x", "offsets", "mask"), *both(run, features, offsets, mask), strict=True):
+        assert np.isfinite(native).all(), name
+        np.testing.assert_allclose(native, twin, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 X, ROIS = tf.ones([1, 8, 8, 4]), tf.constant([[0.0, 1, 1, 7, 7]])
 BOXES, SCORES = tf.constant([[[0.0, 0, 4, 4], [0, 0, 4, 5], [9, 9, 12, 12]]] * 2), tf.constant([[0.9, 0.8, 0.7]] * 2)
-MAPS = [X] * 9
+MAPS, TAPS = [X] * 9, tf.zeros([1, 8, 8, 2])
 
 # Arguments that no one should send, and what the refusal says, natively and by the twins alike.
 REFUSED = {
@@ -230,6 +256,15 @@ REFUSED = {
         lambda sigma=sigma: ops.soft_nms(BOXES, SCORES, None, 3, sigma=sigma) for sigma in (0, -0.5, np.nan)
     ],
     "chosen must be bool, got float32": [lambda: ops.match_by_iou(BOXES, BOXES, SCORES, 0.5, 0.4, True)],
+    "size must be a whole number from 1 to 1024": [lambda: ops.deform_columns(X, TAPS, TAPS, (0, 3))],
+    "stride must be a whole number from 1 to 1024": [lambda: ops.deform_columns(X, TAPS, TAPS, (1, 1), (0, 1))],
+    r"offsets must have shape \[1, \?, \?, 18\], got \(1, 8, 8, 2\)": [
+        lambda: ops.deform_columns(X, TAPS, TAPS, (3, 3))
+    ],
+    r"mask must have shape \[1, 8, 8, 1\], got \(1, 8, 8, 2\)": [lambda: ops.deform_columns(X, TAPS, TAPS, (1, 1))],
+    "features must have a multiple of 3 channels, got 4": [
+        lambda: ops.deform_columns(X, tf.zeros([1, 8, 8, 6]), tf.zeros([1, 8, 8, 3]), (1, 1), groups=3)
+    ],
     "positive must be a number, got nan": [lambda: ops.match_one_to_one(BOXES, BOXES, SCORES > 0, np.nan)],
 }  # fmt: skip
 
@@ -298,13 +333,14 @@ def test_any_number_of_samples(way, ratio):
 
 
 @needs_library
-@pytest.mark.parametrize("name", ["roi_align", "prroi_pool", "corner_pool"])
+@pytest.mark.parametrize("name", ["roi_align", "prroi_pool", "corner_pool", "deform_columns"])
 def test_gradients_of_gradients(name):
     """Natively one line that says what to do, which then works: the second gradient of a square is twice the square."""
     run = {
         "roi_align": lambda x: ops.roi_align(x, ROIS, 1.0, 2, 2),
         "prroi_pool": lambda x: ops.prroi_pool(x, ROIS, 1.0, 2),
         "corner_pool": lambda x: ops.corner_pool(x, "left"),
+        "deform_columns": lambda x: ops.deform_columns(x, TAPS + 0.25, TAPS[..., :1] + 0.5, (1, 1)),
     }[name]
 
     def second():

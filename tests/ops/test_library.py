@@ -119,6 +119,7 @@ ALL = {
     "ps_roi_pool": lambda x, rois: ops.ps_roi_pool(x, rois, 0.5, (2, 3)),
     "prroi_pool": lambda x, rois: ops.prroi_pool(x, rois, 0.5, 3),
     "corner_pool": lambda x, rois: ops.corner_pool(x, "left"),
+    "deform_columns": lambda x, rois: ops.deform_columns(x, 3 * x[..., :8], x[..., 8:], (2, 2), padding=(0, 0)),
     "nms": lambda x, rois: ops.nms(rois[None, :, 1:], rois[None, :, 3], None, 0.5, 0.0, 5)[1],
     "soft_nms": lambda x, rois: ops.soft_nms(rois[None, :, 1:], rois[None, :, 3], None, 5)[1],
 }
