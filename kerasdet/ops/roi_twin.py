@@ -141,13 +141,19 @@ def _in_blocks(products, ys, xs, m):
     return tf.reshape(out, tf.concat([[shape[0] * BLOCK], shape[2:]], 0))[:count]
 
 
+def _share(sizes, bins):
+    """The size of a bin. Graphs would multiply by 1 / bins instead of dividing, and a bin that ends on a cell's border,
+    such as the last of three in a side of 7, would take in the next cell; not so with this operator."""
+    return tf.math.divide_no_nan(sizes, tf.cast(bins, sizes.dtype))
+
+
 def _align_sides(low, high, scale, bins, aligned):
     """Start [R] and bin size [R] of each RoI along an axis, in cells."""
     scale = tf.cast(scale, low.dtype)
     shift = 0.5 if aligned else 0.0
     start = low * scale - shift
     size = high * scale - shift - start
-    return start, (size if aligned else tf.maximum(size, 1)) / bins
+    return start, _share(size if aligned else tf.maximum(size, 1), bins)
 
 
 def _align_weights(low, high, scale, bins, size, sampling_ratio, aligned):
@@ -183,7 +189,7 @@ def _align_weights(low, high, scale, bins, size, sampling_ratio, aligned):
 def _pool_cells(low, high, scale, bins, size, inclusive):
     """First cell and the one after the last, [R, bins] int32 each, of every bin of the rounded RoI."""
     start, stop = (tf.sign(v) * tf.floor(tf.abs(v) + 0.5) for v in (x * tf.cast(scale, x.dtype) for x in (low, high)))
-    width = (tf.maximum(stop - start + inclusive, 1) / bins)[:, None]
+    width = _share(tf.maximum(stop - start + inclusive, 1), bins)[:, None]
     bin_indices = tf.range(bins, dtype=low.dtype)
     edges = tf.floor(bin_indices * width) + start[:, None], tf.math.ceil((bin_indices + 1) * width) + start[:, None]
     return [tf.cast(tf.clip_by_value(edge, 0, tf.cast(size, low.dtype)), tf.int32) for edge in edges]

@@ -317,6 +317,15 @@ def test_dtypes_are_taken_alike(way):
     assert not np.any(ops.roi_align([X, X], ROIS, (1.0, 0.5), 2, 2, levels=levels))
 
 
+@pytest.mark.parametrize("operator", [ops.roi_pool, ops.ps_roi_pool])
+def test_bins_end_on_the_same_cells_in_graphs(way, operator):
+    """Three bins in a side of 7: the last ends on a border, and a factor of 1 / 3 would put it beyond."""
+    ramp = tf.constant(np.arange(8 * 9 * 9, dtype=np.float32).reshape(1, 8, 9, 9))
+    rois = tf.constant([[0.0, 0, 0, 7, 7], [0, 0, 0, 6, 6]])
+    graph = tf.function(lambda x, r: operator(x, r, 1.0, 3), autograph=False)
+    np.testing.assert_array_equal(graph(ramp, rois), operator(ramp, rois, 1.0, 3))
+
+
 @pytest.mark.parametrize("ratio", [4, 5, 31])
 def test_any_number_of_samples(way, ratio):
     """Against the mean of bilinear samples of one RoI inside of the map."""
