@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kerasdet.layers.composite import Composite
+from kerasdet.layers.composite import Composite, recomputed
 from kerasdet.layers.conv import Conv, Deconv, DepthwiseConv
 from kerasdet.layers.pyramid import upsample
 
@@ -30,6 +30,8 @@ class Hourglass(Composite):
         output: channels of the maps that it returns; None for those of the finest level.
         fire: whether the blocks are SqueezeNet's fire modules and transposed convolutions up-sample.
         down: how often the stem halves the picture.
+        recompute: whether training keeps the residual blocks' inputs alone and computes their insides again for the
+            gradient: less memory for a third more time.
         norm: kind of `layers.norm`.
         weights: None; there are no weights of Keras' own.
 
@@ -41,7 +43,7 @@ class Hourglass(Composite):
 
     def __init__(
         self, levels=(2, 2), stacks=2, widths=CHANNELS, blocks=BLOCKS, stem=128, output=None, fire=False, down=2,
-        norm="batch", weights=None, **kwargs,
+        recompute=False, norm="batch", weights=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         if len(widths) != len(blocks) or len(widths) < 2:
@@ -49,17 +51,18 @@ class Hourglass(Composite):
         if weights is not None:
             raise ValueError(f"an hourglass starts from random weights; got weights={weights!r}.")
         conv = {"norm": norm, "dtype": self.dtype_policy}
+        block = {"recompute": recompute, **conv}
         finest, output = widths[0], output or widths[0]
         self.stem = Conv(stem, 7, 2, activation="relu", **conv)
         channels = [2 * stem] * (down - 2) + [finest]
         before = [stem, *channels]
-        self.halvings = [Residual(before[i], one, 2, **conv) for i, one in enumerate(channels)]
-        self.hourglasses = [Level(widths, blocks, Fire if fire else Residual, **conv) for _ in range(stacks)]
+        self.halvings = [Residual(before[i], one, 2, **block) for i, one in enumerate(channels)]
+        self.hourglasses = [Level(widths, blocks, Fire if fire else Residual, **block) for _ in range(stacks)]
         self.outputs = [Conv(output, 3, activation="relu", **conv) for _ in range(stacks)]
         between = range(stacks - 1)
         self.inputs_again = [Conv(finest, 1, **conv) for _ in between]
         self.outputs_again = [Conv(finest, 1, **conv) for _ in between]
-        self.merges = [Residual(finest, finest, **conv) for _ in between]
+        self.merges = [Residual(finest, finest, **block) for _ in between]
         self.strides, self.channels = (2**down,) * stacks, (output,) * stacks
 
     def call(self, x, training=False):
@@ -90,20 +93,20 @@ class Level(Composite):
     Args:
         widths, blocks: of this and all coarser levels.
         kind: `Residual` or `Fire`.
-        conv: of `Conv`.
+        block: of it.
     """
 
-    def __init__(self, widths, blocks, kind, **conv):
-        super().__init__(dtype=conv["dtype"])
+    def __init__(self, widths, blocks, kind, **block):
+        super().__init__(dtype=block["dtype"])
         (own, below, *_), (count, *_) = widths, blocks
-        self.beside = [kind(own, own, **conv) for _ in range(count)]
-        self.enter = [kind(own, below, 2, **conv)] + [kind(below, below, **conv) for _ in range(count - 1)]
+        self.beside = [kind(own, own, **block) for _ in range(count)]
+        self.enter = [kind(own, below, 2, **block)] + [kind(below, below, **block) for _ in range(count - 1)]
         if len(widths) > 2:
-            self.below = [Level(widths[1:], blocks[1:], kind, **conv)]
+            self.below = [Level(widths[1:], blocks[1:], kind, **block)]
         else:
-            self.below = [kind(below, below, **conv) for _ in range(blocks[1])]
-        self.leave = [kind(below, below, **conv) for _ in range(count - 1)] + [kind(below, own, **conv)]
-        self.resize = Deconv(own, dtype=conv["dtype"]) if kind is Fire else None
+            self.below = [kind(below, below, **block) for _ in range(blocks[1])]
+        self.leave = [kind(below, below, **block) for _ in range(count - 1)] + [kind(below, own, **block)]
+        self.resize = Deconv(own, dtype=block["dtype"]) if kind is Fire else None
 
     def call(self, x, training=False):
         beside = x
@@ -114,34 +117,54 @@ class Level(Composite):
         return beside + (upsample(x, tf.shape(beside)[1:3]) if self.resize is None else self.resize(x))
 
 
+class Block(Composite):
+    """What an hourglass is made of.
+
+    Args:
+        inputs, channels: of its input and output.
+        stride: of its first convolution.
+        recompute: see `Hourglass`.
+        conv: of `Conv`.
+    """
+
+    def __init__(self, inputs, channels, stride=1, recompute=False, **conv):
+        super().__init__(dtype=conv["dtype"])
+        self.recompute = recompute
+        self.make(inputs, channels, stride, conv)
+
+    def call(self, x, training=False):
+        def run(x):
+            return self.run(x, training)
+
+        return recomputed(run, x) if self.recompute and training else run(x)
+
+
 @keras.saving.register_keras_serializable("kerasdet")
-class Residual(Composite):
+class Residual(Block):
     """Two 3x3 convolutions and a shortcut, projected where it changes size or channels."""
 
-    def __init__(self, inputs, channels, stride=1, **conv):
-        super().__init__(dtype=conv["dtype"])
+    def make(self, inputs, channels, stride, conv):
         self.conv1 = Conv(channels, 3, stride, activation="relu", **conv)
         self.conv2 = Conv(channels, 3, **conv)
         self.shortcut = Conv(channels, 1, stride, **conv) if stride != 1 or inputs != channels else None
 
-    def call(self, x, training=False):
+    def run(self, x, training):
         shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
         return tf.nn.relu(self.conv2(self.conv1(x, training=training), training=training) + shortcut)
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Fire(Composite):
+class Fire(Block):
     """A fire module (CornerNet-Lite, section 4.1): 1x1 to half the channels, then 1x1 beside a depthwise 3x3."""
 
-    def __init__(self, inputs, channels, stride=1, **conv):
-        super().__init__(dtype=conv["dtype"])
+    def make(self, inputs, channels, stride, conv):
         half = channels // 2
         self.squeeze = Conv(half, 1, **conv)
         self.pointwise = Conv(half, 1, stride, **conv)
         self.depthwise = DepthwiseConv(3, stride=stride, **conv)
         self.adds = stride == 1 and inputs == channels
 
-    def call(self, x, training=False):
+    def run(self, x, training):
         squeezed = self.squeeze(x, training=training)
         both = [conv(squeezed, training=training) for conv in (self.pointwise, self.depthwise)]
         both = tf.concat(both, axis=-1)

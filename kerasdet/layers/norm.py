@@ -1,11 +1,15 @@
 """Normalization: BatchNorm in its three states (training, synchronized, frozen) and GroupNorm."""
 
+import contextlib
+import contextvars
 import math
 
 import keras
 import tensorflow as tf
 
 KINDS = (None, "batch", "sync", "frozen", "group")
+
+_repeated = contextvars.ContextVar("repeated", default=False)
 
 
 def build(kind, epsilon=1e-5, momentum=0.9):
@@ -29,6 +33,16 @@ def build(kind, epsilon=1e-5, momentum=0.9):
     if kind == "group":
         return GroupNorm(epsilon=epsilon)
     return BatchNorm(epsilon, momentum, synchronized=kind == "sync", frozen=kind == "frozen")
+
+
+@contextlib.contextmanager
+def repeated(again=True):
+    """Within, a step that has run runs again: its batch moves no running statistics a second time."""
+    token = _repeated.set(again)
+    try:
+        yield
+    finally:
+        _repeated.reset(token)
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -89,8 +103,9 @@ class BatchNorm(keras.layers.Layer):
             y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=x, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True
             )
-        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            running.assign(self.momentum * running + (1.0 - self.momentum) * tf.stop_gradient(batch))
+        if not _repeated.get():
+            for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                running.assign(self.momentum * running + (1.0 - self.momentum) * tf.stop_gradient(batch))
         return y
 
     def _over_all(self, x):
