@@ -23,7 +23,7 @@ def get_config():
         },
         "data": common.shapes(),
         "train": common.adamw(
-            minutes=20.0, batch_size=16, learning_rate=1e-3, weight_decay=1e-4, warmup=100, ema=0.99,
+            steps=2000, batch_size=16, learning_rate=1e-3, weight_decay=1e-4, warmup=100, ema=0.99,
             evaluate_every=500, transforms=(("flip", 0.5), ("flip_vertical", 0.5)),
         ),
     })  # fmt: skip

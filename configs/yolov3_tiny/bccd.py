@@ -15,7 +15,7 @@ def get_config():
         "model": own_data.get_config(416).model,
         "data": common.bccd(),
         "train": common.adamw(
-            minutes=28.0, batch_size=8, warmup=100, ema=0.99, evaluate_every=250, init_from="yolov3_tiny_coco", seed=0,
+            steps=2000, batch_size=8, warmup=100, ema=0.99, evaluate_every=250, init_from="yolov3_tiny_coco", seed=0,
             transforms=(("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4), ("distort", 0.02, 1.2, 1.2)),
         ),
     })  # fmt: skip
