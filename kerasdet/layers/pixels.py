@@ -35,9 +35,9 @@ class Pixels(keras.layers.Layer):
     def __init__(self, statistics, outside=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
         mean, deviation = STATISTICS[statistics]
-        self.mean = tf.constant(mean, tf.float32)
-        self.deviation = tf.constant(deviation, tf.float32)
-        self.outside = self.mean if outside is None else tf.constant(outside, tf.float32) * tf.ones(3)
+        self.mean = tf.constant([mean], tf.float32)
+        self.deviation = tf.constant([deviation], tf.float32)
+        self.color = self.mean if outside is None else outside * tf.ones([1, 3])
         self.painted = outside is not None
 
     def call(self, images):
@@ -49,17 +49,26 @@ class Pixels(keras.layers.Layer):
         Returns:
             [B, H, W, 3] in the compute dtype.
         """
-        pixels, windows = images["pixels"], images["windows"]
-        height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
-        x1, y1, x2, y2 = tf.unstack(windows[:, None, :], axis=-1)
-        rows = tf.cast(tf.range(height), tf.float32)[None] + 0.5
-        columns = tf.cast(tf.range(width), tf.float32)[None] + 0.5
-        inside = ((rows > y1) & (rows < y2))[:, :, None] & ((columns > x1) & (columns < x2))[:, None, :]
-        inside = tf.expand_dims(tf.cast(inside, tf.float32), -1)
-        pixels = (tf.cast(pixels, tf.float32) - self.mean) / self.deviation * inside
+        pixels, windows = tf.cast(images["pixels"], tf.float32), images["windows"]
+        shape, (height, width) = tf.shape(pixels), image_size(images)
+
+        def inside(side, low, high):
+            """1 inside the windows and 0 outside, [B, side]."""
+            middle = tf.cast(tf.range(side), tf.float32)[None] + 0.5
+            return tf.cast((middle > windows[:, low : low + 1]) & (middle < windows[:, high : high + 1]), tf.float32)
+
+        def across(channels):
+            """What every pixel of a row has, [1, W * 3]."""
+            return tf.tile(channels, [1, width])
+
+        # In rows of W * 3 numbers, because TensorFlow broadcasts three channels several times as slowly.
+        pixels = tf.reshape(pixels, [shape[0], height, width * 3]) - across(self.color)
+        columns = tf.repeat(inside(width, 0, 2), 3, axis=1) / across(self.deviation)
+        pixels *= tf.expand_dims(columns, 1)
+        pixels *= tf.expand_dims(inside(height, 1, 3), 2)
         if self.painted:
-            pixels += (self.outside - self.mean) / self.deviation * (1.0 - inside)
-        return tf.cast(pixels, self.compute_dtype)
+            pixels += across((self.color - self.mean) / self.deviation)
+        return tf.cast(tf.reshape(pixels, shape), self.compute_dtype)
 
 
 def image_size(images):
