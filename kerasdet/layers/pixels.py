@@ -50,7 +50,7 @@ class Pixels(keras.layers.Layer):
             [B, H, W, 3] in the compute dtype.
         """
         pixels, windows = tf.cast(images["pixels"], tf.float32), images["windows"]
-        shape, (height, width) = tf.shape(pixels), image_size(images)
+        batch, (height, width) = tf.shape(pixels)[0], image_size(images)
 
         def inside(side, low, high):
             """1 inside the windows and 0 outside, [B, side]."""
@@ -62,13 +62,13 @@ class Pixels(keras.layers.Layer):
             return tf.tile(channels, [1, width])
 
         # In rows of W * 3 numbers, because TensorFlow broadcasts three channels several times as slowly.
-        pixels = tf.reshape(pixels, [shape[0], height, width * 3]) - across(self.color)
+        pixels = tf.reshape(pixels, [batch, height, width * 3]) - across(self.color)
         columns = tf.repeat(inside(width, 0, 2), 3, axis=1) / across(self.deviation)
         pixels *= tf.expand_dims(columns, 1)
         pixels *= tf.expand_dims(inside(height, 1, 3), 2)
         if self.painted:
             pixels += across((self.color - self.mean) / self.deviation)
-        return tf.cast(tf.reshape(pixels, shape), self.compute_dtype)
+        return tf.cast(tf.reshape(pixels, [batch, height, width, 3]), self.compute_dtype)
 
 
 def image_size(images):
