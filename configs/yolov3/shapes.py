@@ -20,7 +20,7 @@ def get_config():
         },
         "data": common.shapes(),
         "train": common.adamw(
-            steps=2000, batch_size=16, learning_rate=2e-3, weight_decay=1e-4, warmup=100, ema=0.99,
+            steps=3000, batch_size=16, learning_rate=2e-3, weight_decay=1e-4, warmup=100, ema=0.99,
             evaluate_every=500, transforms=(("flip", 0.5), ("flip_vertical", 0.5)),
         ),
     })  # fmt: skip
