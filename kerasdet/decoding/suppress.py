@@ -207,7 +207,7 @@ def voted(kept, kept_classes, boxes, classes, variances=None, sigma_t=0.02):
         kept_classes: [B, M] int32, -1 where padded.
         boxes: [B, N, 4] float32, pixels: the voters.
         classes: [B, N] int32; -1 for those without a vote.
-        variances: [B, N, 4] float32, square pixels, or None where all weigh alike.
+        variances: [B, N, 4] float32, square pixels, 0 where padded, or None where all weigh alike.
         sigma_t: how fast the weight falls with the overlap.
 
     Returns:
@@ -216,7 +216,7 @@ def voted(kept, kept_classes, boxes, classes, variances=None, sigma_t=0.02):
     overlap = box.iou(kept, boxes)
     votes = (overlap > 0) & (kept_classes[..., None] == classes[:, None]) & (kept_classes >= 0)[..., None]
     weights = tf.where(votes, tf.exp(-tf.square(1.0 - overlap) / sigma_t), 0.0)
-    precision = tf.ones_like(boxes) if variances is None else 1.0 / variances
+    precision = tf.ones_like(boxes) if variances is None else tf.math.divide_no_nan(1.0, variances)
     return tf.math.divide_no_nan(tf.matmul(weights, boxes * precision), tf.matmul(weights, precision))
 
 
