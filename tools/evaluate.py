@@ -31,9 +31,7 @@ OUT = flags.DEFINE_string(
 )
 BATCH = flags.DEFINE_integer("batch_size", 4, "Images per batch.")
 DTYPE = flags.DEFINE_string("dtype", None, "Precision to compute in: float32, mixed_bfloat16 or mixed_float16.")
-NMS = flags.DEFINE_string(
-    "nms", None, "Suppression in the place of the model's own: a kind, or {name: kind, OPTION: x}."
-)
+NMS = flags.DEFINE_string("nms", None, "Suppression in the place of the model's: a kind, or {name: kind, OPTION: x}.")
 PICTURES = flags.DEFINE_integer("pictures", 0, "Number of images to draw beside their ground truth.")
 WORST = flags.DEFINE_integer("worst", 20, "Number of images with the most errors to draw.")
 ABOVE = flags.DEFINE_float("above", None, "Minimum score to draw, by default the best threshold; metrics use all.")
@@ -61,11 +59,9 @@ def main(arguments):
     dataset = runs.dataset(config, home, PART.value, SPLIT.value)
     evaluator = Evaluator(model, dataset, BATCH.value, **config.get("evaluate", {}))
     metrics = evaluator()
-    others = (
-        [DTYPE.value, model.nms["name"] if isinstance(model.nms, dict) else model.nms] if NMS.value else [DTYPE.value]
-    )
-    if isinstance(model, Exported):
-        others = [pathlib.Path(path).name]
+    others = [pathlib.Path(path).name if isinstance(model, Exported) else None, DTYPE.value]
+    if NMS.value is not None:
+        others.append(model.nms["name"] if isinstance(model.nms, dict) else model.nms)
     out = OUT.value or os.path.join(home, "-".join(["evaluation", *filter(None, others)]))
     kinds, worst = report.write(evaluator, metrics, out, PICTURES.value, WORST.value, ABOVE.value)
     print(f"\n{dataset.name}, {len(dataset)} images")
