@@ -196,10 +196,11 @@ class RFCN(Detector):
         """Arguments of a small instance for tests."""
         return {
             "classes": ["square", "disc"],
-            "backbone": {"name": "resnet10", "width": 16, "output_stride": 8},
+            "backbone": {"name": "resnet10", "width": 16},
             "norm": "batch",
-            "width": 64,
+            "width": 32,
             "bins": 3,
+            "roi_layer": "align",
             "sizes": ((32, 48),),
             "ratios": (1.0,),
             "rpn_width": 32,
