@@ -141,21 +141,21 @@ def refined(boxes, predict, steps, step_size, early_stop, degeneration):
         The boxes, and the IoUs that are predicted for them.
     """
 
-    def slope(boxes):
+    def climb(step, boxes, before, moving):
+        """Judges the boxes where they are, and moves those that do not rest; the last time it judges alone."""
         with tf.GradientTape() as tape:
             tape.watch(boxes)
             ious = predict(boxes)
-        return ious, tape.gradient(ious, boxes)
-
-    ious, gradient = slope(boxes)
-    moving = tf.ones_like(ious, tf.bool)
-    for step in range(steps):
+        change = ious - before
+        moving &= (step == 0) | ((tf.abs(change) >= early_stop) & (change >= degeneration))
         low, high = tf.split(boxes, 2, axis=-1)
-        sides = tf.concat([high - low, high - low], axis=-1)
-        boxes = tf.where(tf.expand_dims(moving, -1), boxes + step_size * gradient * sides, boxes)
-        before = ious
-        ious, gradient = slope(boxes) if step < steps - 1 else (predict(boxes), None)
-        moving &= (tf.abs(ious - before) >= early_stop) & (ious - before >= degeneration)
+        shift = step_size * tape.gradient(ious, boxes) * tf.concat([high - low, high - low], axis=-1)
+        boxes = tf.where(tf.expand_dims(moving & (step < steps), -1), boxes + shift, boxes)
+        return step + 1, boxes, ious, moving
+
+    # A loop, because its graph holds one step. The gradient is taken inside of it, none goes through it.
+    start = (0, boxes, tf.zeros_like(boxes[..., 0]), tf.ones_like(boxes[..., 0], tf.bool))
+    _, boxes, ious, _ = tf.while_loop(lambda step, *_: step <= steps, climb, start)
     return boxes, ious
 
 

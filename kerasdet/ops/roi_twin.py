@@ -124,7 +124,8 @@ def _products(ys, xs, m):
         tf.reshape(ys, [count * rows, images * height]), tf.reshape(m, [images * height, width * channels])
     )
     out = _across(xs, tf.reshape(lines, [count, rows, width, channels]))
-    return tf.ensure_shape(out, [None, rows, xs.shape[1], m.shape[-1]])
+    out.set_shape([None, rows, xs.shape[1], m.shape[-1]])  # no operator, which TFLite would lack in a loop
+    return out
 
 
 @tf.custom_gradient
