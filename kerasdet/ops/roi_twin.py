@@ -118,7 +118,7 @@ def _of_images(ys, owner):
 
 def _products(ys, xs, m):
     """[R, P, Q, C] from row weights [R, P, B * H], column weights [R, Q, W] and a map [B, H, W, C]."""
-    count, rows = tf.shape(ys)[0], ys.shape[1]
+    count, rows = tf.shape(ys)[0] if ys.shape[0] is None else ys.shape[0], ys.shape[1]
     images, height, width, channels = tf.unstack(tf.shape(m))
     lines = tf.matmul(
         tf.reshape(ys, [count * rows, images * height]), tf.reshape(m, [images * height, width * channels])
