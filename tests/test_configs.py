@@ -30,6 +30,7 @@ FORMS = {
     "yolov2/coco": ("tiny",),
     "yolov2/voc": ("tiny",),
     "yolov3/coco": ("spp", "tiny"),
+    "rfcn/voc": ("r50",),
     "mask_rcnn/coco": ("r101_fpn,3x", "r50_c4", "r50_fpn_gn", "r50_fpn_2021", "keypoint"),
 }
 # Arguments of `fit` that are no part of a published recipe. Data and model have their own parts of the config; where
@@ -89,6 +90,7 @@ def test_published_configs_are_recipes():
     published |= {"efficientdet/coco", "refinedet/vgg16_voc", "refinedet/vgg16_coco"}
     published |= {"yolov1/voc", "yolov2/voc", "yolov2/coco", "yolov3/voc", "yolov3/coco"}
     published |= {"centernet/coco", "cornernet/coco"}
+    published |= {"rfcn/voc", "rfcn/coco", "iou_net/r50_fpn_coco", "softer_nms/r50_fpn_coco"}
     assert {name for name, _ in RECIPES} == published
 
 

@@ -127,8 +127,10 @@ EXTENDS = {
     ("kerasdet.detectors.darknet", "kerasdet.detectors.yolov2"),
     ("kerasdet.detectors.darknet", "kerasdet.detectors.yolov3"),
     ("kerasdet.detectors.faster_rcnn", "kerasdet.detectors.fast_rcnn"),
+    ("kerasdet.detectors.iou_net", "kerasdet.detectors.faster_rcnn"),
     ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.fast_rcnn"),
     ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.faster_rcnn"),
+    ("kerasdet.detectors.softer_nms", "kerasdet.detectors.faster_rcnn"),
 }
 
 

@@ -4,6 +4,7 @@
     python -m tools.evaluate runs/bccd --part=test --pictures=8 --out=runs/bccd/test
     python -m tools.evaluate runs/mine/int8.tflite
     python -m tools.evaluate runs/mine --dtype=mixed_bfloat16
+    python -m tools.evaluate runs/mine --nms="{name: soft, floor: 0.001}"
 
 Without --config, the data is that of the run's own config, whose `evaluate` section holds further arguments of the
 evaluator. Writes metrics.json (with the best score threshold for showing detections), ground_truth.json and
@@ -15,6 +16,7 @@ the errors by kind. --part=test reads the test part of a folder.
 import os
 import pathlib
 
+import yaml
 from absl import flags
 from ml_collections import config_flags
 
@@ -25,10 +27,11 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the 
 PART = flags.DEFINE_string("part", "validation", "Which of the config's data sets: train, validation or test.")
 SPLIT = flags.DEFINE_string("split", None, "Another split of that data set.")
 OUT = flags.DEFINE_string(
-    "out", None, "Folder to write; by default the run's `evaluation`, or `evaluation-` and EXPORT or DTYPE."
+    "out", None, "Folder to write; by default the run's `evaluation`, or `evaluation-` and EXPORT, DTYPE or NMS."
 )
 BATCH = flags.DEFINE_integer("batch_size", 4, "Images per batch.")
 DTYPE = flags.DEFINE_string("dtype", None, "Precision to compute in: float32, mixed_bfloat16 or mixed_float16.")
+NMS = flags.DEFINE_string("nms", None, "Suppression in the place of the model's: a kind, or {name: kind, OPTION: x}.")
 PICTURES = flags.DEFINE_integer("pictures", 0, "Number of images to draw beside their ground truth.")
 WORST = flags.DEFINE_integer("worst", 20, "Number of images with the most errors to draw.")
 ABOVE = flags.DEFINE_float("above", None, "Minimum score to draw, by default the best threshold; metrics use all.")
@@ -47,13 +50,19 @@ def main(arguments):
         if isinstance(model, Exported):
             raise ValueError(f"{path}: an exported file has a fixed precision; --dtype is for Keras models.")
         model = model.with_dtype(DTYPE.value)
+    if NMS.value is not None:
+        if isinstance(model, Exported):
+            raise ValueError(f"{path}: an exported file has a fixed suppression; --nms is for Keras models.")
+        model.nms = yaml.safe_load(NMS.value)
     home = runs.home(path)
     config = CONFIG.value or runs.read_config(home)
     dataset = runs.dataset(config, home, PART.value, SPLIT.value)
     evaluator = Evaluator(model, dataset, BATCH.value, **config.get("evaluate", {}))
     metrics = evaluator()
-    other = DTYPE.value or (pathlib.Path(path).name if isinstance(model, Exported) else None)
-    out = OUT.value or os.path.join(home, f"evaluation-{other}" if other else "evaluation")
+    others = [pathlib.Path(path).name if isinstance(model, Exported) else None, DTYPE.value]
+    if NMS.value is not None:
+        others.append(model.nms["name"] if isinstance(model.nms, dict) else model.nms)
+    out = OUT.value or os.path.join(home, "-".join(["evaluation", *filter(None, others)]))
     kinds, worst = report.write(evaluator, metrics, out, PICTURES.value, WORST.value, ABOVE.value)
     print(f"\n{dataset.name}, {len(dataset)} images")
     for kind in evaluator.evaluations:

@@ -31,6 +31,7 @@ class MobileNet(Composite):
         alpha: width multiplier.
         norm: "frozen" for a fixed BatchNorm, "batch" to train it. The running statistics then follow as fast as those
             of `layers.norm`; Keras' V2 averages them over a thousand steps, which is too slow for a short training.
+        output_stride: 32, or 16 or 8 to replace the last strides with dilation.
         freeze: the layers up to this level are not trained, 0...5; 2 saves a third of the backbone's training time.
         weights: None, "imagenet" (Keras' download) or the path of a Keras weights file, see `pretrained.network`.
 
@@ -40,14 +41,18 @@ class MobileNet(Composite):
 
     normalization = "tf"
 
-    def __init__(self, version, levels=(3, 5), alpha=1.0, norm="frozen", freeze=0, weights=None, **kwargs):
+    def __init__(
+        self, version, levels=(3, 5), alpha=1.0, norm="frozen", output_stride=32, freeze=0, weights=None, **kwargs
+    ):  # fmt: skip
         super().__init__(**kwargs)
         if norm not in ("frozen", "batch"):
             raise ValueError(f"norm of a MobileNet must be 'frozen' or 'batch', got {norm!r}.")
-        network = _padded(pretrained.network(NETWORKS[version], weights or None, alpha=alpha))
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}.")
+        network = _padded(pretrained.network(NETWORKS[version], weights or None, alpha=alpha), output_stride)
         taps = [network.get_layer(name).output for name in TAPS[version][levels[0] - 1 : levels[1]]]
         self.network = keras.Model(network.input, taps)
-        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
+        self.strides = tuple(min(2**level, output_stride) for level in range(levels[0], levels[1] + 1))
         self.channels = tuple(tap.shape[-1] for tap in taps)
         if norm == "frozen":
             # Keras passes the outer `training` on to a nested model, so only each layer's own flag really freezes it.
@@ -72,13 +77,22 @@ class MobileNet(Composite):
         return list(features) if isinstance(features, (list, tuple)) else [features]
 
 
-def _padded(network):
-    """Copies a network so that every convolution pads itself and norms follow the batches faster."""
+def _padded(network, output_stride):
+    """Copies a network: every convolution pads itself, norms follow the batches faster, late strides dilate."""
+    dilated, stride, dilation = {}, 1, 1
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            entry, own = dilation, layer.strides[0]
+            if stride * own > output_stride:
+                own, dilation = 1, dilation * own
+            stride *= own
+            # A convolution that loses its stride still reads a map of the old density; those after it reach further.
+            dilated[layer.name] = {"strides": own, "dilation_rate": entry if layer.kernel_size[0] > 1 else 1}
 
     def copied(layer):
         if isinstance(layer, keras.layers.ZeroPadding2D):
             return keras.layers.Identity(name=layer.name)
-        changes = {"padding": "same"} if hasattr(layer, "padding") else {}
+        changes = {"padding": "same", **dilated.get(layer.name, {})} if hasattr(layer, "padding") else {}
         if isinstance(layer, keras.layers.BatchNormalization):
             changes = {"momentum": MOMENTUM}
         return type(layer).from_config({**layer.get_config(), **changes})

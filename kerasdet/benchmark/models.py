@@ -21,6 +21,8 @@ from kerasdet.targets import assign, masks
 POST_PROCESSING = {
     "proposals": regions,
     "region_features": ops,
+    "ps_roi_pool": ops,
+    "ps_roi_align": ops,
     "top": candidates,
     "top_of_classes": candidates,
     "decode": coders,
@@ -33,6 +35,8 @@ LOSS = {
     "with_best": assign,
     "focal": class_losses,
     "region_features": ops,
+    "ps_roi_pool": ops,
+    "ps_roi_align": ops,
     "cut": masks,
 }
 

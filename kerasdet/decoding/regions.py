@@ -69,7 +69,21 @@ def detections(head, proposals, windows, weights, iou, above, limit, nms="hard")
     """
     of_classes = {name: v if v.shape[2] == 1 else v[:, :, 1:] for name, v in head.items() if name != "logits"}
     found = coders.decode(proposals[:, :, None], of_classes.pop("deltas"), weights)
+    found, scores = classified(found, head["logits"], proposals, windows)
+    return suppress.within_classes(found, scores, iou, above, limit, nms, **of_classes)
+
+
+def classified(found, logits, proposals, windows):
+    """Clips the boxes that a second stage decoded, and gives each class its score there.
+
+    Args:
+        found: [B, R, K, 4] float32, pixels; or [B, R, 1, 4], where classes share a box.
+        logits: [B, R, 1 + K] float32, the background first.
+        proposals, windows: as in `detections`.
+
+    Returns:
+        The boxes and the scores [B, R, K] float32, 0 where a box is too small or its proposal is padding.
+    """
     found = boxes.clip(found, windows[:, None])
     real = boxes.is_large(found, DETECTION_SIDE) & (boxes.area(proposals) > 0)[..., None]
-    scores = tf.where(real, tf.nn.softmax(head["logits"])[..., 1:], 0.0)
-    return suppress.within_classes(found, scores, iou, above, limit, nms, **of_classes)
+    return found, tf.where(real, tf.nn.softmax(logits)[..., 1:], 0.0)

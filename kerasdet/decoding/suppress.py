@@ -11,9 +11,15 @@ from kerasdet.decoding import candidates
 # al., ECCV 2018, algorithm 1); greedy or Gaussian with voting (Softer-NMS, He et al., CVPR 2019, algorithm 1).
 KINDS = ("none", "hard", "soft", "soft_linear", "iou_guided", "voting", "soft_voting")
 
-# What a kind takes beside boxes, scores and classes, and the options of each, with their papers' values.
+# What a kind takes beside boxes, scores and classes, and the options of each, with their papers' values. A `floor` is
+# the least score after Soft-NMS; None for the least one before.
 NEEDS = {"iou_guided": ("ious",)}
-OPTIONS = {"soft": {"sigma": 0.5}, "voting": {"sigma_t": 0.02}, "soft_voting": {"sigma": 0.5, "sigma_t": 0.02}}
+OPTIONS = {
+    "soft": {"sigma": 0.5, "floor": None},
+    "soft_linear": {"floor": None},
+    "voting": {"sigma_t": 0.02},
+    "soft_voting": {"sigma": 0.5, "floor": None, "sigma_t": 0.02},
+}
 
 # (box, class) pairs per image that other kinds than "hard" look at where every class has boxes of its own.
 PAIRS = 2000
@@ -25,7 +31,8 @@ def check(nms, predicted=()):
     """Checks the argument `nms` of a detector.
 
     Args:
-        nms: one of `KINDS`, or a dict of its `name` and options: `sigma` of the Gaussian, `sigma_t` of voting.
+        nms: one of `KINDS`, or a dict of its `name` and options: `sigma` of the Gaussian, `floor`, the least score
+            after Soft-NMS, and `sigma_t` of voting.
         predicted: names of what the detector predicts beside boxes, scores and classes, such as "ious" [B, N].
 
     Raises:
@@ -49,7 +56,7 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit, nms="hard"
         classes: [B, N] int32.
         num_classes: K.
         iou: boxes of one class that overlap a better one by more are dropped, or rescored by "soft_linear".
-        above: candidates need a score above this, and so do rescored ones.
+        above: candidates need a score above this; rescored ones too, where `nms` has no `floor`.
         limit: detections per image.
         nms: see `check`.
         riders: values that go along with the boxes that stay, [B, N, ...]: masks, IoUs, tags. Voting divides by
@@ -67,8 +74,10 @@ def per_class(boxes, scores, classes, num_classes, iou, above, limit, nms="hard"
         picks = tf.where(kept >= 0, rows, 0), tf.maximum(kept, 0.0), kept >= 0
     elif name in ("soft", "soft_linear", "soft_voting"):
         method = "linear" if name == "soft_linear" else "gaussian"
-        floor = max(above, 1e-7)  # Soft-NMS keeps what equals its floor, and so would never end at 0
-        picks = ops.soft_nms(boxes, scores, classes, limit, method, options.get("sigma", 0.5), iou, floor)
+        floor = max(above if options["floor"] is None else options["floor"], 1e-7)
+        # Soft-NMS keeps what equals its floor, and so would never end at 0.
+        alive = tf.where(scores > above, scores, 0.0)
+        picks = ops.soft_nms(boxes, alive, classes, limit, method, options.get("sigma", 0.5), iou, floor)
     elif name == "iou_guided":
         picks = best(*iou_guided(boxes, scores, classes, riders["ious"], num_classes, iou, above), limit)
     else:
@@ -103,14 +112,28 @@ def within_classes(boxes, scores, iou, above, limit, nms="hard", **riders):
         classes = to_limit(limit, classes + 1)[0] - 1
         return {"boxes": found, "scores": scores, "classes": classes, "counts": counts}
     num_classes = scores.shape[2]
-    scores, rows, classes = candidates.top(scores, [tf.shape(scores)[1]], PAIRS)
+    scores, classes, found = pairs(scores, PAIRS, boxes=boxes, **riders)
+    return per_class(found.pop("boxes"), scores, classes, num_classes, iou, above, limit, nms, **found)
 
-    def of_pairs(values):
-        values = tf.gather(values, rows, batch_dims=1)
-        return values[:, :, 0] if values.shape[2] == 1 else tf.gather(values, classes, batch_dims=2)
 
-    riders = {name: of_pairs(values) for name, values in riders.items()}
-    return per_class(of_pairs(boxes), scores, classes, num_classes, iou, above, limit, nms, **riders)
+def pairs(scores, count, **values):
+    """Takes an image's best (box, class) pairs.
+
+    Args:
+        scores: [B, N, K] float32.
+        count: pairs at most.
+        values: whatever belongs to the boxes, [B, N, K, ...], or [B, N, 1, ...] if classes share it.
+
+    Returns:
+        scores [B, P] float32 in falling order, classes [B, P] int32, and the dict of the pairs' `values`, [B, P, ...].
+    """
+    scores, rows, classes = candidates.top(scores, [tf.shape(scores)[1]], count)
+
+    def of_pairs(given):
+        given = tf.gather(given, rows, batch_dims=1)
+        return given[:, :, 0] if given.shape[2] == 1 else tf.gather(given, classes, batch_dims=2)
+
+    return scores, classes, {name: of_pairs(given) for name, given in values.items()}
 
 
 def iou_guided(boxes, scores, classes, ious, num_classes, iou, above):
@@ -184,7 +207,7 @@ def voted(kept, kept_classes, boxes, classes, variances=None, sigma_t=0.02):
         kept_classes: [B, M] int32, -1 where padded.
         boxes: [B, N, 4] float32, pixels: the voters.
         classes: [B, N] int32; -1 for those without a vote.
-        variances: [B, N, 4] float32, square pixels, or None where all weigh alike.
+        variances: [B, N, 4] float32, square pixels, 0 where padded, or None where all weigh alike.
         sigma_t: how fast the weight falls with the overlap.
 
     Returns:
@@ -193,7 +216,7 @@ def voted(kept, kept_classes, boxes, classes, variances=None, sigma_t=0.02):
     overlap = box.iou(kept, boxes)
     votes = (overlap > 0) & (kept_classes[..., None] == classes[:, None]) & (kept_classes >= 0)[..., None]
     weights = tf.where(votes, tf.exp(-tf.square(1.0 - overlap) / sigma_t), 0.0)
-    precision = tf.ones_like(boxes) if variances is None else 1.0 / variances
+    precision = tf.ones_like(boxes) if variances is None else tf.math.divide_no_nan(1.0, variances)
     return tf.math.divide_no_nan(tf.matmul(weights, boxes * precision), tf.matmul(weights, precision))
 
 

@@ -6,9 +6,12 @@ from kerasdet.detectors.darknet import Darknet
 from kerasdet.detectors.efficientdet import EfficientDet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
+from kerasdet.detectors.iou_net import IoUNet
 from kerasdet.detectors.mask_rcnn import MaskRCNN
 from kerasdet.detectors.refinedet import RefineDet
 from kerasdet.detectors.retinanet import RetinaNet
+from kerasdet.detectors.rfcn import RFCN
+from kerasdet.detectors.softer_nms import SofterNMS
 from kerasdet.detectors.ssd import SSD
 from kerasdet.detectors.yolov1 import YOLOv1
 from kerasdet.detectors.yolov2 import YOLOv2
@@ -21,10 +24,13 @@ DETECTORS = {
     "EfficientDet": EfficientDet,
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,
+    "IoUNet": IoUNet,
     "MaskRCNN": MaskRCNN,
     "RefineDet": RefineDet,
+    "RFCN": RFCN,
     "RetinaNet": RetinaNet,
     "SSD": SSD,
+    "SofterNMS": SofterNMS,
     "YOLOv1": YOLOv1,
     "YOLOv2": YOLOv2,
     "YOLOv3": YOLOv3,

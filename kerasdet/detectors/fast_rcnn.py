@@ -65,6 +65,8 @@ class FastRCNN(Detector):
     terms = ("class", "box")
     class_heads = ("predictor/classes", "predictor/boxes")
     needs_proposals = True
+    # Of the fully connected layers. Where `detections` differentiates through them it is `ops.relu`.
+    activation = "relu"
 
     def __init__(
         self, classes,
@@ -92,7 +94,7 @@ class FastRCNN(Detector):
         self.pixels = Pixels(self.backbone.normalization)
         self.fpn = FPN(width, levels, norm=pyramid_norm) if levels[0] < levels[1] else None
         self.res5 = backbones.stage(backbone, norm=norm, weights=backbone_weights) if res5 else None
-        self.box_head = BoxHead(convs, width, fc, ranks, head_norm, dropout)
+        self.box_head = BoxHead(convs, width, fc, ranks, head_norm, dropout, self.activation)
         if backbone_weights and isinstance(self.backbone, backbones.VGG) and (roi_size, convs) == (7, 0):
             self.backbone.load_top(self.box_head.fc, backbone_weights)
         self.predictor = RegionPredictor(self.num_classes + 1)
@@ -130,8 +132,12 @@ class FastRCNN(Detector):
             Dict of `logits` [B, R, 1 + K] and `deltas` [B, R, 1 + K, 4] float32; a subclass may add what it predicts
             beside them, see `Detector.predicted`.
         """
+        return self.predictor(self.described(features, boxes, training))
+
+    def described(self, features, boxes, training=False):
+        """What the fully connected layers make of every region, [B, R, C]; arguments as in `head`."""
         x = self.on_regions(self.box_head, features, boxes, self.roi_size, training)
-        return self.predictor(tf.reshape(x, [*tf.unstack(tf.shape(boxes)[:2]), x.shape[-1]]))
+        return tf.reshape(x, [*tf.unstack(tf.shape(boxes)[:2]), x.shape[-1]])
 
     def on_regions(self, branch, features, boxes, size, training=False):
         """Runs a branch on every region; for C4, after conv5_x.
@@ -186,7 +192,7 @@ class FastRCNN(Detector):
     def _hardest(self, outputs, candidates):
         """Those of greatest loss that do not overlap (OHEM, section 4): a choice, so no gradient."""
         with self.off_tape():
-            entropy, distance = self._multi_task(self.head(outputs["features"], candidates.boxes), candidates)
+            entropy, distance = self.multi_task(self.head(outputs["features"], candidates.boxes), candidates)
             loss = tf.where(candidates.valid, entropy + distance, -1.0)
             rows, _, valid = ops.nms(candidates.boxes, loss, None, 0.7, 0.0, self.roi_batch)
         return candidates.taken(rows, valid)
@@ -201,11 +207,20 @@ class FastRCNN(Detector):
         Returns:
             Dict of "class" and "box".
         """
-        entropy, distance = self._multi_task(self.head(outputs["features"], regions.boxes, training), regions)
+        entropy, distance = self.multi_task(self.head(outputs["features"], regions.boxes, training), regions)
         count = assign.count(regions.valid)
         return {"class": tf.reduce_sum(entropy) / count, "box": tf.reduce_sum(distance) / count}
 
-    def _multi_task(self, head, regions):
+    def multi_task(self, head, regions):
+        """Both losses of every region (equation 1).
+
+        Args:
+            head: what `head` returned for them.
+            regions: `targets.sample.Regions`.
+
+        Returns:
+            Those of the class and those of the box, [B, N] float32 each, 0 where there is nothing to learn.
+        """
         return losses.multi_task(head["logits"], head["deltas"], regions, self.box_loss, self.beta, coders.WEIGHTS)
 
     def detections(self, outputs, images):

@@ -195,9 +195,10 @@ def summary(evaluation):
         evaluation: an accumulated evaluation from `evaluate`.
 
     Returns:
-        Dict of floats in 0...1, or -1 if there is nothing to find: the names of `NUMBERS[kind]`, and the dicts
-        `per_class` (AP) and `per_class_AP50` by class name, at 100 detections per image (keypoints at 20). If
-        `max_dets` ends with, say, 300, also "AP@300", "AP50@300" and so on at 300.
+        Dict of floats in 0...1, or -1 if there is nothing to find: the names of `NUMBERS[kind]`, of boxes and masks
+        also "AP90", by which papers on localization are judged, and the dicts `per_class` (AP) and `per_class_AP50` by
+        class name, at 100 detections per image (keypoints at 20). If `max_dets` ends with, say, 300, also "AP@300",
+        "AP50@300" and so on at 300.
     """
     params = evaluation.params
     standard = MAX_DETS[-1] if MAX_DETS[-1] in params.maxDets else params.maxDets[-1]
@@ -226,10 +227,12 @@ def _numbers(evaluation, limit):
     def number(name):
         values, suffix = arrays[name[:2]], name[2:]
         if suffix.isdigit():
-            return _mean(values[params.iouThrs == int(suffix) / 100][..., 0])
+            return _mean(values[np.isclose(params.iouThrs, int(suffix) / 100)][..., 0])
         return _mean(values[..., params.areaRngLbl.index(_AREAS[suffix])])
 
     wanted = [name for name in NUMBERS[params.iouType] if name[2:] in ("50", "75", *_AREAS)]
+    if params.iouType != "keypoints":
+        wanted.append("AP90")
     precision, names = arrays["AP"][..., 0], class_names(evaluation)
     return {
         **{name: number(name) for name in wanted},

@@ -19,9 +19,12 @@ class BoxHead(Composite):
         ranks: of the fully connected layers in two factors, see `FC`, or None.
         norm: of the convolutions, see `layers.norm`.
         dropout: share of the units that are dropped after each fully connected layer in training.
+        activation: of the fully connected layers.
     """
 
-    def __init__(self, convs=0, width=256, fc=(1024, 1024), ranks=None, norm=None, dropout=0.0, **kwargs):
+    def __init__(
+        self, convs=0, width=256, fc=(1024, 1024), ranks=None, norm=None, dropout=0.0, activation="relu", **kwargs
+    ):  # fmt: skip
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.convs = [Conv(width, 3, norm=norm, activation="relu", initializer=MSRA, **policy) for _ in range(convs)]
@@ -29,7 +32,7 @@ class BoxHead(Composite):
         if len(ranks) != len(fc):
             raise ValueError(f"ranks must be one for each of {len(fc)} fully connected layers, got {tuple(ranks)}.")
         self.fc = [
-            FC(u, rank, activation="relu", kernel_initializer=XAVIER.clone(), **policy)
+            FC(u, rank, activation=activation, kernel_initializer=XAVIER.clone(), **policy)
             for u, rank in zip(fc, ranks, strict=True)
         ]
         self.dropout = keras.layers.Dropout(dropout, **policy) if dropout else None

@@ -18,11 +18,27 @@ def multi_task(logits, deltas, regions, kind, beta, weights):
         The class losses and the box losses, [B, N] each; both are 0 for invalid regions, box losses also for
         background.
     """
-    labels = regions.classes + 1
-    class_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    own = deltas[:, :, 0] if deltas.shape[2] == 1 else tf.gather(deltas, labels, batch_dims=2)
-    losses = box_losses.coded(regions.boxes, own, regions.targets, kind, beta, weights)
-    return tf.where(regions.valid, class_losses, 0.0), tf.where(regions.positive, losses, 0.0)
+    losses = box_losses.coded(regions.boxes, of_class(deltas, regions), regions.targets, kind, beta, weights)
+    return entropy(logits, regions), tf.where(regions.positive, losses, 0.0)
+
+
+def entropy(logits, regions):
+    """The class part of `multi_task`; arguments and result as in `multi_task`."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(regions.classes + 1, logits)
+    return tf.where(regions.valid, losses, 0.0)
+
+
+def of_class(values, regions):
+    """What is predicted for each region's own class.
+
+    Args:
+        values: [B, N, 1 + K, ...], the background first, or [B, N, 1, ...] if classes share it.
+        regions: `targets.sample.Regions`.
+
+    Returns:
+        [B, N, ...].
+    """
+    return values[:, :, 0] if values.shape[2] == 1 else tf.gather(values, regions.classes + 1, batch_dims=2)
 
 
 def mask(logits, targets, kinds, scores="sigmoid"):

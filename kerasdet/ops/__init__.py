@@ -12,6 +12,7 @@ from kerasdet.ops.nms import nms as nms
 from kerasdet.ops.nms import soft_nms as soft_nms
 from kerasdet.ops.regions import REGION_LAYERS as REGION_LAYERS
 from kerasdet.ops.regions import region_features as region_features
+from kerasdet.ops.regions import rois as rois
 from kerasdet.ops.relu import relu as relu
 from kerasdet.ops.roi import prroi_pool as prroi_pool
 from kerasdet.ops.roi import ps_roi_align as ps_roi_align

@@ -9,6 +9,22 @@ from kerasdet.ops import roi
 REGION_LAYERS = ("align", "align_max", "pool", "precise")
 
 
+def rois(boxes):
+    """The regions of a batch in the form that the operators take.
+
+    Args:
+        boxes: [B, R, 4] float32, pixels; those without area give zeros and get no gradient.
+
+    Returns:
+        [B * R, 5] float32: image, -1 for a box without area, and the corners.
+    """
+    batch, count = tf.unstack(tf.shape(boxes)[:2])
+    # Stacked, not concatenated, whose gradient TFLite lacks: IoU-Net moves boxes along it.
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
+    image = tf.where((x2 > x1) & (y2 > y1), tf.expand_dims(tf.cast(tf.range(batch), boxes.dtype), 1), -1.0)
+    return tf.reshape(tf.stack([image, x1, y1, x2, y2], axis=-1), [batch * count, 5])
+
+
 def region_features(maps, boxes, strides, size, layer="align", sampling_ratio=2, aligned=True):
     """Extracts every region from the map of its size (FPN, Lin et al., CVPR 2017, equation 1).
 
@@ -24,20 +40,16 @@ def region_features(maps, boxes, strides, size, layer="align", sampling_ratio=2,
     Returns:
         [B * R, size, size, C], dtype of the maps.
     """
-    batch, count = tf.unstack(tf.shape(boxes)[:2])
-    low, high = tf.split(boxes, 2, axis=-1)
-    real = tf.reduce_all(high > low, axis=-1)
-    image = tf.where(real, tf.cast(tf.range(batch), boxes.dtype)[:, None], -1.0)
-    rois = tf.reshape(tf.concat([image[..., None], boxes], axis=-1), [batch * count, 5])
+    regions = rois(boxes)
     scales = tuple(1 / stride for stride in strides)
     levels = None
     if len(maps) > 1:
-        levels = roi.pyramid_levels(rois, *(round(math.log2(stride)) for stride in (strides[0], strides[-1])))
+        levels = roi.pyramid_levels(regions, *(round(math.log2(stride)) for stride in (strides[0], strides[-1])))
     if layer == "pool":
-        return roi.roi_pool(maps, rois, scales, size, levels=levels)
+        return roi.roi_pool(maps, regions, scales, size, levels=levels)
     if layer == "precise":
-        return roi.prroi_pool(maps, rois, scales, size, levels=levels)
+        return roi.prroi_pool(maps, regions, scales, size, levels=levels)
     if layer == "align":
-        return roi.roi_align(maps, rois, scales, size, sampling_ratio, aligned, levels)
-    samples = roi.roi_align(maps, rois, scales, size * sampling_ratio, 1, aligned, levels)
+        return roi.roi_align(maps, regions, scales, size, sampling_ratio, aligned, levels)
+    samples = roi.roi_align(maps, regions, scales, size * sampling_ratio, 1, aligned, levels)
     return tf.nn.max_pool2d(samples, sampling_ratio, sampling_ratio, "VALID")

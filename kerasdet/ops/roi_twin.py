@@ -93,21 +93,51 @@ def _by_weights(regions, weights, products):
         xs = weights(x1, x2, scale, regions.columns, width)
         owner = tf.one_hot(tf.cast(tf.stop_gradient(regions.rois)[:, 0], tf.int32), images, dtype=m.dtype)
         owner = tf.where(here[:, None], owner, 0)
-        ys = tf.reshape(owner, [-1, 1, images, 1]) * tf.expand_dims(ys, 2)
-        ys = tf.reshape(ys, [tf.shape(ys)[0], regions.rows, images * height])
-        total += _in_blocks(products, ys, xs, m)
+        total += _in_blocks(products, _of_images(ys, owner), xs, m)
     return total
+
+
+def _of_images(ys, owner):
+    """Row weights [R, P, H] on the rows of all images, [R, P, B * H], 0 but for the owner's, by owner [R, B].
+
+    TFLite lacks the gradient of a product that broadcasts, so it is written out.
+    """
+    count, rows = tf.shape(ys)[0], ys.shape[1]
+    images, height = tf.shape(owner)[1], tf.shape(ys)[2]
+    owner = tf.reshape(owner, [count, 1, images, 1])
+
+    @tf.custom_gradient
+    def spread(ys):
+        def gradient(upstream):
+            return tf.reduce_sum(owner * tf.reshape(upstream, [count, rows, images, height]), axis=2)
+
+        return tf.reshape(owner * tf.expand_dims(ys, 2), [count, rows, images * height]), gradient
+
+    return spread(ys)
 
 
 def _products(ys, xs, m):
     """[R, P, Q, C] from row weights [R, P, B * H], column weights [R, Q, W] and a map [B, H, W, C]."""
-    count, rows = tf.shape(ys)[0], ys.shape[1]
+    count, rows = tf.shape(ys)[0] if ys.shape[0] is None else ys.shape[0], ys.shape[1]
     images, height, width, channels = tf.unstack(tf.shape(m))
     lines = tf.matmul(
         tf.reshape(ys, [count * rows, images * height]), tf.reshape(m, [images * height, width * channels])
     )
-    out = tf.matmul(tf.expand_dims(xs, 1), tf.reshape(lines, [count, rows, width, channels]))
-    return tf.ensure_shape(out, [None, rows, xs.shape[1], m.shape[-1]])
+    out = _across(xs, tf.reshape(lines, [count, rows, width, channels]))
+    out.set_shape([None, rows, xs.shape[1], m.shape[-1]])  # no operator, which TFLite would lack in a loop
+    return out
+
+
+@tf.custom_gradient
+def _across(xs, lines):
+    """[R, P, Q, C] from column weights [R, Q, W] and lines [R, P, W, C]; the gradient is written out for TFLite."""
+    weights = tf.expand_dims(xs, 1)
+
+    def gradient(upstream):
+        to_xs = tf.reduce_sum(tf.matmul(upstream, lines, transpose_b=True), axis=1)
+        return to_xs, tf.matmul(weights, upstream, transpose_a=True)
+
+    return tf.matmul(weights, lines), gradient
 
 
 def _position_products(ys, xs, m):
@@ -129,14 +159,13 @@ def _in_blocks(products, ys, xs, m):
     known, count = ys.shape[0] if ys.shape[0] is not None else xs.shape[0], tf.shape(xs)[0]
     if known is not None and known <= BLOCK:
         return products(ys, xs, m)
+    if known is not None:
+        # Neither padded nor cut: TFLite lacks the gradient of a slice.
+        sizes = [min(BLOCK, known - start) for start in range(0, known, BLOCK)]
+        return tf.concat([products(y, x, m) for y, x in zip(*(tf.split(v, sizes) for v in (ys, xs)), strict=True)], 0)
     more = [[0, -count % BLOCK], [0, 0], [0, 0]]
     ys, xs = (tf.reshape(tf.pad(x, more), [-1, BLOCK, *x.shape[1:2], tf.shape(x)[2]]) for x in (ys, xs))
-    if known is None:
-        out = tf.map_fn(lambda pair: products(*pair, m), (ys, xs), fn_output_signature=m.dtype)
-    else:
-        blocks = -(-known // BLOCK)
-        pairs = zip(tf.unstack(ys, blocks), tf.unstack(xs, blocks), strict=True)
-        out = tf.stack([products(y, x, m) for y, x in pairs])
+    out = tf.map_fn(lambda pair: products(*pair, m), (ys, xs), fn_output_signature=m.dtype)
     shape = tf.shape(out)
     return tf.reshape(out, tf.concat([[shape[0] * BLOCK], shape[2:]], 0))[:count]
 
@@ -206,13 +235,9 @@ def _pool_weights(low, high, scale, bins, size):
 def _precise_weights(low, high, scale, bins, size):
     """[R, bins, size]: the integral of every cell's hat function over the bin, divided by the bin's width.
 
-    It uses no slices, because TFLite has no gradient of them and IoU-Net needs this gradient at test time.
+    IoU-Net needs its gradient at test time, and TFLite lacks that of what broadcasts: it is written out.
     """
     scale = tf.cast(scale, low.dtype)
-    start = tf.reshape(low * scale, [-1, 1, 1])
-    width = (tf.reshape(high * scale, [-1, 1, 1]) - start) / bins
-    has_width = width > 0
-    width = tf.where(has_width, width, 1)
     bin_indices = tf.reshape(tf.range(bins, dtype=low.dtype), [1, -1, 1])
     cells = tf.cast(tf.range(size), low.dtype)
 
@@ -221,8 +246,31 @@ def _precise_weights(low, high, scale, bins, size):
         u = tf.clip_by_value(edge - cells, -1, 1)
         return 0.5 + u - 0.5 * u * tf.abs(u)
 
-    left, right = start + bin_indices * width, start + (bin_indices + 1) * width
-    return tf.where(has_width, (integral(right) - integral(left)) / width, 0)
+    @tf.custom_gradient
+    def weights(low, high):
+        start = tf.reshape(low * scale, [-1, 1, 1])
+        width = (tf.reshape(high * scale, [-1, 1, 1]) - start) / bins
+        has_width = width > 0
+        width = tf.where(has_width, width, 1)
+        left, right = start + bin_indices * width, start + (bin_indices + 1) * width
+        found = tf.where(has_width, (integral(right) - integral(left)) / width, 0)
+
+        def gradient(upstream):
+            """To both ends: by the edges of every bin, where an integral grows by the hat, and by the bins' width."""
+            upstream = tf.where(has_width, upstream, 0) / width
+            to_left, to_right = (
+                tf.reduce_sum(upstream * tf.maximum(1 - tf.abs(edge - cells), 0), axis=2, keepdims=True)
+                for edge in (left, right)
+            )
+            to_width = tf.reduce_sum(upstream * found, axis=[1, 2]) / bins
+            share = bin_indices / bins
+            to_high = tf.reduce_sum(to_right * (share + 1 / bins) - to_left * share, axis=[1, 2])
+            to_both = tf.reduce_sum(to_right - to_left, axis=[1, 2])
+            return scale * (to_both - to_high + to_width), scale * (to_high - to_width)
+
+        return found, gradient
+
+    return weights(low, high)
 
 
 def _table(regions):

@@ -134,7 +134,7 @@ def test_within_classes_takes_the_same_from_boxes_of_every_class():
     "nms, message",
     [
         ("best", "nms must be one of"),
-        ({"name": "soft", "width": 1}, r"takes the options \['sigma'\], got \['width'\]"),
+        ({"name": "soft", "width": 1}, r"takes the options \['floor', 'sigma'\], got \['width'\]"),
         ("iou_guided", "needs ious for every box"),
         (None, "nms must be one of"),
     ],

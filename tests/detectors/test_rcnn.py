@@ -421,7 +421,7 @@ def test_choosing_hard_examples_keeps_nothing_in_memory():
     model = make(FasterRCNN, order="hard", roi_batch=8)
     model.compile(keras.optimizers.SGD(0.1))
     images, objects = scenes.batch(OBJECTS)
-    passes, multi_task = [], model._multi_task
+    passes, multi_task = [], model.multi_task
 
     def noted(head, regions):
         gc.collect()
@@ -430,7 +430,7 @@ def test_choosing_hard_examples_keeps_nothing_in_memory():
         assert not any(alive)
         return multi_task(head, regions)
 
-    model._multi_task = noted
+    model.multi_task = noted
     _, gradients = model._gradients(images, objects)
     assert len(passes) == 2
     reached = {v.path: g is not None for v, g in zip(model.trainable_variables, gradients, strict=True)}

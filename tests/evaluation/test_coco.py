@@ -90,19 +90,21 @@ def test_an_image_that_only_fills_the_batch_is_skipped():
 
 def test_perfect_detections_score_1():
     numbers = score(EGGS)
-    for key in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100"):
+    for key in ("AP", "AP50", "AP75", "AP90", "APs", "APm", "APl", "AR100"):
         assert numbers[key] == ONE
     assert numbers["AR1"] == pytest.approx((2 / 3 + 1) / 2)
     assert numbers["per_class"] == {"egg": ONE, "crack": ONE} == numbers["per_class_AP50"]
 
 
 def test_shifted_detections_score_less():
-    """A shift of 12 keeps IoU 108 / 132 = 0.82 and 48 / 72 = 0.67 of boxes 120 and 60 wide."""
+    """A shift of 12 keeps IoU 108 / 132 = 0.82 and 48 / 72 = 0.67 of boxes 120 and 60 wide, one of 5 more than 0.9."""
     wide = Dataset("wide", ("egg", "crack"), [record(1, [[0, 0, 120, 60], [0, 100, 60, 160]], [0, 1])])
     numbers = score(wide, shift=12)
     assert numbers["per_class"]["egg"] == pytest.approx(0.7)
     assert numbers["per_class"]["crack"] == pytest.approx(0.4)
-    assert numbers["AP"] == pytest.approx(0.55) and numbers["AP75"] == pytest.approx(0.5)
+    assert numbers["AP"] == pytest.approx(0.55) and numbers["AP75"] == pytest.approx(0.5) and numbers["AP90"] == 0
+    less = score(wide, shift=5)  # 115 / 125 = 0.92 and 55 / 65 = 0.85
+    assert less["AP90"] == pytest.approx(0.5) and less["AP75"] == ONE
 
 
 def test_a_missed_object_of_two_halves_the_recall():

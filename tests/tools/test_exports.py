@@ -76,8 +76,19 @@ def test_evaluate_in_another_precision(run, file):
     )
     exact = sorted(one["score"] for one in json.loads((run / "evaluation" / "results.json").read_text()))
     assert scores != exact and np.allclose(scores[-10:], exact[-10:], atol=0.05)
-    done = tool("evaluate", file, "--dtype=float32")
-    assert done.returncode == 1 and "--dtype is for Keras models" in done.stderr
+    for flag in ("--dtype=float32", "--nms=soft"):
+        done = tool("evaluate", file, flag)
+        assert done.returncode == 1 and f"{flag.partition('=')[0]} is for Keras models" in done.stderr
+
+
+def test_evaluate_with_another_suppression(run):
+    done = tool("evaluate", run, "--worst=0", "--nms={name: soft, sigma: 0.3, floor: 0.04}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = json.loads((run / "evaluation-soft" / "metrics.json").read_text())
+    scores = [one["score"] for one in json.loads((run / "evaluation-soft" / "results.json").read_text())]
+    assert 0 <= metrics["AP90"] <= metrics["AP75"] <= metrics["AP50"] and 0.04 <= min(scores) < 0.05
+    done = tool("evaluate", run, "--nms=softest")
+    assert done.returncode == 1 and "nms must be one of" in done.stderr
 
 
 def test_predict_draws_by_a_file(run, file, tmp_path):
