@@ -15,6 +15,9 @@ KINDS = ("none", "hard", "soft", "soft_linear", "iou_guided", "voting", "soft_vo
 NEEDS = {"iou_guided": ("ious",)}
 OPTIONS = {"soft": {"sigma": 0.5}, "voting": {"sigma_t": 0.02}, "soft_voting": {"sigma": 0.5, "sigma_t": 0.02}}
 
+# CornerNet's and ExtremeNet's releases measure sides of boxes with both of their end pixels when they suppress.
+BOTH_ENDS = (0.0, 0.0, 1.0, 1.0)
+
 # (box, class) pairs per image that other kinds than "hard" look at where every class has boxes of its own.
 PAIRS = 2000
 # Boxes that IoU-guided suppression keeps before the best by score are taken.

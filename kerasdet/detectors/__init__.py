@@ -1,9 +1,12 @@
 """One paper, one file."""
 
 from kerasdet.detectors.centernet import CenterNet
+from kerasdet.detectors.centernet_triplets import CenterNetTriplets
 from kerasdet.detectors.cornernet import CornerNet
+from kerasdet.detectors.cornernet_saccade import CornerNetSaccade
 from kerasdet.detectors.darknet import Darknet
 from kerasdet.detectors.efficientdet import EfficientDet
+from kerasdet.detectors.extremenet import ExtremeNet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.detectors.mask_rcnn import MaskRCNN
@@ -16,9 +19,12 @@ from kerasdet.detectors.yolov3 import YOLOv3
 
 DETECTORS = {
     "CenterNet": CenterNet,
+    "CenterNetTriplets": CenterNetTriplets,
     "CornerNet": CornerNet,
+    "CornerNetSaccade": CornerNetSaccade,
     "Darknet": Darknet,
     "EfficientDet": EfficientDet,
+    "ExtremeNet": ExtremeNet,
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,
     "MaskRCNN": MaskRCNN,

@@ -1,4 +1,4 @@
-"""CenterNet's and CornerNet's released tensors by name: state dicts of torch, whose networks see BGR."""
+"""Released tensors of CornerNet, its heirs and CenterNet by name: state dicts of torch, whose networks see BGR."""
 
 import numpy as np
 
@@ -7,13 +7,15 @@ from kerasdet.backbones.hourglass import Fire, Hourglass, Level
 from kerasdet.weights import tensors as named
 from kerasdet.weights import torch
 
-# CenterNet's names of our outputs, and CornerNet's and CornerNet-Lite's of those of a corner.
+# CenterNet's names of our outputs; CornerNet's of what is read off at a point, and CornerNet-Lite's; and of points.
 CENTERNET = {
     "heat": "hm", "size": "wh", "offset": "reg", "joint": "hps", "joint_heat": "hm_hp", "joint_offset": "hp_offset",
 }  # fmt: skip
 CORNERNET = {"heat": "heats", "tag": "tags", "offset": "regrs"}
 LITE = {**CORNERNET, "offset": "offs"}
-SIDES = {"top_left": "tl", "bottom_right": "br"}
+POINTS = {
+    "top_left": "tl", "bottom_right": "br", "center": "ct", "top": "t", "left": "l", "bottom": "b", "right": "r",
+}  # fmt: skip
 
 # Marks of the halves of a norm that two of our layers share.
 HALVES = ("[first half]", "[second half]")
@@ -27,7 +29,7 @@ def load(model, tensors):
     """Copies released tensors into a detector.
 
     Args:
-        model: a `CenterNet` or a `CornerNet` of the release's form.
+        model: a detector on points of the release's form.
         tensors: dict of name to array, in torch's layouts, with or without "module." before each name.
 
     Raises:
@@ -67,18 +69,20 @@ def _backbone(model):
 
 
 def _lite(model):
-    """Whether it has the names of CornerNet-Lite: those on fire modules."""
-    return isinstance(model.backbone.hourglasses[0].beside[0], Fire)
+    """Whether it has the names of CornerNet-Lite: on fire modules, or with attention maps."""
+    return isinstance(model.backbone.hourglasses[0].beside[0], Fire) or hasattr(model, "attention")
 
 
 def _rest(model):
-    if hasattr(model, "pools"):
+    if hasattr(model, "points"):
         names, pool = (LITE, "modules") if _lite(model) else (CORNERNET, "cnvs")
-        for side, short in SIDES.items():
-            for i, block in enumerate(model.pools[side]):
-                yield from _corner_pool(block, f"{short}_{pool}.{i}")
-            for ours, theirs in names.items():
-                yield from _stacked(model.heads[f"{side}_{ours}"], f"{short}_{theirs}")
+        for point, ours in model.points.items():
+            for i, block in enumerate(model.pools[point] if hasattr(model, "pools") else ()):
+                yield from _corner_pool(block, f"{POINTS[point]}_{pool}.{i}")
+            for one in ours:
+                yield from _stacked(model.heads[f"{point}_{one}"], f"{POINTS[point]}_{names[one]}")
+        for i, heads in enumerate(getattr(model, "attention", ())):
+            yield from _stacked(heads, f"att_modules.{i}")
         return
     if model.neck is not None:
         yield from _neck(model.neck)
@@ -99,6 +103,10 @@ def _stacked(heads, name):
 def _corner_pool(block, name):
     for i, conv in enumerate(block.before, start=1):
         yield conv, f"{name}.p{i}_conv1.conv", f"{name}.p{i}_conv1.bn"
+    if hasattr(block, "look"):  # cascade corner pooling
+        for i, (look, join) in enumerate(zip(block.look, block.join, strict=True), start=1):
+            yield look, f"{name}.look_conv{i}.conv", f"{name}.look_conv{i}.bn"
+            yield join, f"{name}.P{i}_look_conv", None
     yield block.after, f"{name}.p_conv1", f"{name}.p_bn1"
     yield block.shortcut, f"{name}.conv1", f"{name}.bn1"
     yield block.last, f"{name}.conv2.conv", f"{name}.conv2.bn"
