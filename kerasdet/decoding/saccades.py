@@ -80,6 +80,12 @@ def zoomed(pixels, corners, rows, views, side):
     return tf.where(inside, upper * (1 - down) + lower * down, 0.0)
 
 
+def in_picture(boxes, views, side):
+    """Boxes [N, D, 4] in pixels of the views [N, 3], whose side is `side`, in pixels of the picture."""
+    origin = tf.cast(tf.reverse(windows(views, side)[0], [-1]), tf.float32)
+    return boxes / views[:, None, 2:] + tf.tile(origin, [1, 2])[:, None]
+
+
 def around(found):
     """Places around sure detections, at zooms that bring them to a like size.
 
@@ -98,7 +104,15 @@ def around(found):
     return tf.stack([(y1 + y2) / 2, (x1 + x2) / 2, wanted / longer, score], axis=-1)
 
 
-def chosen(places, count, apart=True):
+def first(places, count):
+    """The first places with a score, in their order: [B, count, 4] of [B, N, 4], see `apart`."""
+    number = tf.shape(places)[1]
+    places = tf.pad(places, [[0, 0], [0, count], [0, 0]])
+    order = tf.where(places[..., 3] > 0, tf.shape(places)[1] - tf.range(number + count), 0)
+    return tf.gather(places, tf.math.top_k(order, count).indices, batch_dims=1)
+
+
+def apart(places, count):
     """The best places; of those near each other the better one alone.
 
     The release takes the distance along the nearer axis: what lies in the row or the column of a better place goes too.
@@ -106,7 +120,6 @@ def chosen(places, count, apart=True):
     Args:
         places: [B, N, 4] float32: views, and the score, 0 where there is none.
         count: of places.
-        apart: whether near places are dropped.
 
     Returns:
         [B, count, 4] float32, by falling score, which is 0 where there are fewer. Of equal ones the last comes first.
@@ -118,11 +131,9 @@ def chosen(places, count, apart=True):
         best = tf.gather(places, row, batch_dims=1)
         score = tf.gather(scores, row, batch_dims=1)
         found.append(tf.concat([best[:, :3], tf.expand_dims(score, 1)], axis=1))
-        gone = tf.range(tf.shape(scores)[1])[None] == tf.expand_dims(row, 1)
-        if apart:
-            steps = tf.abs(places[..., :2] - tf.expand_dims(best[:, :2], 1))
-            zoom = tf.expand_dims(best[:, 2], 1)
-            ratio = places[..., 2] / zoom
-            gone |= (tf.reduce_min(steps, axis=-1) <= NEAR / zoom) & (ratio >= ALIKE[0]) & (ratio <= ALIKE[1])
+        steps = tf.abs(places[..., :2] - tf.expand_dims(best[:, :2], 1))
+        zoom = tf.expand_dims(best[:, 2], 1)
+        ratio = places[..., 2] / zoom
+        gone = (tf.reduce_min(steps, axis=-1) <= NEAR / zoom) & (ratio >= ALIKE[0]) & (ratio <= ALIKE[1])
         scores = tf.where(gone, 0.0, scores)
     return tf.stack(found, axis=1)

@@ -33,8 +33,8 @@ class CornerNetSaccade(CornerNet):
         zooms: of places on the attention maps of large, medium and small objects (section 3.2).
         attend: least score of a place.
         crops: most places that are looked at (section 3.2).
-        refine: whether sure detections of the first look are looked at again, and near places only once. The release
-            does both, or neither.
+        refine: whether sure detections of the first look are looked at again, and the best places, none near another,
+            are taken; else, as in the release, the first ones of the attention maps.
         least: objects whose longer side is shorter are not learned, nor what lies around their corners, pixels.
         corners, pairs: best corners and pairs of a view.
         block: views that run at a time, which bounds the memory.
@@ -73,7 +73,7 @@ class CornerNetSaccade(CornerNet):
         """CornerNet's, and the focal loss of the attention maps (section 3.1)."""
         with self.off_tape():
             objects, inside, real, hidden = self.in_cells(outputs, objects, images)
-            learned = real & targets.longer_sides(objects["boxes"], image_size(images)) >= self.least
+            learned = real & (targets.longer_sides(objects["boxes"], image_size(images)) >= self.least)
             both = targets.corners(inside, learned, self.overlap, self.corrected)
             others = targets.corners(inside, real & ~learned, self.overlap, self.corrected)
         terms, kinds = [], objects["classes"]
@@ -107,8 +107,9 @@ class CornerNetSaccade(CornerNet):
         found, scores = self.look(images, looks)
         places = self.places(looks, scores, sizes)
         if self.refine:
-            places = tf.concat([places, saccades.around(found)], axis=1)
-        crops = saccades.chosen(places, self.crops, self.refine)
+            crops = saccades.apart(tf.concat([places, saccades.around(found)], axis=1), self.crops)
+        else:
+            crops = saccades.first(places, self.crops)
         closer, _ = self.look(images, crops[..., :3], crops[..., 3] > 0)
         found["scores"] = tf.where(found["scores"] > STAYS, found["scores"], 0.0)
         found = self.joined([found, closer])
@@ -150,8 +151,7 @@ class CornerNetSaccade(CornerNet):
                 {"pixels": seen, "windows": tf.constant([[0.0, 0.0, self.side, self.side]] * self.block)}
             )
             found = self.found_pairs(outputs, (self.side, self.side))
-            origin = tf.cast(tf.reverse(saccades.windows(view, self.side)[0], [-1]), tf.float32)
-            found["boxes"] = found["boxes"] / view[:, None, 2:] + tf.tile(origin, [1, 2])[:, None]
+            found["boxes"] = saccades.in_picture(found["boxes"], view, self.side)
             scores = [tf.reshape(tf.sigmoid(peaks.highest(one)), [self.block, -1]) for one in outputs["attention"][-1]]
             found = {name: tf.reshape(v, [self.block, self.pairs, *v.shape[2:]]) for name, v in found.items()}
             return {**found, "attention": tf.reshape(tf.concat(scores, 1), [self.block, len(self.cells())])}

@@ -82,15 +82,14 @@ class ExtremeNet(Detector):
             ratio, kinds = targets.cells_per_pixel(grid, size), objects["classes"]
             hidden = targets.hidden(objects, grid, size) | ~real[..., None]
             inside = targets.clipped(objects["boxes"], size)
-            places = targets.clipped(tf.tile(self.learned_points(objects), [1, 1, 1, 2]), size)[..., :2] * ratio[:2]
+            places = targets.clipped(tf.tile(self.learned_points(objects), [1, 1, 1, 2]), size)[..., :2]
             learned = targets.real(objects) & real & boxes.is_large(inside, 1e-6)
             sides = (inside[..., 2:] - inside[..., :2]) * ratio[:2]
-            # The center is that of the extreme points.
-            center = tf.stack([places[..., 1, 0] + places[..., 3, 0], places[..., 0, 1] + places[..., 2, 1]], -1) / 2
+            places = [*tf.unstack(places, axis=2), middle(places)]
         heat, offset = 0.0, 0.0
-        for name, place in zip(self.points, [*tf.unstack(places, axis=2), center], strict=True):
+        for name, place in zip(self.points, places, strict=True):
             with self.off_tape():
-                point = targets.points(place, sides, learned, self.overlap)
+                point = targets.points(place * ratio[:2], sides, learned, self.overlap)
                 wanted = targets.gaussians(point, kinds, grid, self.num_classes)
             heat += losses.focal_of_stacks(outputs[f"{name}_heat"], wanted, hidden)
             if "offset" in self.points[name]:
@@ -149,3 +148,8 @@ class ExtremeNet(Detector):
         shape = {"stacks": 1, "widths": (32, 32, 48), "blocks": (1, 1, 1), "stem": 16}
         return {"classes": ["square", "disc"], "backbone": {"name": "hourglass104", **shape}, "head_width": 32,
                 "extremes": 8, "groups": 50, "limit": 20, "octagons": 14, "resize": ("cornernet_keep", 32)}  # fmt: skip
+
+
+def middle(points):
+    """The centers [..., 2] of groups of extreme points [..., 4, 2]: x of the left and the right, y of the others."""
+    return tf.stack([points[..., 1, 0] + points[..., 3, 0], points[..., 0, 1] + points[..., 2, 1]], axis=-1) / 2

@@ -41,7 +41,20 @@ def load(model, tensors):
         if name.endswith("num_batches_tracked") or name in _UNUSED:
             continue
         found[name] = torch.layout(value[:, ::-1] if name in _STEMS else value)
-    pairs = variables(model)
+    copy(variables(model), found)
+
+
+def copy(pairs, tensors):
+    """Copies tensors in our layouts into variables.
+
+    Args:
+        pairs: list of (variable, name); two variables may share a tensor, of which the `HALVES` are marked.
+        tensors: dict of name to array.
+
+    Raises:
+        ValueError: see `load`.
+    """
+    found = dict(tensors)
     for half, mark in enumerate(HALVES):
         for name in [name for _, name in pairs if mark in name]:
             whole = name.replace(mark, "")
@@ -78,7 +91,7 @@ def _rest(model):
         names, pool = (LITE, "modules") if _lite(model) else (CORNERNET, "cnvs")
         for point, ours in model.points.items():
             for i, block in enumerate(model.pools[point] if hasattr(model, "pools") else ()):
-                yield from _corner_pool(block, f"{POINTS[point]}_{pool}.{i}")
+                yield from corner_pool(block, f"{POINTS[point]}_{pool}.{i}")
             for one in ours:
                 yield from _stacked(model.heads[f"{point}_{one}"], f"{POINTS[point]}_{names[one]}")
         for i, heads in enumerate(getattr(model, "attention", ())):
@@ -100,7 +113,8 @@ def _stacked(heads, name):
         yield head.predictor, f"{name}.{i}.1", None
 
 
-def _corner_pool(block, name):
+def corner_pool(block, name):
+    """The layers of a block with corner or center pooling, as `torch.of_convs` takes them, by names after `name`."""
     for i, conv in enumerate(block.before, start=1):
         yield conv, f"{name}.p{i}_conv1.conv", f"{name}.p{i}_conv1.bn"
     if hasattr(block, "look"):  # cascade corner pooling
@@ -125,13 +139,13 @@ def _neck(neck):
 def _hourglass(backbone, prefix, stacks):
     yield backbone.stem, f"{prefix}pre.0.conv", f"{prefix}pre.0.bn"
     for i, block in enumerate(backbone.halvings, start=1):
-        yield from _residual(block, f"{prefix}pre.{i}")
+        yield from residual(block, f"{prefix}pre.{i}")
     for i, level in enumerate(backbone.hourglasses):
         yield from _level(level, f"{prefix}{stacks}.{i}")
     for i, conv in enumerate(backbone.outputs):
         yield conv, f"{prefix}cnvs.{i}.conv", f"{prefix}cnvs.{i}.bn"
     for i, block in enumerate(backbone.merges):
-        yield from _residual(block, f"{prefix}inters.{i}")
+        yield from residual(block, f"{prefix}inters.{i}")
         for name, conv in (("inters_", backbone.inputs_again[i]), ("cnvs_", backbone.outputs_again[i])):
             yield conv, f"{prefix}{name}.{i}.0", f"{prefix}{name}.{i}.1"
 
@@ -139,17 +153,18 @@ def _hourglass(backbone, prefix, stacks):
 def _level(level, name):
     for part, blocks in (("up1", level.beside), ("low1", level.enter), ("low3", level.leave)):
         for i, block in enumerate(blocks):
-            yield from _residual(block, f"{name}.{part}.{i}")
+            yield from residual(block, f"{name}.{part}.{i}")
     if isinstance(level.below[0], Level):
         yield from _level(level.below[0], f"{name}.low2")
     else:
         for i, block in enumerate(level.below):
-            yield from _residual(block, f"{name}.low2.{i}")
+            yield from residual(block, f"{name}.low2.{i}")
     if level.resize is not None:
         yield level.resize, f"{name}.up2", None
 
 
-def _residual(block, name):
+def residual(block, name):
+    """The layers of a residual block or a fire module, as `torch.of_convs` takes them, by names after `name`."""
     if isinstance(block, Fire):
         yield block.squeeze, f"{name}.conv1", f"{name}.bn1"
         # One norm over both, whose first half is the first convolution's.

@@ -19,6 +19,7 @@ from kerasdet.detectors import (
     ExtremeNet,
     centernet,
     cornernet,
+    cornernet_saccade,
 )
 from kerasdet.weights import points
 from tests.golden import models
@@ -205,7 +206,7 @@ def test_outputs(golden):
 def same(found, expected, keypoints=0):
     """Rows of box, score, class or joints, in their order but for scores that rounding may swap."""
     boxes, scores = expected[:, :4], expected[:, 4]
-    labels = np.zeros(len(expected)) if keypoints else expected[:, 5]
+    labels = np.zeros(len(expected)) if keypoints else expected[:, -1]  # behind ExtremeNet's points
     assert (np.diff(found["scores"]) <= 0).all()
     # Clipped boxes may be equal: the scores tell them apart.
     both = ((found["boxes"], found["classes"], found["scores"]), (boxes, labels, scores))
@@ -293,3 +294,22 @@ def test_a_tensor_too_many_is_named():
 def torch_layout(variable):
     value = variable.numpy()
     return np.transpose(value, (3, 2, 0, 1)) if value.ndim == 4 else value
+
+
+def test_places_that_the_saccade_looks_at(golden):
+    """What the first looks find, where they say to look, and how many crops there are."""
+    model = golden.model
+    if not isinstance(model, CornerNetSaccade):
+        pytest.skip("looks once")
+    images = golden.batch(golden.pictures[:1])
+    sizes = tf.constant([golden.pictures[0].shape[:2]], tf.float32)
+    looks = model.first_looks(sizes)
+    found, scores = model.look(images, looks)
+    expected = golden.values["first_look"]
+    sure = found["scores"][0] > cornernet_saccade.STAYS
+    got = np.c_[found["boxes"][0][sure], found["classes"][0][sure], 100 * found["scores"][0][sure]]
+    models.pairs(got, expected[:, [0, 1, 2, 3, 7, 4]] * [1, 1, 1, 1, 1, 100], 0.02)
+    places = model.places(looks, scores, sizes)[0].numpy()
+    np.testing.assert_allclose(places[places[:, 3] > 0], golden.values["locations"], atol=1e-3)
+    crops = saccades.first(places[None], model.crops)[0].numpy()
+    assert (crops[:, 3] > 0).sum() == min(len(golden.values["locations"]), golden.info["test"]["att_max_crops"])
