@@ -20,6 +20,7 @@ CONFIGS = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in ROOT.glob("*/
 # What may stand behind the colon.
 FORMS = {
     "centernet/coco": ("r18", "r101", "r101_dcn", "dla34", "dla34_pose", "hourglass104"),
+    "centernet_triplets/coco": ("hourglass52",),
     "cornernet/coco": ("squeeze",),
     "efficientdet/coco": ("d7x", "lite0"),
     "efficientdet/voc": ("d3",),
@@ -89,6 +90,7 @@ def test_published_configs_are_recipes():
     published |= {"efficientdet/coco", "refinedet/vgg16_voc", "refinedet/vgg16_coco"}
     published |= {"yolov1/voc", "yolov2/voc", "yolov2/coco", "yolov3/voc", "yolov3/coco"}
     published |= {"centernet/coco", "cornernet/coco"}
+    published |= {"cornernet_saccade/coco", "extremenet/coco", "centernet_triplets/coco"}
     assert {name for name, _ in RECIPES} == published
 
 
