@@ -75,15 +75,19 @@ class CornerNetSaccade(CornerNet):
             objects, inside, real, hidden = self.in_cells(outputs, objects, images)
             learned = real & (targets.longer_sides(objects["boxes"], image_size(images)) >= self.least)
             both = targets.corners(inside, learned, self.overlap, self.corrected)
-            others = targets.corners(inside, real & ~learned, self.overlap, self.corrected)
-        terms, kinds = [], objects["classes"]
-        for side, points, small in zip(CORNERS, both, others, strict=True):
-            with self.off_tape():
-                grid = targets.grid_of(outputs[f"{side}_heat"][0])
-                ignored = targets.gaussians(small, kinds, grid, self.num_classes) > 0
-            terms.append(self.point_terms(outputs, side, points, kinds, hidden, ignored=ignored))
+            ignored = self.ignored(inside, real & ~learned, objects["classes"], hidden)
+        terms = [
+            self.point_terms(outputs, side, points, objects["classes"], hidden, ignored=around)
+            for side, points, around in zip(CORNERS, both, ignored, strict=True)
+        ]
         found = {**losses.summed(terms), **self.tag_terms(outputs, both)}
         return {**found, "attention": self.attention_term(outputs["attention"], objects, real, images)}
+
+    def ignored(self, inside, small, classes, hidden):
+        """Where heat maps learn nothing: around the corners of small objects, [B, rows, columns, K] each."""
+        both = targets.corners(inside, small, self.overlap, self.corrected)
+        grid = targets.grid_of(hidden)
+        return [targets.gaussians(points, classes, grid, self.num_classes) > 0 for points in both]
 
     def attention_term(self, stacks, objects, real, images):
         """The focal loss of all attention maps; the release divides by the number of stacks twice."""

@@ -37,7 +37,7 @@ def first(objects, most):
 
 
 def grid_of(maps):
-    """(rows, columns) of maps [B, H, W, D]: ints if static, else scalar tensors."""
+    """(rows, columns) of maps [B, H, W, ...]: ints if static, else scalar tensors."""
     return [maps.shape[axis] or tf.shape(maps)[axis] for axis in (1, 2)]
 
 

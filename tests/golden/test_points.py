@@ -104,6 +104,9 @@ class Golden:
             self.pictures.append(np.load(spec.parent / file)[key][..., ::-1])  # from BGR
         saccade = isinstance(self.model, CornerNetSaccade)  # whose batch and outputs are of the second look
         self.images = self.batch([look(self.model, one) for one in self.pictures] if saccade else self.pictures)
+        if saccade:  # around objects that the recorded boxes do not hold
+            valid = [self.values[f"target.{side}_valid"] for side in ("tl", "br")]
+            self.model.__dict__["ignored"] = lambda *_: [tf.constant(one == 0) for one in valid]
         if isinstance(self.model, ExtremeNet):  # the recorded points, in place of those of masks
             self.model.__dict__["learned_points"] = lambda _: self._extreme_points()
         self.features = tf.function(self.model.features)(self.images)
