@@ -103,7 +103,7 @@ def _crossed(one, other, above):
         "places": both("places"),
         "scores": scores,
         "classes": first,
-        "good": (first == second) & (tf.minimum(*scores) >= above),
+        "good": (first == second) & (tf.minimum(*scores) >= above) & (tf.minimum(*scores) > 0),
     }
 
 

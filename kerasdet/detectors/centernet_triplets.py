@@ -105,6 +105,12 @@ class CenterNetTriplets(CornerNet):
         score = tf.gather(centers["scores"], first, batch_dims=1)
         return tf.where(tf.reduce_any(inside, axis=2), (2 * found["scores"] + score) / 3, 0.0)
 
+    @classmethod
+    def tiny(cls):
+        """Arguments of a small instance for tests."""
+        # Regions as large as the box, so that something is found before anything is learned.
+        return {**super().tiny(), "regions": (1, 1)}
+
 
 def central(found, scale, regions=(3, 5), large=150):
     """The central regions of boxes: the middle one of n x n (equation 1).

@@ -16,8 +16,6 @@ from kerasdet.targets import heatmaps as targets
 ATTENTION = ((4, (96, 256)), (2, (32, 96)), (1, (0, 32)))
 # First looks up to this zoom say where to look, and nothing is looked at with a greater one than the second.
 ZOOMED, MOST = 2.0, 4.0
-# First detections of a greater score stay.
-STAYS = 0.3
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -31,7 +29,8 @@ class CornerNetSaccade(CornerNet):
         side: of every view, pixels (section 3.3).
         looks: longer sides of the whole picture in the first views, pixels (section 3.1).
         zooms: of places on the attention maps of large, medium and small objects (section 3.2).
-        attend: least score of a place.
+        attend: score above which a cell of an attention map is a place to look at (section 3.1).
+        stays: score above which a detection of the first look stays.
         crops: most places that are looked at (section 3.2).
         refine: whether sure detections of the first look are looked at again, and the best places, none near another,
             are taken; else, as in the release, the first ones of the attention maps.
@@ -48,8 +47,8 @@ class CornerNetSaccade(CornerNet):
 
     def __init__(
         self, classes, backbone="hourglass54", backbone_weights=None, norm="batch", pool_width=128, head_width=256,
-        overlap=0.5, distance=0.3, side=255, looks=(192, 255), zooms=(1, 2, 4), attend=0.3, crops=30, refine=True,
-        least=16, corners=12, pairs=12, block=8, clip=True, nms=None, resize=("keep",), **kwargs,
+        overlap=0.5, distance=0.3, side=255, looks=(192, 255), zooms=(1, 2, 4), attend=0.3, stays=0.3, crops=30,
+        refine=True, least=16, corners=12, pairs=12, block=8, clip=True, nms=None, resize=("keep",), **kwargs,
     ):  # fmt: skip
         network = {"backbone": backbone, "backbone_weights": backbone_weights, "norm": norm, "overlap": overlap}
         decoding = {"corners": corners, "pairs": pairs, "distance": distance, "resize": resize}
@@ -58,7 +57,7 @@ class CornerNetSaccade(CornerNet):
             classes, pool_width=pool_width, head_width=head_width, **network, **decoding, nms=nms, **kwargs
         )
         self.attention = [[CellHead(head_width, 1, -2.19) for _ in ATTENTION] for _ in self.backbone.channels]
-        self.side, self.looks, self.zooms, self.attend = side, tuple(looks), tuple(zooms), attend
+        self.side, self.looks, self.zooms, self.attend, self.stays = side, tuple(looks), tuple(zooms), attend, stays
         self.crops, self.refine, self.least, self.block, self.clip = crops, refine, least, block, clip
 
     def network(self, images, training=False):
@@ -115,7 +114,7 @@ class CornerNetSaccade(CornerNet):
         else:
             crops = saccades.first(places, self.crops)
         closer, _ = self.look(images, crops[..., :3], crops[..., 3] > 0)
-        found["scores"] = tf.where(found["scores"] > STAYS, found["scores"], 0.0)
+        found["scores"] = tf.where(found["scores"] > self.stays, found["scores"], 0.0)
         found = self.joined([found, closer])
         found["boxes"] += tf.expand_dims(tf.concat([start, start], -1), 1)
         found["scores"] = tf.where((images["ids"] >= 0)[:, None], found["scores"], 0.0)
@@ -210,4 +209,5 @@ class CornerNetSaccade(CornerNet):
         """Arguments of a small instance for tests."""
         backbone = {"name": "hourglass54", "stacks": 1, "widths": (32, 32, 32, 48), "stem": 16}
         views = {"side": 96, "looks": (96,), "crops": 3, "block": 2, "corners": 12, "pairs": 12}
-        return {**super().tiny(), "backbone": backbone, **views, "resize": ("keep",)}
+        # Everything is looked at, so that something is found before anything is learned.
+        return {**super().tiny(), "backbone": backbone, **views, "attend": 0.0, "stays": 0.0, "resize": ("keep",)}
