@@ -36,6 +36,7 @@ class CornerNetSaccade(CornerNet):
             are taken; else, as in the release, the first ones of the attention maps.
         least: objects whose longer side is shorter are not learned, nor what lies around their corners, pixels.
         corners, pairs: best corners and pairs of a view.
+        border: whether corners in a view's outermost cells count, where it cuts objects off.
         block: views that run at a time, which bounds the memory.
         clip: whether detections end at the picture's border; not in the release.
         nms, resize: as in `Detector`.
@@ -48,7 +49,7 @@ class CornerNetSaccade(CornerNet):
     def __init__(
         self, classes, backbone="hourglass54", backbone_weights=None, norm="batch", pool_width=128, head_width=256,
         overlap=0.5, distance=0.3, side=255, looks=(192, 255), zooms=(1, 2, 4), attend=0.3, stays=0.3, crops=30,
-        refine=True, least=16, corners=12, pairs=12, block=8, clip=True, nms=None, resize=("keep",), **kwargs,
+        refine=True, least=16, corners=12, pairs=12, border=False, block=8, clip=True, nms=None, resize=("keep",), **kwargs,
     ):  # fmt: skip
         network = {"backbone": backbone, "backbone_weights": backbone_weights, "norm": norm, "overlap": overlap}
         decoding = {"corners": corners, "pairs": pairs, "distance": distance, "resize": resize}
@@ -59,6 +60,7 @@ class CornerNetSaccade(CornerNet):
         self.attention = [[CellHead(head_width, 1, -2.19) for _ in ATTENTION] for _ in self.backbone.channels]
         self.side, self.looks, self.zooms, self.attend, self.stays = side, tuple(looks), tuple(zooms), attend, stays
         self.crops, self.refine, self.least, self.block, self.clip = crops, refine, least, block, clip
+        self.border = border
 
     def network(self, images, training=False):
         maps, levels = self.backbone(self.pixels(images), training=training, merged=True)
@@ -150,24 +152,28 @@ class CornerNetSaccade(CornerNet):
         def run(rows):
             view = tf.gather(flat, rows)
             seen = saccades.zoomed(pixels, corners, rows // number, view, self.side)
-            outputs = self.network(
-                {"pixels": seen, "windows": tf.constant([[0.0, 0.0, self.side, self.side]] * self.block)}
-            )
+            whole = tf.constant([[0.0, 0.0, self.side, self.side]] * self.block)
+            outputs = self.network({"pixels": seen, "windows": whole})
             found = self.found_pairs(outputs, (self.side, self.side))
             found["boxes"] = saccades.in_picture(found["boxes"], view, self.side)
             scores = [tf.reshape(tf.sigmoid(peaks.highest(one)), [self.block, -1]) for one in outputs["attention"][-1]]
             found = {name: tf.reshape(v, [self.block, self.pairs, *v.shape[2:]]) for name, v in found.items()}
             return {**found, "attention": tf.reshape(tf.concat(scores, 1), [self.block, len(self.cells())])}
 
-        found = in_blocks(run, rows, self.block)
+        pair = tf.TensorSpec([self.block, self.pairs])
+        each = {"scores": pair, "first": pair, "second": pair, "classes": tf.TensorSpec(pair.shape, tf.int32)}
+        each |= {"boxes": tf.TensorSpec([*pair.shape, 4]), "attention": tf.TensorSpec([self.block, len(self.cells())])}
+        found = in_blocks(run, rows, self.block, each)
         if real is not None:
             found = {name: tf.scatter_nd(rows[:, None], v, [count * number, *v.shape[1:]]) for name, v in found.items()}
         scores = tf.reshape(found.pop("attention"), [count, number, -1])
         return {n: tf.reshape(v, [count, number * self.pairs, *v.shape[2:]]) for n, v in found.items()}, scores
 
     def found_corners(self, outputs, side):
-        """See `CornerNet`; none in the outermost cells, where a view cuts objects off."""
+        """See `CornerNet`; by default none in the outermost cells."""
         found = super().found_corners(outputs, side)
+        if self.border:
+            return found
         rows, columns = targets.grid_of(outputs[f"{side}_heat"][-1])
         edge = [0, 0] if side == "top_left" else [columns - 1, rows - 1]
         outermost = tf.reduce_any(found["cells"] == edge, axis=-1)
@@ -210,4 +216,5 @@ class CornerNetSaccade(CornerNet):
         backbone = {"name": "hourglass54", "stacks": 1, "widths": (32, 32, 32, 48), "stem": 16}
         views = {"side": 96, "looks": (96,), "crops": 3, "block": 2, "corners": 12, "pairs": 12}
         # Everything is looked at, so that something is found before anything is learned.
-        return {**super().tiny(), "backbone": backbone, **views, "attend": 0.0, "stays": 0.0, "resize": ("keep",)}
+        rules = {"attend": 0.0, "stays": 0.0, "border": True}
+        return {**super().tiny(), "backbone": backbone, **views, **rules, "resize": ("keep",)}

@@ -12,7 +12,7 @@ from kerasdet.targets import heatmaps as targets
 from kerasdet.weights import points as released
 from kerasdet.weights import torch
 from tests.golden import goldens
-from tests.golden.test_heatmaps import close, found_corners, match
+from tests.golden.test_heatmaps import close, match
 
 SACCADE = goldens.load("heat_saccade")
 
@@ -108,11 +108,8 @@ def test_pairs(case, model):
     for ours, side in (("top_left", "tl"), ("bottom_right", "br")):
         for name, theirs in (("heat", "heat"), ("tag", "tag"), ("offset", "off")):
             said[f"{ours}_{name}"] = [tf.constant(golden[f"{side}_{theirs}"])]
-    vars(model).update(corners=int(golden["k"]))
-    if golden["no_border"]:
-        corners = [model.found_corners(said, side) for side in ("top_left", "bottom_right")]
-    else:
-        corners = found_corners(golden, int(golden["k"]), 3, tf.sigmoid, slice(None))
+    vars(model).update(corners=int(golden["k"]), border=not golden["no_border"])
+    corners = [model.found_corners(said, side) for side in ("top_left", "bottom_right")]
     found = peaks.pairs(*corners, int(golden["num_dets"]), goldens.decimal(golden["ae_threshold"]))
     count, expected = int(golden["n_valid"]), golden["det"]
     assert int(tf.reduce_sum(tf.cast(found["scores"] > 0, tf.int32))) == count == len(expected)
