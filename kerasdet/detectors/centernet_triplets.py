@@ -16,8 +16,6 @@ HOURGLASS_52 = {"backbone": "hourglass52"}
 
 # Of the diameter of a Gaussian, its deviation: a fifth at centers in the release, a sixth at corners.
 CENTER_DIVISOR = 5.0
-# The release drops pairs whose boxes leave the picture by as many pixels or more.
-OUTSIDE = 5.0
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -33,6 +31,7 @@ class CenterNetTriplets(CornerNet):
         corners: best points of each of the three kinds.
         regions: (n of small boxes, n of large ones): the central region is the middle one of n x n (section 3.1).
         large: side of a square, pixels of the picture, above whose area a box is large.
+        outside: pairs whose boxes leave the picture by so many of its pixels or more are dropped, as in the release.
         checked: whether pairs without a center in their central region are dropped; False leaves CornerNet's decoding.
         kwargs: of `CornerNet`.
     """
@@ -41,12 +40,13 @@ class CenterNetTriplets(CornerNet):
 
     def __init__(
         self, classes, backbone="hourglass104", backbone_weights=None, norm="batch", pool_width=128, head_width=256,
-        overlap=0.7, corrected=False, corners=70, regions=(3, 5), large=150, checked=True, **kwargs,
+        overlap=0.7, corrected=False, corners=70, regions=(3, 5), large=150, outside=5.0, checked=True,
+        **kwargs,
     ):  # fmt: skip
         network = {"backbone": backbone, "backbone_weights": backbone_weights, "norm": norm}
         heads = {"pool_width": pool_width, "head_width": head_width, "corners": corners}
         super().__init__(classes, **network, **heads, overlap=overlap, corrected=corrected, **kwargs)
-        self.regions, self.large, self.checked = tuple(regions), large, checked
+        self.regions, self.large, self.outside, self.checked = tuple(regions), large, outside, checked
 
     def pool(self, point, width, channels, norm):
         kind, edges = (CenterPool, ("top", "left")) if point == "center" else (CascadePool, CORNERS[point])
@@ -76,7 +76,7 @@ class CenterNetTriplets(CornerNet):
         low, high = tf.split(found["boxes"], 2, axis=-1)
         start, end = tf.split(tf.expand_dims(images["windows"], 1), 2, axis=-1)
         scale = tf.expand_dims(images["frames"][:, :2], 1)
-        near = (low > start - OUTSIDE * scale) & (high < end + OUTSIDE * scale)
+        near = (low > start - self.outside * scale) & (high < end + self.outside * scale)
         real = tf.reduce_all(near, axis=-1) & tf.expand_dims(images["ids"] >= 0, 1)
         found["boxes"] = boxes.clip(found["boxes"], images["windows"])
         if self.checked:
@@ -108,8 +108,8 @@ class CenterNetTriplets(CornerNet):
     @classmethod
     def tiny(cls):
         """Arguments of a small instance for tests."""
-        # Regions as large as the box, so that something is found before anything is learned.
-        return {**super().tiny(), "regions": (1, 1)}
+        # Regions larger than the box, so that something is found before anything is learned; and moderate outputs.
+        return {**super().tiny(), "norm": "group", "regions": (0.1, 0.1), "outside": 10_000.0}
 
 
 def central(found, scale, regions=(3, 5), large=150):

@@ -49,7 +49,8 @@ class CornerNetSaccade(CornerNet):
     def __init__(
         self, classes, backbone="hourglass54", backbone_weights=None, norm="batch", pool_width=128, head_width=256,
         overlap=0.5, distance=0.3, side=255, looks=(192, 255), zooms=(1, 2, 4), attend=0.3, stays=0.3, crops=30,
-        refine=True, least=16, corners=12, pairs=12, border=False, block=8, clip=True, nms=None, resize=("keep",), **kwargs,
+        refine=True, least=16, corners=12, pairs=12, border=False, block=8, clip=True, nms=None, resize=("keep",),
+        **kwargs,
     ):  # fmt: skip
         network = {"backbone": backbone, "backbone_weights": backbone_weights, "norm": norm, "overlap": overlap}
         decoding = {"corners": corners, "pairs": pairs, "distance": distance, "resize": resize}
@@ -216,5 +217,5 @@ class CornerNetSaccade(CornerNet):
         backbone = {"name": "hourglass54", "stacks": 1, "widths": (32, 32, 32, 48), "stem": 16}
         views = {"side": 96, "looks": (96,), "crops": 3, "block": 2, "corners": 12, "pairs": 12}
         # Everything is looked at, so that something is found before anything is learned.
-        rules = {"attend": 0.0, "stays": 0.0, "border": True}
+        rules = {"attend": 0.0, "stays": 0.0, "border": True, "norm": "group"}
         return {**super().tiny(), "backbone": backbone, **views, **rules, "resize": ("keep",)}

@@ -147,7 +147,7 @@ class ExtremeNet(Detector):
         """Arguments of a small instance for tests."""
         shape = {"stacks": 1, "widths": (32, 32, 48), "blocks": (1, 1, 1), "stem": 16}
         # Groups form whatever their points' scores, so that something is found before anything is learned.
-        groups = {"extremes": 8, "groups": 50, "extreme_above": 0.0, "center_above": 0.0}
+        groups = {"extremes": 16, "groups": 50, "extreme_above": 0.0, "center_above": 0.0}
         return {"classes": ["square", "disc"], "backbone": {"name": "hourglass104", **shape}, "head_width": 32,
                 **groups, "limit": 20, "octagons": 14, "resize": ("cornernet_keep", 32)}  # fmt: skip
 

@@ -30,7 +30,7 @@ def made(objects):
 
 def test_triplets_from_the_objects():
     """Outputs made from the objects give them back; without their centers nothing of them is left."""
-    model = CenterNetTriplets(**{**CenterNetTriplets.tiny(), "distance": 0.5, "regions": (3, 5)})
+    model = CenterNetTriplets(**{**CenterNetTriplets.tiny(), "distance": 0.5, "regions": (3, 5), "outside": 5.0})
     images, objects = scenes.batch(OBJECTS, size=SIZE)
     outputs = made(objects)
     terms = model.loss_terms(outputs, objects, images)
@@ -46,7 +46,9 @@ def test_triplets_from_the_objects():
     sure_ones = left["scores"][0].numpy() > 0.5
     np.testing.assert_array_equal(left["classes"][0].numpy()[sure_ones], [0])
     # Without the check both are there, as CornerNet says.
-    plain = CenterNetTriplets(**{**CenterNetTriplets.tiny(), "distance": 0.5, "regions": (3, 5), "checked": False})
+    plain = CenterNetTriplets(
+        **{**CenterNetTriplets.tiny(), "distance": 0.5, "regions": (3, 5), "outside": 5.0, "checked": False}
+    )
     assert (
         (plain.detections({**outputs, "center_heat": [tf.constant(heat)]}, images)["scores"][0, :2] > 0.99)
         .numpy()
@@ -57,8 +59,10 @@ def test_triplets_from_the_objects():
 def test_a_pair_of_two_objects_has_no_center():
     """Tags that are all alike pair the first object's upper left with the second's lower right corner of a class."""
     both = [(9, 9, 35, 35, 0), (55, 57, 89, 91, 0)]
-    model = CenterNetTriplets(**{**CenterNetTriplets.tiny(), "distance": 0.5, "regions": (3, 5)})
-    plain = CenterNetTriplets(**{**CenterNetTriplets.tiny(), "distance": 0.5, "regions": (3, 5), "checked": False})
+    model = CenterNetTriplets(**{**CenterNetTriplets.tiny(), "distance": 0.5, "regions": (3, 5), "outside": 5.0})
+    plain = CenterNetTriplets(
+        **{**CenterNetTriplets.tiny(), "distance": 0.5, "regions": (3, 5), "outside": 5.0, "checked": False}
+    )
     images, objects = scenes.batch(both, size=SIZE)
     outputs = made(objects)
     outputs |= {f"{side}_tag": [0 * outputs[f"{side}_tag"][0]] for side in cornernet.CORNERS}

@@ -27,7 +27,7 @@ def cases(prefix):
 @pytest.fixture(scope="module")
 def model():
     """Of which only the functions are asked; tests set the arguments that a golden has."""
-    return CenterNetTriplets(**{**CenterNetTriplets.tiny(), "regions": (3, 5)})
+    return CenterNetTriplets(**{**CenterNetTriplets.tiny(), "regions": (3, 5), "outside": 5.0})
 
 
 @pytest.mark.parametrize("case", cases("targets"))
