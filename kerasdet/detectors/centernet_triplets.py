@@ -109,7 +109,8 @@ class CenterNetTriplets(CornerNet):
     def tiny(cls):
         """Arguments of a small instance for tests."""
         # Regions larger than the box, so that something is found before anything is learned; and moderate outputs.
-        return {**super().tiny(), "norm": "group", "regions": (0.1, 0.1), "outside": 10_000.0}
+        rules = {"regions": (0.1, 0.1), "outside": 10_000.0}
+        return {**super().tiny(), "norm": "group", "head_width": 24, **rules}
 
 
 def central(found, scale, regions=(3, 5), large=150):
