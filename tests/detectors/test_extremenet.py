@@ -64,7 +64,7 @@ def test_an_empty_mask_has_the_middles_of_its_box():
 
 def test_groups_from_the_objects():
     """Outputs made from the objects, whose masks are diamonds, give them back, as octagons too."""
-    model = ExtremeNet(**ExtremeNet.tiny())
+    model = ExtremeNet(**{**ExtremeNet.tiny(), "extreme_above": 0.1, "center_above": 0.1})
     size, grid = (95, 95), (24, 24)
     images, objects = scenes.batch(OBJECTS, size=size)
     steps = np.abs(np.arange(64) - 31.5)
