@@ -42,7 +42,7 @@ def grid_of(maps):
 
 
 def cells_per_pixel(grid, size):
-    """[4] float32 along x, y, x, y: the map's cells over the image's pixels, 128 / 511 in CornerNet's release."""
+    """The map's cells over the image's pixels along x, y, x, y, [..., 4] float32: 128 / 511 in CornerNet's release."""
     ratio = [tf.cast(cells, tf.float32) / tf.cast(side, tf.float32) for cells, side in zip(grid, size, strict=True)]
     return tf.stack([ratio[1], ratio[0]] * 2)
 
