@@ -20,6 +20,7 @@ CONFIGS = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in ROOT.glob("*/
 # What may stand behind the colon.
 FORMS = {
     "centernet/coco": ("r18", "r101", "r101_dcn", "dla34", "dla34_pose", "hourglass104"),
+    "centernet_triplets/coco": ("hourglass52",),
     "cornernet/coco": ("squeeze",),
     "efficientdet/coco": ("d7x", "lite0"),
     "efficientdet/voc": ("d3",),
@@ -91,6 +92,7 @@ def test_published_configs_are_recipes():
     published |= {"yolov1/voc", "yolov2/voc", "yolov2/coco", "yolov3/voc", "yolov3/coco"}
     published |= {"centernet/coco", "cornernet/coco"}
     published |= {"rfcn/voc", "rfcn/coco", "iou_net/r50_fpn_coco", "softer_nms/r50_fpn_coco"}
+    published |= {"cornernet_saccade/coco", "extremenet/coco", "centernet_triplets/coco"}
     assert {name for name, _ in RECIPES} == published
 
 

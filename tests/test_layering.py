@@ -123,6 +123,8 @@ def papers():
 
 # Papers that say themselves that they extend another.
 EXTENDS = {
+    ("kerasdet.detectors.centernet_triplets", "kerasdet.detectors.cornernet"),
+    ("kerasdet.detectors.cornernet_saccade", "kerasdet.detectors.cornernet"),
     ("kerasdet.detectors.darknet", "kerasdet.detectors.yolov1"),
     ("kerasdet.detectors.darknet", "kerasdet.detectors.yolov2"),
     ("kerasdet.detectors.darknet", "kerasdet.detectors.yolov3"),

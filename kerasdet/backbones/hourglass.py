@@ -65,25 +65,30 @@ class Hourglass(Composite):
         self.merges = [Residual(finest, finest, **block) for _ in between]
         self.strides, self.channels = (2**down,) * stacks, (output,) * stacks
 
-    def call(self, x, training=False):
+    def call(self, x, training=False, merged=False):
         """Runs the network.
 
         Args:
             x: [B, H, W, 3], normalized pixels; H and W as CornerNet's or CenterNet's resize rules give them.
+            training: whether norms use the batch's statistics.
+            merged: whether the maps inside of the hourglasses are returned too.
 
         Returns:
-            List of maps [B, ceil(H / 4), ceil(W / 4), channels], one for each stack.
+            List of maps [B, ceil(H / 4), ceil(W / 4), channels], one for each stack; with `merged` also a list of
+            lists: of each stack the maps of its levels, the coarsest first, in which a level's own blocks and the
+            coarser levels meet.
         """
         x = self.stem(x, training=training)
         for block in self.halvings:
             x = block(x, training=training)
-        maps = []
+        maps, levels = [], []
         for i, (hourglass, output) in enumerate(zip(self.hourglasses, self.outputs, strict=True)):
-            maps.append(output(hourglass(x, training=training), training=training))
+            levels.append(hourglass(x, training=training))
+            maps.append(output(levels[-1][-1], training=training))
             if i < len(self.merges):
                 both = self.inputs_again[i](x, training=training) + self.outputs_again[i](maps[-1], training=training)
                 x = self.merges[i](tf.nn.relu(both), training=training)
-        return maps
+        return (maps, levels) if merged else maps
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -109,12 +114,19 @@ class Level(Composite):
         self.resize = Deconv(own, dtype=block["dtype"]) if kind is Fire else None
 
     def call(self, x, training=False):
-        beside = x
+        """List of the merged maps of all coarser levels, the coarsest first, and of this one."""
+        beside, coarser = x, []
         for block in self.beside:
             beside = block(beside, training=training)
-        for block in (*self.enter, *self.below, *self.leave):
+        for block in self.enter:
             x = block(x, training=training)
-        return beside + (upsample(x, tf.shape(beside)[1:3]) if self.resize is None else self.resize(x))
+        for block in self.below:
+            x = block(x, training=training)
+            if isinstance(block, Level):
+                coarser, x = x, x[-1]
+        for block in self.leave:
+            x = block(x, training=training)
+        return [*coarser, beside + (upsample(x, tf.shape(beside)[1:3]) if self.resize is None else self.resize(x))]
 
 
 class Block(Composite):

@@ -19,11 +19,16 @@ def peaks(maps, count, kernel=3):
         column and class comes first.
     """
     if kernel > 1:
-        maps = tf.where(maps == tf.nn.max_pool2d(maps, kernel, 1, "SAME"), maps, maps.dtype.min)
+        maps = highest(maps, kernel)
     width = tf.shape(maps)[2]
     flat = tf.reshape(maps, [tf.shape(maps)[0], -1, maps.shape[-1]])
     values, places, classes = candidates.top(flat, [tf.shape(flat)[1]], count)
     return values, tf.stack([places % width, places // width], axis=-1), classes
+
+
+def highest(maps, kernel=3):
+    """Maps [B, H, W, K] that have the lowest number wherever a neighbor in a window of `kernel` cells is greater."""
+    return tf.where(maps == tf.nn.max_pool2d(maps, kernel, 1, "SAME"), maps, maps.dtype.min)
 
 
 def boxes(places, sides):
@@ -119,7 +124,7 @@ def of_each(maps, count):
         values [B, N, K] by falling value, the lowest number where a cell is no peak, and columns and rows
         [B, N, K, 2] int32; N is the lesser of `count` and H * W.
     """
-    maps = tf.where(maps == tf.nn.max_pool2d(maps, 3, 1, "SAME"), maps, maps.dtype.min)
+    maps = highest(maps)
     width = tf.shape(maps)[2]
     flat = tf.reshape(maps, [tf.shape(maps)[0], -1, maps.shape[-1]])
     values, places = candidates.top_of_classes(flat, count)

@@ -21,6 +21,9 @@ OPTIONS = {
     "soft_voting": {"sigma": 0.5, "floor": None, "sigma_t": 0.02},
 }
 
+# CornerNet's and ExtremeNet's releases measure sides of boxes with both of their end pixels when they suppress.
+BOTH_ENDS = (0.0, 0.0, 1.0, 1.0)
+
 # (box, class) pairs per image that other kinds than "hard" look at where every class has boxes of its own.
 PAIRS = 2000
 # Boxes that IoU-guided suppression keeps before the best by score are taken.

@@ -10,7 +10,6 @@ from kerasdet.layers import CellHead, Conv, Deconv, DeformConv, Pixels, image_si
 from kerasdet.layers.composite import Composite
 from kerasdet.losses import heatmaps as losses
 from kerasdet.targets import heatmaps as targets
-from kerasdet.targets.assign import over_replicas
 
 # Arguments of the networks of table 1 and figure 6; those of the release see pixels by COCO's statistics.
 RESNET = {"deconvs": (256, 256, 256)}
@@ -98,7 +97,7 @@ class CenterNet(Detector):
 
     def loss_terms(self, outputs, objects, images, training=True):
         """Means over the stacks (equations 1 to 4)."""
-        grid = [outputs["heat"][0].shape[axis] or tf.shape(outputs["heat"][0])[axis] for axis in (1, 2)]
+        grid = targets.grid_of(outputs["heat"][0])
         real = (images["ids"] >= 0)[:, None]
         with self.off_tape():
             objects = targets.first(objects, self.max_objects)
@@ -111,8 +110,11 @@ class CenterNet(Detector):
             known &= tf.reduce_any(objects["keypoints"][..., 2] > 0, axis=2)[..., None]
         wanted = {"size": inside[..., 2:] - inside[..., :2], "offset": centers.offsets}
         terms = {
-            "heat": self._of_heat(outputs["heat"], heat, hidden),
-            **{name: self._of_cells(outputs[name], centers.cells, value, known) for name, value in wanted.items()},
+            "heat": losses.focal_of_stacks(outputs["heat"], heat, hidden),
+            **{
+                name: losses.mean_of_stacks(outputs[name], centers.cells, value, known)
+                for name, value in wanted.items()
+            },
         }
         if self.num_keypoints:
             terms |= self._joint_terms(outputs, objects, centers, grid, hidden)
@@ -137,21 +139,10 @@ class CenterNet(Detector):
             heat = targets.gaussians(points, kinds, grid, joints)
         from_center = tf.reshape(from_center, [count, most, 2 * joints])
         return {
-            "joint": self._of_cells(outputs["joint"], centers.cells, from_center, known_numbers),
-            "joint_heat": self._of_heat(outputs["joint_heat"], heat, hidden),
-            "joint_offset": self._of_cells(outputs["joint_offset"], cells, points.offsets, known[..., None]),
+            "joint": losses.mean_of_stacks(outputs["joint"], centers.cells, from_center, known_numbers),
+            "joint_heat": losses.focal_of_stacks(outputs["joint_heat"], heat, hidden),
+            "joint_offset": losses.mean_of_stacks(outputs["joint_offset"], cells, points.offsets, known[..., None]),
         }
-
-    def _of_heat(self, stacks, wanted, hidden):
-        """The focal loss (equation 1) over the number of peaks; no background is learned in hidden cells."""
-        peak = wanted == 1
-        counted = peak | ~hidden[..., None]
-        count = tf.maximum(over_replicas(tf.reduce_sum(tf.cast(peak, tf.float32))), 1.0)
-        each = [tf.reduce_sum(tf.where(counted, losses.focal(said, wanted), 0.0)) for said in stacks]
-        return tf.add_n(each) / (len(stacks) * count)
-
-    def _of_cells(self, stacks, cells, wanted, known):
-        return tf.add_n([losses.mean(losses.at(said, cells), wanted, known) for said in stacks]) / len(stacks)
 
     def detections(self, outputs, images, mirrored=None, pairs=()):
         """See `Detector`; with the outputs of the mirror image also those of the picture's flip (section 5).

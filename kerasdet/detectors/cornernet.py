@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from kerasdet import backbones, boxes
 from kerasdet.decoding import peaks, suppress
+from kerasdet.decoding.suppress import BOTH_ENDS
 from kerasdet.detectors.detector import Detector
 from kerasdet.layers import CellHead, Conv, Pixels, image_size
 from kerasdet.layers.composite import Composite
@@ -12,16 +13,12 @@ from kerasdet.losses import embeddings
 from kerasdet.losses import heatmaps as losses
 from kerasdet.ops import corner_pool
 from kerasdet.targets import heatmaps as targets
-from kerasdet.targets.assign import over_replicas
 
 # Each corner looks along the two edges that meet in it (figure 2).
 CORNERS = {"top_left": ("top", "left"), "bottom_right": ("bottom", "right")}
 
 # Arguments of CornerNet-Squeeze (CornerNet-Lite, Law et al., arXiv:1904.08900, section 4).
 SQUEEZE = {"backbone": "hourglass_squeeze", "head_size": 1, "corners": 20, "pairs": 100}
-
-# The release measures sides of boxes with both of their end pixels.
-BOTH_ENDS = (0.0, 0.0, 1.0, 1.0)
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -51,6 +48,8 @@ class CornerNet(Detector):
         kwargs: of `Detector`.
     """
 
+    # What is read off at each kind of point.
+    points = dict.fromkeys(CORNERS, ("heat", "tag", "offset"))
     terms = ("heat", "pull", "push", "offset")
     merges_flips = True
     merge = "soft"
@@ -65,30 +64,36 @@ class CornerNet(Detector):
         self.backbone = backbones.build(backbone, levels=(2, 2), norm=norm, weights=backbone_weights)
         self.pixels = Pixels(self.backbone.normalization, outside=0.0)
         outputs, channels = {"heat": self.num_classes, "tag": 1, "offset": 2}, self.backbone.channels
-        self.pools = {side: [CornerPool(*edges, pool_width, one, norm) for one in channels]
-                      for side, edges in CORNERS.items()}  # fmt: skip
+        self.pools = {point: [self.pool(point, pool_width, one, norm) for one in channels] for point in self.points}
         self.heads = {
-            f"{side}_{name}": [
-                CellHead(head_width, count, -2.19 if name == "heat" else 0.0, head_size) for _ in channels
+            f"{point}_{name}": [
+                CellHead(head_width, outputs[name], -2.19 if name == "heat" else 0.0, head_size) for _ in channels
             ]
-            for side in CORNERS
-            for name, count in outputs.items()
+            for point, names in self.points.items()
+            for name in names
         }
-        self.class_heads = tuple(f"heads/{side}_heat/{i}/predictor" for side in CORNERS for i in range(len(channels)))
+        self.class_heads = tuple(f"heads/{one}_heat/{i}/predictor" for one in self.points for i in range(len(channels)))
         self.overlap, self.corrected, self.pull, self.push = overlap, corrected, pull, push
         self.max_objects, self.corners, self.distance, self.pairs = max_objects, corners, distance, pairs
         self.above, self.suppression, self.limit = above, suppression, limit
         self.merge_exponent = merge_exponent
+
+    def pool(self, point, width, channels, norm):
+        """The block before the heads of a kind of point."""
+        return CornerPool(*CORNERS[point], width, channels, norm)
 
     def features(self, images, training=False):
         """Maps of stride 4, one for each stack."""
         return self.backbone(self.pixels(images), training=training)
 
     def network(self, images, training=False):
-        maps = self.features(images, training)
+        return self.said(self.features(images, training), training)
+
+    def said(self, maps, training):
+        """What all heads say on the stacks' maps."""
         pooled = {
-            side: [pool(x, training=training) for pool, x in zip(pools, maps, strict=True)]
-            for side, pools in self.pools.items()
+            point: [pool(x, training=training) for pool, x in zip(pools, maps, strict=True)]
+            for point, pools in self.pools.items()
         }
         # By corner and name, one map for each stack.
         return {
@@ -98,52 +103,71 @@ class CornerNet(Detector):
 
     def loss_terms(self, outputs, objects, images, training=True):
         """Means over the stacks (equations 1 to 5); embeddings' losses are sums over the images, as in the release."""
-        grid, stacks = grid_of(outputs), len(self.backbone.strides)
-        size, real = image_size(images), (images["ids"] >= 0)[:, None]
         with self.off_tape():
-            objects = targets.first(objects, self.max_objects)
-            ratio = cells_per_pixel(grid, size)
-            edge = tf.cast(tf.stack([size[1], size[0]] * 2), tf.float32) - 1.0
-            inside = tf.clip_by_value(objects["boxes"], 0.0, edge) * ratio
-            learned = targets.real(objects) & real
+            objects, inside, learned, hidden = self.in_cells(outputs, objects, images)
             both = targets.corners(inside, learned, self.overlap, self.corrected)
-            hidden = targets.hidden(objects, grid, size) | ~real[..., None]
-        found, tags = dict.fromkeys(self.terms, 0.0), []
-        for side, points in zip(CORNERS, both, strict=True):
-            with self.off_tape():
-                heat = targets.gaussians(points, objects["classes"], grid, self.num_classes)
-            peak = heat == 1
-            counted = peak | ~hidden[..., None]
-            count = tf.maximum(over_replicas(tf.reduce_sum(tf.cast(peak, tf.float32))), 1.0)
-            known = points.real[..., None]
-            for i in range(stacks):
-                each = tf.where(counted, losses.focal(outputs[f"{side}_heat"][i], heat), 0.0)
-                found["heat"] += tf.reduce_sum(each) / (count * stacks)
-                said = losses.at(outputs[f"{side}_offset"][i], points.cells)
-                found["offset"] += losses.mean(said, points.offsets, known, beta=1.0, by_object=True) / stacks
-            tags.append([losses.at(said, points.cells)[..., 0] for said in outputs[f"{side}_tag"]])
+        terms = [
+            self.point_terms(outputs, side, points, objects["classes"], hidden)
+            for side, points in zip(CORNERS, both, strict=True)
+        ]
+        return {**losses.summed(terms), **self.tag_terms(outputs, both)}
+
+    def in_cells(self, outputs, objects, images):
+        """The first objects, their boxes in cells, which of them are learned, and cells that are no background."""
+        grid, size, real = targets.grid_of(outputs["top_left_heat"][0]), image_size(images), images["ids"][:, None] >= 0
+        objects = targets.first(objects, self.max_objects)
+        inside = targets.clipped(objects["boxes"], size) * targets.cells_per_pixel(grid, size)
+        hidden = targets.hidden(objects, grid, size) | ~real[..., None]
+        return objects, inside, targets.real(objects) & real, hidden
+
+    def point_terms(self, outputs, name, points, classes, hidden, divisor=6.0, ignored=None):
+        """The losses of a kind of point: of its heat map (equation 1) and of its places in the cells (equation 3)."""
+        heats, offsets = outputs[f"{name}_heat"], outputs[f"{name}_offset"]
+        with self.off_tape():
+            heat = targets.gaussians(points, classes, targets.grid_of(heats[0]), self.num_classes, divisor)
+        known = points.real[..., None]
+        return {
+            "heat": losses.focal_of_stacks(heats, heat, hidden, ignored),
+            "offset": losses.mean_of_stacks(offsets, points.cells, points.offsets, known, beta=1.0, by_object=True),
+        }
+
+    def tag_terms(self, outputs, both):
+        """The losses of the embeddings of both corners (equations 4 and 5)."""
+        stacks = zip(*(outputs[f"{side}_tag"] for side in CORNERS), strict=True)
+        tags = [
+            [losses.at(one, points.cells)[..., 0] for one, points in zip(stack, both, strict=True)] for stack in stacks
+        ]
+        terms = {}
         for name, loss, weight in (("pull", embeddings.pull, self.pull), ("push", embeddings.push, self.push)):
-            each = [tf.reduce_sum(loss(*pair, both[0].real)) for pair in zip(*tags, strict=True)]
-            found[name] = weight * tf.add_n(each) / stacks
-        return found
+            each = [tf.reduce_sum(loss(*pair, both[0].real)) for pair in tags]
+            terms[name] = weight * tf.add_n(each) / len(tags)
+        return terms
 
     def detections(self, outputs, images, mirrored=None, pairs=()):
         """See `Detector`; with the outputs of the mirrored images also those of the pictures' flips (section 4.2)."""
         size = image_size(images)
-        found = [self._pairs(outputs, size)]
+        found = [self.found_pairs(outputs, size)]
         if mirrored is not None:
-            other = self._pairs(mirrored, size)
-            x1, y1, x2, y2 = tf.split(other["boxes"], 4, axis=-1)
-            width = tf.cast(size[1], tf.float32)
-            found.append({**other, "boxes": tf.concat([width - x2, y1, width - x1, y2], axis=-1)})
-        found = {name: tf.concat([one[name] for one in found], axis=1) for name in found[0]}
+            found.append(self.turned(self.found_pairs(mirrored, size), size))
+        found = self.joined(found)
         found["scores"] = tf.where((images["ids"] >= 0)[:, None], found["scores"], 0.0)
-        found["boxes"] = boxes.clip(found["boxes"], images["windows"]) + BOTH_ENDS
-        return self.suppressed(found)
+        return self.suppressed({**found, "boxes": boxes.clip(found["boxes"], images["windows"])})
+
+    @staticmethod
+    def turned(found, size):
+        """What was found in mirrored images of (height, width), in pixels of the images."""
+        x1, y1, x2, y2 = tf.split(found["boxes"], 4, axis=-1)
+        width = tf.cast(size[1], tf.float32)
+        return {**found, "boxes": tf.concat([width - x2, y1, width - x1, y2], axis=-1)}
+
+    @staticmethod
+    def joined(parts):
+        """What several images of a picture show, as one dict of tensors [B, N, ...]."""
+        return {name: tf.concat([part[name] for part in parts], axis=1) for name in parts[0]}
 
     def suppressed(self, found):
-        """Detections of the pairs in `found`, see `peaks.pairs`; their boxes have `BOTH_ENDS`."""
-        given = found["boxes"], found["scores"], found["classes"]
+        """Detections of the pairs in `found`, see `peaks.pairs`."""
+        given = found["boxes"] + BOTH_ENDS, found["scores"], found["classes"]
         rows = tf.broadcast_to(tf.range(tf.shape(found["scores"])[1])[None], tf.shape(found["scores"]))
         kept = suppress.per_class(
             *given, self.num_classes, self.suppression, self.above, self.limit, self.nms, rows=rows
@@ -156,17 +180,20 @@ class CornerNet(Detector):
         kept["boxes"] = tf.where(real, kept["boxes"] - BOTH_ENDS, 0.0)
         return kept
 
-    def _pairs(self, outputs, size):
-        """Pairs of corners, see `peaks.pairs`, with boxes in pixels."""
-        both = []
-        for side in CORNERS:
-            heat, tag, offset = (outputs[f"{side}_{name}"][-1] for name in ("heat", "tag", "offset"))
-            values, cells, classes = peaks.peaks(heat, self.corners)
-            places = tf.cast(cells, tf.float32) + losses.at(offset, cells)
-            tags = tf.squeeze(losses.at(tag, cells), -1)
-            both.append({"places": places, "scores": tf.sigmoid(values), "classes": classes, "tags": tags})
+    def found_pairs(self, outputs, size):
+        """Pairs of corners, see `peaks.pairs`, with boxes in pixels of an image of (height, width)."""
+        both = [self.found_corners(outputs, side) for side in CORNERS]
         found = peaks.pairs(*both, self.pairs, self.distance)
-        return {**found, "boxes": found["boxes"] / cells_per_pixel(grid_of(outputs), size)}
+        ratio = targets.cells_per_pixel(targets.grid_of(outputs["top_left_heat"][-1]), size)
+        return {**found, "boxes": found["boxes"] / ratio}
+
+    def found_corners(self, outputs, side):
+        """The best corners of a side, as `peaks.pairs` takes them, by the last stack."""
+        heat, tag, offset = (outputs[f"{side}_{name}"][-1] for name in ("heat", "tag", "offset"))
+        values, cells, classes = peaks.peaks(heat, self.corners)
+        places = tf.cast(cells, tf.float32) + losses.at(offset, cells)
+        tags = tf.squeeze(losses.at(tag, cells), -1)
+        return {"places": places, "scores": tf.sigmoid(values), "classes": classes, "tags": tags, "cells": cells}
 
     @classmethod
     def tiny(cls):
@@ -176,18 +203,6 @@ class CornerNet(Detector):
         heads = {"pool_width": 16, "head_width": 32, "corners": 20, "distance": 100.0, "pairs": 50, "limit": 50}
         return {"classes": ["square", "disc"], "backbone": {"name": "hourglass104", **shape}, **heads,
                 "resize": ("cornernet_keep", 32)}  # fmt: skip
-
-
-def grid_of(outputs):
-    """(rows, columns) of the maps: ints if static, else scalar tensors."""
-    heat = outputs["top_left_heat"][0]
-    return [heat.shape[axis] or tf.shape(heat)[axis] for axis in (1, 2)]
-
-
-def cells_per_pixel(grid, size):
-    """[4] float32 along x, y, x, y: the map's cells over the image's pixels, 128 / 511 in the release."""
-    ratio = [tf.cast(cells, tf.float32) / tf.cast(side, tf.float32) for cells, side in zip(grid, size, strict=True)]
-    return tf.stack([ratio[1], ratio[0]] * 2)
 
 
 @keras.saving.register_keras_serializable("kerasdet")
@@ -211,7 +226,11 @@ class CornerPool(Composite):
         self.last = Conv(channels, 3, activation="relu", **conv)
 
     def call(self, x, training=False):
-        pooled = [corner_pool(conv(x, training=training), edge)
-                  for conv, edge in zip(self.before, self.edges, strict=True)]  # fmt: skip
-        both = self.after(tf.add_n(pooled), training=training) + self.shortcut(x, training=training)
+        pooled = tf.add_n(self.pooled(x, training))
+        both = self.after(pooled, training=training) + self.shortcut(x, training=training)
         return self.last(tf.nn.relu(both), training=training)
+
+    def pooled(self, x, training):
+        """What is added: the pools of both edges."""
+        return [corner_pool(conv(x, training=training), edge)
+                for conv, edge in zip(self.before, self.edges, strict=True)]  # fmt: skip

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def in_blocks(function, x, size):
+def in_blocks(function, x, size, signature=None):
     """Runs a function over blocks of rows one after another, so that only one block's activations are held.
 
     It is meant for inference: a tape would hold the activations of all blocks.
@@ -13,6 +13,7 @@ def in_blocks(function, x, size):
             rows; what it makes of a row must not depend on other rows. Layers in it are built before.
         x: [N, ...], with any N; or a list or dict of such tensors, which the function takes likewise.
         size: rows of a block; the last block is filled up with the last row.
+        signature: tensor specs [size, ...] of what the function returns; without it a trace of its own finds them.
 
     Returns:
         What the function returns for all rows, [N, ...]; N is known where it was.
@@ -24,9 +25,12 @@ def in_blocks(function, x, size):
         rows = tf.minimum(start + tf.range(size), count - 1)
         return function(tf.nest.map_structure(lambda one: tf.gather(one, rows), x))
 
-    # Traced once more for the types and shapes of what it returns.
-    result = tf.function(block, autograph=False).get_concrete_function(tf.TensorSpec([], tf.int32)).structured_outputs
-    signature = tf.nest.map_structure(lambda one: tf.TensorSpec([size, *one.shape[1:]], one.dtype), result)
+    if signature is None:
+        # Traced once more for the types and shapes of what it returns.
+        traced = tf.function(block, autograph=False).get_concrete_function(tf.TensorSpec([], tf.int32))
+        signature = tf.nest.map_structure(
+            lambda one: tf.TensorSpec([size, *one.shape[1:]], one.dtype), traced.structured_outputs
+        )
     starts = tf.range(0, count if known is None else known, size)
     # One at a time: by default ten blocks would run, and be held, at once.
     found = tf.map_fn(block, starts, fn_output_signature=signature, parallel_iterations=1)

@@ -32,6 +32,47 @@ def focal(logits, targets, alpha=2.0, beta=4.0):
     return -tf.where(targets == 1, positive, negative)
 
 
+def focal_of_stacks(stacks, targets, hidden, ignored=None):
+    """The mean over stacks of the focal loss, each divided by the number of peaks of the global batch (equation 1).
+
+    Args:
+        stacks: list of logits [B, H, W, K].
+        targets: [B, H, W, K] 0...1.
+        hidden: [B, H, W] bool: these cells are no background to learn; peaks in them are learned.
+        ignored: None, or [B, H, W, K] bool: what is not learned at all. Peaks in it count in the divisor, as in
+            CornerNet-Lite's release.
+
+    Returns:
+        Scalar.
+    """
+    peak = targets == 1
+    counted = peak | ~hidden[..., None]
+    if ignored is not None:
+        counted &= ~ignored
+    count = tf.maximum(over_replicas(tf.reduce_sum(tf.cast(peak, tf.float32))), 1.0)
+    each = [tf.reduce_sum(tf.where(counted, focal(logits, targets), 0.0)) for logits in stacks]
+    return tf.add_n(each) / (len(stacks) * count)
+
+
+def mean_of_stacks(stacks, cells, targets, mask, **options):
+    """The mean over stacks of `mean` in the cells of points.
+
+    Args:
+        stacks: list of maps [B, H, W, D].
+        cells: [B, M, 2] int32, column and row.
+        targets, mask, options: as in `mean`.
+
+    Returns:
+        Scalar.
+    """
+    return tf.add_n([mean(at(said, cells), targets, mask, **options) for said in stacks]) / len(stacks)
+
+
+def summed(parts):
+    """Sums dicts of terms, scalars, that have the same names."""
+    return {name: tf.add_n([part[name] for part in parts]) for name in parts[0]}
+
+
 def at(maps, cells):
     """What a map says in the cells of points.
 

@@ -36,8 +36,19 @@ def first(objects, most):
     return {name: values[:, :most] for name, values in objects.items()}
 
 
+def grid_of(maps):
+    """(rows, columns) of maps [B, H, W, ...]: ints if static, else scalar tensors."""
+    return [maps.shape[axis] or tf.shape(maps)[axis] for axis in (1, 2)]
+
+
+def cells_per_pixel(grid, size):
+    """The map's cells over the image's pixels along x, y, x, y, [..., 4] float32: 128 / 511 in CornerNet's release."""
+    ratio = [tf.cast(cells, tf.float32) / tf.cast(side, tf.float32) for cells, side in zip(grid, size, strict=True)]
+    return tf.stack([ratio[1], ratio[0]] * 2)
+
+
 def clipped(boxes, grid):
-    """Boxes [..., 4] in cells, clipped to the first and the last of a map of (rows, columns)."""
+    """Boxes [..., 4] in cells of a map of (rows, columns), or pixels of an image, clipped to the first and the last."""
     last = tf.cast(tf.stack([grid[1], grid[0]]), tf.float32) - 1.0
     return tf.clip_by_value(boxes, 0.0, tf.concat([last, last], axis=0))
 
@@ -143,6 +154,34 @@ def gaussians(points, classes, grid, num_classes, divisor=6.0):
     signature = tf.TensorSpec([None if tf.is_tensor(side) else side for side in grid] + [num_classes], tf.float32)
     given = points.real, points.cells, points.radii, classes
     return tf.map_fn(draw, given, fn_output_signature=signature, parallel_iterations=1)
+
+
+def longer_sides(boxes, size):
+    """The longer sides [B, M] of boxes [B, M, 4] in pixels, clipped to an image of (height, width), in whole pixels."""
+    x1, y1, x2, y2 = tf.unstack(tf.floor(clipped(boxes, size)), axis=-1)
+    return tf.maximum(x2 - x1, y2 - y1)
+
+
+def marked(boxes, real, size, grid, stride, sides):
+    """Marks the cells of centers of boxes of some sizes: an attention map (CornerNet-Lite, arXiv:1904.08900, 3.1).
+
+    Args:
+        boxes: [B, M, 4] float32, pixels.
+        real: [B, M] bool.
+        size: (height, width) of the image.
+        grid: (rows, columns) of the map.
+        stride: pixels of a cell.
+        sides: least and greatest longer side of a box, pixels, both among them.
+
+    Returns:
+        [B, rows, columns, 1] float32, 0 or 1.
+    """
+    low, high = tf.split(clipped(boxes, size), 2, axis=-1)
+    longer = tf.reduce_max(high - low, axis=-1)
+    real &= (longer >= sides[0]) & (longer <= sides[1])
+    places = (low + high) / 2 / stride
+    points_ = points(places, tf.ones_like(places), real, 0.7)
+    return gaussians(points_._replace(radii=tf.zeros_like(points_.radii)), tf.zeros_like(points_.radii), grid, 1)
 
 
 def hidden(objects, grid, size):

@@ -1,4 +1,4 @@
-"""CenterNet's and CornerNet's released tensors by name: state dicts of torch, whose networks see BGR."""
+"""Released tensors of CornerNet, its heirs and CenterNet by name: state dicts of torch, whose networks see BGR."""
 
 import numpy as np
 
@@ -7,13 +7,15 @@ from kerasdet.backbones.hourglass import Fire, Hourglass, Level
 from kerasdet.weights import tensors as named
 from kerasdet.weights import torch
 
-# CenterNet's names of our outputs, and CornerNet's and CornerNet-Lite's of those of a corner.
+# CenterNet's names of our outputs; CornerNet's of what is read off at a point, and CornerNet-Lite's; and of points.
 CENTERNET = {
     "heat": "hm", "size": "wh", "offset": "reg", "joint": "hps", "joint_heat": "hm_hp", "joint_offset": "hp_offset",
 }  # fmt: skip
 CORNERNET = {"heat": "heats", "tag": "tags", "offset": "regrs"}
 LITE = {**CORNERNET, "offset": "offs"}
-SIDES = {"top_left": "tl", "bottom_right": "br"}
+POINTS = {
+    "top_left": "tl", "bottom_right": "br", "center": "ct", "top": "t", "left": "l", "bottom": "b", "right": "r",
+}  # fmt: skip
 
 # Marks of the halves of a norm that two of our layers share.
 HALVES = ("[first half]", "[second half]")
@@ -27,7 +29,7 @@ def load(model, tensors):
     """Copies released tensors into a detector.
 
     Args:
-        model: a `CenterNet` or a `CornerNet` of the release's form.
+        model: a detector on points of the release's form.
         tensors: dict of name to array, in torch's layouts, with or without "module." before each name.
 
     Raises:
@@ -39,7 +41,20 @@ def load(model, tensors):
         if name.endswith("num_batches_tracked") or name in _UNUSED:
             continue
         found[name] = torch.layout(value[:, ::-1] if name in _STEMS else value)
-    pairs = variables(model)
+    copy(variables(model), found)
+
+
+def copy(pairs, tensors):
+    """Copies tensors in our layouts into variables.
+
+    Args:
+        pairs: list of (variable, name); two variables may share a tensor, of which the `HALVES` are marked.
+        tensors: dict of name to array.
+
+    Raises:
+        ValueError: see `load`.
+    """
+    found = dict(tensors)
     for half, mark in enumerate(HALVES):
         for name in [name for _, name in pairs if mark in name]:
             whole = name.replace(mark, "")
@@ -67,18 +82,20 @@ def _backbone(model):
 
 
 def _lite(model):
-    """Whether it has the names of CornerNet-Lite: those on fire modules."""
-    return isinstance(model.backbone.hourglasses[0].beside[0], Fire)
+    """Whether it has the names of CornerNet-Lite: on fire modules, or with attention maps."""
+    return isinstance(model.backbone.hourglasses[0].beside[0], Fire) or hasattr(model, "attention")
 
 
 def _rest(model):
-    if hasattr(model, "pools"):
+    if hasattr(model, "points"):
         names, pool = (LITE, "modules") if _lite(model) else (CORNERNET, "cnvs")
-        for side, short in SIDES.items():
-            for i, block in enumerate(model.pools[side]):
-                yield from _corner_pool(block, f"{short}_{pool}.{i}")
-            for ours, theirs in names.items():
-                yield from _stacked(model.heads[f"{side}_{ours}"], f"{short}_{theirs}")
+        for point, ours in model.points.items():
+            for i, block in enumerate(model.pools[point] if hasattr(model, "pools") else ()):
+                yield from corner_pool(block, f"{POINTS[point]}_{pool}.{i}")
+            for one in ours:
+                yield from _stacked(model.heads[f"{point}_{one}"], f"{POINTS[point]}_{names[one]}")
+        for i, heads in enumerate(getattr(model, "attention", ())):
+            yield from _stacked(heads, f"att_modules.{i}")
         return
     if model.neck is not None:
         yield from _neck(model.neck)
@@ -96,9 +113,14 @@ def _stacked(heads, name):
         yield head.predictor, f"{name}.{i}.1", None
 
 
-def _corner_pool(block, name):
+def corner_pool(block, name):
+    """The layers of a block with corner or center pooling, as `torch.of_convs` takes them, by names after `name`."""
     for i, conv in enumerate(block.before, start=1):
         yield conv, f"{name}.p{i}_conv1.conv", f"{name}.p{i}_conv1.bn"
+    if hasattr(block, "look"):  # cascade corner pooling
+        for i, (look, join) in enumerate(zip(block.look, block.join, strict=True), start=1):
+            yield look, f"{name}.look_conv{i}.conv", f"{name}.look_conv{i}.bn"
+            yield join, f"{name}.P{i}_look_conv", None
     yield block.after, f"{name}.p_conv1", f"{name}.p_bn1"
     yield block.shortcut, f"{name}.conv1", f"{name}.bn1"
     yield block.last, f"{name}.conv2.conv", f"{name}.conv2.bn"
@@ -117,13 +139,13 @@ def _neck(neck):
 def _hourglass(backbone, prefix, stacks):
     yield backbone.stem, f"{prefix}pre.0.conv", f"{prefix}pre.0.bn"
     for i, block in enumerate(backbone.halvings, start=1):
-        yield from _residual(block, f"{prefix}pre.{i}")
+        yield from residual(block, f"{prefix}pre.{i}")
     for i, level in enumerate(backbone.hourglasses):
         yield from _level(level, f"{prefix}{stacks}.{i}")
     for i, conv in enumerate(backbone.outputs):
         yield conv, f"{prefix}cnvs.{i}.conv", f"{prefix}cnvs.{i}.bn"
     for i, block in enumerate(backbone.merges):
-        yield from _residual(block, f"{prefix}inters.{i}")
+        yield from residual(block, f"{prefix}inters.{i}")
         for name, conv in (("inters_", backbone.inputs_again[i]), ("cnvs_", backbone.outputs_again[i])):
             yield conv, f"{prefix}{name}.{i}.0", f"{prefix}{name}.{i}.1"
 
@@ -131,17 +153,18 @@ def _hourglass(backbone, prefix, stacks):
 def _level(level, name):
     for part, blocks in (("up1", level.beside), ("low1", level.enter), ("low3", level.leave)):
         for i, block in enumerate(blocks):
-            yield from _residual(block, f"{name}.{part}.{i}")
+            yield from residual(block, f"{name}.{part}.{i}")
     if isinstance(level.below[0], Level):
         yield from _level(level.below[0], f"{name}.low2")
     else:
         for i, block in enumerate(level.below):
-            yield from _residual(block, f"{name}.low2.{i}")
+            yield from residual(block, f"{name}.low2.{i}")
     if level.resize is not None:
         yield level.resize, f"{name}.up2", None
 
 
-def _residual(block, name):
+def residual(block, name):
+    """The layers of a residual block or a fire module, as `torch.of_convs` takes them, by names after `name`."""
     if isinstance(block, Fire):
         yield block.squeeze, f"{name}.conv1", f"{name}.bn1"
         # One norm over both, whose first half is the first convolution's.

@@ -5,7 +5,16 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import images as image
-from kerasdet.detectors import CenterNet, CornerNet, centernet, cornernet
+from kerasdet.detectors import (
+    CenterNet,
+    CenterNetTriplets,
+    CornerNet,
+    CornerNetSaccade,
+    ExtremeNet,
+    centernet,
+    centernet_triplets,
+    cornernet,
+)
 from kerasdet.losses import heatmaps
 from kerasdet.targets import heatmaps as targets
 from tests.contract import scenes
@@ -25,6 +34,12 @@ SIZES = [
     pytest.param(CenterNet, centernet.HOURGLASS, 191_401_512, id="hourglass104", marks=pytest.mark.slow),
     pytest.param(CornerNet, {}, 201_160_908, id="cornernet", marks=pytest.mark.slow),
     pytest.param(CornerNet, cornernet.SQUEEZE, 31_849_420, id="squeeze", marks=pytest.mark.slow),
+    pytest.param(CornerNetSaccade, {}, 117_046_651, id="saccade", marks=pytest.mark.slow),
+    pytest.param(ExtremeNet, {}, 198_649_008, id="extremenet", marks=pytest.mark.slow),
+    pytest.param(CenterNetTriplets, {}, 210_194_800, id="triplets_104", marks=pytest.mark.slow),
+    pytest.param(
+        CenterNetTriplets, centernet_triplets.HOURGLASS_52, 104_909_944, id="triplets_52", marks=pytest.mark.slow
+    ),
 ]
 
 

@@ -221,13 +221,13 @@ def test_whole_losses(case, model):
         regressed |= {"joint": ("hps", "hps_mask", "ind"), "joint_offset": ("hp_offset", "hp_mask", "hp_ind")}
     with tf.GradientTape() as tape:
         tape.watch(said)
-        terms = {"heat": model._of_heat(said["heat"], tf.constant(golden[heat]), hidden)}
+        terms = {"heat": heatmaps.focal_of_stacks(said["heat"], tf.constant(golden[heat]), hidden)}
         if pose:
-            terms["joint_heat"] = model._of_heat(said["joint_heat"], tf.constant(golden["hm_hp"]), hidden)
+            terms["joint_heat"] = heatmaps.focal_of_stacks(said["joint_heat"], tf.constant(golden["hm_hp"]), hidden)
         for name, (theirs, known, place) in regressed.items():
             known = golden[known] > 0
             known = known if known.ndim == 3 else known[..., None]
-            terms[name] = model._of_cells(said[name], cells(place), golden[theirs], known)
+            terms[name] = heatmaps.mean_of_stacks(said[name], cells(place), golden[theirs], known)
         weights = {**dict.fromkeys(terms, 1.0), "size": model.size_weight}
         total = tf.add_n([weights[name] * value for name, value in terms.items()])
     np.testing.assert_allclose(total, golden["loss64"], rtol=1e-5)
