@@ -7,6 +7,7 @@ from kerasdet.detectors.efficientdet import EfficientDet
 from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.detectors.mask_rcnn import MaskRCNN
+from kerasdet.detectors.rcnn import RCNN
 from kerasdet.detectors.refinedet import RefineDet
 from kerasdet.detectors.retinanet import RetinaNet
 from kerasdet.detectors.ssd import SSD
@@ -22,6 +23,7 @@ DETECTORS = {
     "FastRCNN": FastRCNN,
     "FasterRCNN": FasterRCNN,
     "MaskRCNN": MaskRCNN,
+    "RCNN": RCNN,
     "RefineDet": RefineDet,
     "RetinaNet": RetinaNet,
     "SSD": SSD,
