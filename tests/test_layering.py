@@ -129,6 +129,7 @@ EXTENDS = {
     ("kerasdet.detectors.faster_rcnn", "kerasdet.detectors.fast_rcnn"),
     ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.fast_rcnn"),
     ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.faster_rcnn"),
+    ("kerasdet.detectors.sppnet", "kerasdet.detectors.rcnn"),
 }
 
 

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kerasdet.backbones.zf import at_least
 from kerasdet.layers.composite import Composite
 from kerasdet.layers.conv import Conv
 
@@ -10,13 +11,16 @@ from kerasdet.layers.conv import Conv
 # the two GPUs of 2012.
 CONVOLUTIONS = ((96, 11, 4, 0, 1), (256, 5, 1, 2, 2), (384, 3, 1, 1, 1), (384, 3, 1, 1, 2), (256, 3, 1, 1, 2))
 
+# Pixels a side from which conv5 has a pool of 3x3 cells.
+LEAST = 67
+
 
 @keras.saving.register_keras_serializable("kerasdet")
 class CaffeNet(Composite):
     """Five convolutions; conv5 has stride 16, and 13x13 cells for an image of 227x227.
 
-    Neither conv1 nor the pools pad, so a map has fewer cells than its stride says, and an image has 67 pixels a side at
-    least.
+    Neither conv1 nor the pools pad, so a map has fewer cells than its stride says. An image is filled up with zeros to
+    the 67 pixels a side that it takes.
 
     Args:
         levels: first and last level to return, 2...4; level l has stride 2**l: conv1, conv2, conv5.
@@ -54,7 +58,7 @@ class CaffeNet(Composite):
             List of feature maps, one per level.
         """
         conv1, conv2, *rest = self.convs
-        features = [conv1(x, training=training)]
+        features = [conv1(at_least(x, LEAST), training=training)]
         features.append(conv2(_normalized(tf.nn.max_pool2d(features[-1], 3, 2, "VALID")), training=training))
         x = _normalized(tf.nn.max_pool2d(features[-1], 3, 2, "VALID"))
         for conv in rest:

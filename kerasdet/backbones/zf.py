@@ -9,6 +9,9 @@ from kerasdet.layers.conv import Conv
 # Channels, side of the kernel and stride of conv1 ... conv5 (the release's prototxt).
 CONVOLUTIONS = ((96, 7, 2), (256, 5, 2), (384, 3, 1), (384, 3, 1), (256, 3, 1))
 
+# Pixels a side from which the network without padding has a cell.
+LEAST = 31
+
 
 @keras.saving.register_keras_serializable("kerasdet")
 class ZF(Composite):
@@ -63,6 +66,7 @@ class ZF(Composite):
             List of feature maps, one per level.
         """
         conv1, conv2, *rest = self.convs
+        x = x if self.padded else at_least(x, LEAST)
         features = [conv1(x, training=training)]
         features.append(self._pooled(local_response(features[-1])))
         features.append(conv2(features[-1], training=training))
@@ -91,3 +95,19 @@ def local_response(x, size=3, alpha=5e-5, beta=0.75):
     squares = tf.pad(tf.square(tf.cast(x, tf.float32)), [[0, 0], pad, pad, [0, 0]])
     mean = tf.nn.avg_pool2d(squares, size, 1, "VALID")
     return x * tf.cast((1.0 + alpha * mean) ** -beta, x.dtype)
+
+
+def at_least(x, side):
+    """Adds zeros below and on the right of images that are smaller than a network can take.
+
+    Args:
+        x: [B, H, W, C].
+        side: least height and width.
+
+    Returns:
+        [B, H', W', C].
+    """
+    if all(one is not None and one >= side for one in x.shape[1:3]):
+        return x
+    missing = tf.maximum(side - tf.shape(x)[1:3], 0)
+    return tf.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])

@@ -10,6 +10,7 @@ from kerasdet.detectors.mask_rcnn import MaskRCNN
 from kerasdet.detectors.rcnn import RCNN
 from kerasdet.detectors.refinedet import RefineDet
 from kerasdet.detectors.retinanet import RetinaNet
+from kerasdet.detectors.sppnet import SPPNet
 from kerasdet.detectors.ssd import SSD
 from kerasdet.detectors.yolov1 import YOLOv1
 from kerasdet.detectors.yolov2 import YOLOv2
@@ -26,6 +27,7 @@ DETECTORS = {
     "RCNN": RCNN,
     "RefineDet": RefineDet,
     "RetinaNet": RetinaNet,
+    "SPPNet": SPPNet,
     "SSD": SSD,
     "YOLOv1": YOLOv1,
     "YOLOv2": YOLOv2,

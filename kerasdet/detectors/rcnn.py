@@ -171,11 +171,10 @@ class RCNN(FittedJudges, Detector):
             "pool": None,
             "fc": (32,),
             "dropout": 0.0,
-            "positive": 0.6,
-            "roi_batch": 32,
+            "positive": 0.8,
+            "roi_batch": 16,
             "block": 64,
             "above": 0.05,
-            "suppression": 0.9,
             "limit": 40,
             "resize": ("stretch", 64, 64),
         }
