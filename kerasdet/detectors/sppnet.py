@@ -9,8 +9,8 @@ from kerasdet.detectors.rcnn import RCNN
 # The network of Zeiler & Fergus without padding (the release's ZF-5).
 ZF5 = {"name": "zf", "padded": False}
 
-# How a region chooses its scale: by the paper, where its area is nearest 224 x 224 pixels (section 4.1); in the release,
-# at the length of the shorter side nearest to that where it would have 208 x 208, which are 13 x 13 cells.
+# How a region chooses its scale: in the paper where its area is nearest 224 x 224 pixels (section 4.1); in the release
+# the nearest to that at which it would have 208 x 208 pixels, which are 13 x 13 cells.
 RULES = {"paper": 224, "release": 208}
 
 # What warps regions in R-CNN has no meaning here.
@@ -51,7 +51,9 @@ class SPPNet(RCNN):
             raise ValueError(f"scale_rule must be one of {tuple(RULES)}, got {scale_rule!r}.")
         # Only up to six bins are the thirds and halves of any number of cells exact in float32.
         if not bins or not all(isinstance(side, int) and 1 <= side <= 6 for side in bins):
-            raise ValueError(f"bins must be whole numbers from 1 to 6, one for each level of the pyramid, got {bins!r}.")
+            raise ValueError(
+                f"bins must be whole numbers from 1 to 6, one for each level of the pyramid, got {bins!r}."
+            )
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales must be lengths of the shorter side above 0, pixels, got {scales!r}.")
         resize = ("shorter", max(scales), 2 * max(scales)) if resize is None else resize
@@ -153,7 +155,7 @@ def cells(boxes, shorter, scale, sizes, first, slack, stride):
 
 
 def pyramid(maps, rois, which, bins):
-    """The greatest value of every bin (section 2.2): bin i of n takes the cells from floor(i h / n) to ceil((i + 1) h / n).
+    """The greatest value of every bin (section 2.2); bin i of n takes cells floor(i h / n) to ceil((i + 1) h / n).
 
     Args:
         maps: list of [B, H, W, C], not below 0.
