@@ -66,6 +66,19 @@ def added(margins, overlaps, least=-1.0001, negative=0.3):
     return (overlaps < negative) & (True if margins is None else margins > least)
 
 
+def easy(margins, evicted=-1.2):
+    """Which negatives leave: those that the SVM rejects by far.
+
+    Args:
+        margins: [Q].
+        evicted: margin below which they leave.
+
+    Returns:
+        [Q] bool.
+    """
+    return margins < evicted
+
+
 class Mining:
     """The SVM of one class, which grows its negatives picture by picture (R-CNN's release: hard negative mining).
 
@@ -117,7 +130,7 @@ class Mining:
     def _train(self):
         """Fits the SVM, from where it was, to all negatives, and drops those that it rejects by far."""
         self.kernel, self.bias, self.dual = svm(self.positives, self.negatives, dual=self.dual, **self.fit)
-        hard = self.negatives @ self.kernel + self.bias >= self.evicted
+        hard = ~easy(self.negatives @ self.kernel + self.bias, self.evicted)
         self.negatives = self.negatives[hard]
         self.keys = [key for key, keep in zip(self.keys, hard, strict=True) if keep]
         self.dual = np.concatenate([self.dual[: len(self.positives)], self.dual[len(self.positives) :][hard]])
