@@ -12,8 +12,8 @@ from kerasdet.detectors.judges import FittedJudges, Scores
 from kerasdet.layers import FC, BoxHead, Pixels, in_blocks
 from kerasdet.targets import assign, sample
 
-# VGG16 instead of CaffeNet (the paper's journal version, section 6.5): smaller blocks for its larger maps.
-VGG16 = {"backbone": "vgg16", "side": 224, "pool": (2, 2), "block": 16}
+# VGG16 instead of CaffeNet (table 3), in smaller blocks for its larger maps.
+VGG16 = {"backbone": "vgg16", "side": 224, "pool": (2, 2), "block": 8}
 
 
 class RCNN(FittedJudges, Detector):
@@ -54,7 +54,7 @@ class RCNN(FittedJudges, Detector):
         # The regions that learn (section 2.3).
         positive=0.5, negative=0.0, roi_batch=128, roi_fraction=0.25,
         # Detections (section 2.2).
-        block=32, above=0.0, suppression=0.3, limit=100, resize=("keep",), **kwargs,
+        block=16, above=0.0, suppression=0.3, limit=100, resize=("keep",), **kwargs,
     ):  # fmt: skip
         super().__init__(classes, resize=resize, **kwargs)
         if not 0 <= 2 * context < side:
@@ -62,7 +62,7 @@ class RCNN(FittedJudges, Detector):
         self.backbone = backbones.build(backbone, levels=tuple(levels), norm=norm, weights=backbone_weights)
         self.pixels = Pixels(self.backbone.normalization)
         self.box_head = BoxHead(fc=fc, dropout=dropout)
-        if backbone_weights and isinstance(self.backbone, backbones.VGG):
+        if backbone_weights and isinstance(self.backbone, backbones.VGG) and (side, tuple(pool or ())) == (224, (2, 2)):
             self.backbone.load_top(self.box_head.fc, backbone_weights)
         self.predictor = FC(self.num_classes + 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))
         # What the solvers set; no gradient does.
@@ -70,8 +70,8 @@ class RCNN(FittedJudges, Detector):
         self.ridge = FC(4 * self.num_classes, kernel_initializer="zeros", trainable=False)
         self.scores = Scores(self.num_classes)
         self.warp = {"side": side, "context": context, "square": square}
-        self.pool, self.block = pool, block
-        self.positive, self.negative, self.roi_batch, self.roi_fraction = positive, negative, roi_batch, roi_fraction
+        self.pool, self.block, self.positive, self.negative = pool, block, positive, negative
+        self.roi_batch, self.roi_fraction = roi_batch, roi_fraction
         self.above, self.suppression, self.limit = above, suppression, limit
 
     @property
@@ -80,8 +80,8 @@ class RCNN(FittedJudges, Detector):
         return ("background", *self.classes)
 
     def network(self, images, training=False):
-        pixels = tf.cast(self.pixels(images), tf.float32)
-        return {"features": pixels, "windows": images["windows"], "proposals": images["proposals"]}
+        given = {name: images[name] for name in ("windows", "proposals")}
+        return {"features": tf.cast(self.pixels(images), tf.float32), **given}
 
     def pool5(self, outputs, rows, training=False):
         """The features of regions before any fully connected layer.
@@ -104,7 +104,7 @@ class RCNN(FittedJudges, Detector):
         return tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
 
     def fc7(self, pool5, training=False):
-        """[N, F] of [N, P]."""
+        """[N, F] of what `pool5` returns, [N, P]."""
         return self.box_head(tf.reshape(pool5, [-1, 1, 1, pool5.shape[-1]]), training=training)
 
     def head(self, outputs, boxes, training=False):
@@ -132,8 +132,7 @@ class RCNN(FittedJudges, Detector):
         """Runs a function of rows, see `pool5`, on boxes [B, R, 4]: a dict of [B, R, ...] float32."""
         batch, count = tf.unstack(tf.shape(boxes)[:2])
         boxes = tf.stop_gradient(boxes)
-        images = tf.repeat(tf.range(batch), count)
-        rows = {"boxes": tf.reshape(boxes, [batch * count, 4]), "images": images}
+        rows = {"boxes": tf.reshape(boxes, [batch * count, 4]), "images": tf.repeat(tf.range(batch), count)}
         found = function(rows) if training else in_blocks(function, rows, self.block)
         return {
             name: tf.reshape(tf.cast(values, tf.float32), [batch, count, *values.shape[1:]])
@@ -154,7 +153,6 @@ class RCNN(FittedJudges, Detector):
 
     def detections(self, outputs, images):
         head, proposals = self.head(outputs, outputs["proposals"]), outputs["proposals"]
-        # Each class has a box of its own; its deltas have no weights (appendix C).
         found = box.clip(coders.decode(proposals[:, :, None], head["deltas"]), decode.windows(images)[:, None])
         real = box.is_large(found, decode.DETECTION_SIDE) & (box.area(proposals) > 0)[..., None]
         scores = tf.where(real, self.scores(head["logits"], head["margins"]), 0.0)
@@ -223,8 +221,7 @@ def warped(pixels, images, boxes, windows, side, context=0, square=False):
 
 
 def _taps(low, high, first, last, longer, side, context):
-    """Along an axis: the two pixels between which each pixel of the square lies, [N, side] int32 each, its place
-    between them in 0...1, and whether it lies in the picture at all."""
+    """Along an axis, [N, side]: the two pixels between which each of the square lies, where, and whether at all."""
     low, high = low - tf.cast(first, tf.float32), high - tf.cast(first, tf.float32)
     start, stop = _rounded(low), _rounded(high)
     if context or longer is not None:
@@ -235,15 +232,14 @@ def _taps(low, high, first, last, longer, side, context):
     wanted = tf.maximum(stop - start, 1)
     inner = tf.clip_by_value(start, 0, last - first), tf.clip_by_value(stop, 0, last - first)
     length = tf.maximum(inner[1] - inner[0], 0)
-    # Shares of the square, rounded as whole numbers are.
     before, count = ((2 * share * side + wanted) // (2 * wanted) for share in (tf.maximum(-start, 0), length))
     before = tf.minimum(before, side)
     count = tf.expand_dims(tf.minimum(count, side - before), 1)
     place = tf.expand_dims(tf.range(side), 0) - tf.expand_dims(before, 1)
-    # The center of a pixel of the square, minus half a pixel, in halves of `count`.
-    steps = (2 * place + 1) * tf.expand_dims(length, 1) - count
-    below = steps // tf.maximum(2 * count, 1)
-    part = tf.cast(steps - 2 * count * below, tf.float32) / tf.cast(tf.maximum(2 * count, 1), tf.float32)
+    # Between the centers of pixels, in halves of `count`, so that whole numbers suffice.
+    steps, double = (2 * place + 1) * tf.expand_dims(length, 1) - count, tf.maximum(2 * count, 1)
+    below = steps // double
+    part = tf.cast(steps - double * below, tf.float32) / tf.cast(double, tf.float32)
     begin, end = (tf.expand_dims(one, 1) for one in (first + inner[0], first + tf.maximum(inner[1], 1) - 1))
     pixels = (tf.clip_by_value(begin + below + i, tf.minimum(begin, end), end) for i in (0, 1))
     return (*pixels, part, (place >= 0) & (place < count))

@@ -96,7 +96,7 @@ class SPPNet(RCNN):
         of_warps = dict.fromkeys(_OF_WARPS)
         return {
             **{name: value for name, value in RCNN.tiny().items() if name not in of_warps},
-            "backbone": {"name": "resnet10", "width": 8},
+            "backbone": {"name": "resnet10", "width": 16},
             "norm": "batch",
             "levels": (3, 3),
             "scales": (64, 48),

@@ -38,7 +38,7 @@ def test_published_counts_of_sppnet(bins, whole):
 
 def examples(positives=30, negatives=200, width=16, seed=0):
     draw = np.random.default_rng(seed)
-    return draw.normal(size=[positives, width]) * 3 + 1, draw.normal(size=[negatives, width]) * 3
+    return draw.normal(size=[positives, width]) * 3 + 2, draw.normal(size=[negatives, width]) * 3
 
 
 def test_no_svm_is_better():
@@ -64,8 +64,8 @@ def test_no_svm_is_better():
 def test_mining_finds_the_svm_of_all_negatives():
     """What it leaves out lies beyond the margin and so does not count; it holds a part only."""
     positives, negatives = examples(negatives=3000)
-    kernel, bias, _ = linear.svm(positives, negatives, tolerance=1e-10)
-    mine = linear.Mining(positives, every=20, tolerance=1e-10)
+    kernel, bias, _ = linear.svm(positives, negatives, c=0.02, tolerance=1e-10)
+    mine = linear.Mining(positives, every=20, c=0.02, tolerance=1e-10)
     for _ in range(3):
         for number, part in enumerate(np.split(negatives, 30)):
             mine.see(number, part, np.zeros(len(part)))
@@ -213,7 +213,7 @@ def photos():
     return data.Dataset("squares and discs", ("square", "disc"), records)
 
 
-STAGES = ({"terms": ("class",)}, {"solver": "svm", "every": 50}, {"solver": "ridge", "strength": 1.0})
+STAGES = ({"terms": ("class",)}, {"solver": "svm", "c": 1.0, "every": 50}, {"solver": "ridge", "strength": 1.0})
 SETTINGS = {
     "steps": 60, "batch_size": 3, "learning_rate": 3e-3, "warmup": 5, "evaluate_every": 60, "transforms": (),
     "ema": None, "weight_decay": 0.0,
