@@ -27,6 +27,8 @@ FORMS = {
     "faster_rcnn/coco": ("r101_fpn,3x", "r50_c4", "r50_fpn_gn", "r50_fpn_2021"),
     "faster_rcnn/r18_shapes": ("alternating",),
     "faster_rcnn/voc": ("zf", "r50", "r101"),
+    "rcnn/voc": ("vgg16",),
+    "sppnet/voc": ("one",),
     "yolov1/voc": ("fast",),
     "yolov2/coco": ("tiny",),
     "yolov2/voc": ("tiny",),
@@ -90,7 +92,7 @@ def test_published_configs_are_recipes():
     published |= {"retinanet/r50_fpn_coco", "retinanet/r101_fpn_coco", "ssd/vgg16_voc", "ssd/vgg16_coco"}
     published |= {"efficientdet/coco", "refinedet/vgg16_voc", "refinedet/vgg16_coco"}
     published |= {"yolov1/voc", "yolov2/voc", "yolov2/coco", "yolov3/voc", "yolov3/coco"}
-    published |= {"centernet/coco", "cornernet/coco"}
+    published |= {"centernet/coco", "cornernet/coco", "rcnn/voc", "sppnet/voc"}
     published |= {"rfcn/voc", "rfcn/coco", "iou_net/r50_fpn_coco", "softer_nms/r50_fpn_coco"}
     published |= {"cornernet_saccade/coco", "extremenet/coco", "centernet_triplets/coco"}
     assert {name for name, _ in RECIPES} == published

@@ -15,7 +15,7 @@ FLOORS = (
     ("version", "command", "fonts"),
     ("contract", "boxes"),
     ("images", "views", "ops"),
-    ("anchors", "clusters", "coders", "targets", "losses", "decoding", "detect"),
+    ("anchors", "clusters", "coders", "linear", "targets", "losses", "decoding", "detect"),
     ("layers",),
     ("backbones",),
     ("weights",),
@@ -117,7 +117,7 @@ def test_no_import_cycle():
 
 def papers():
     """The files of detectors that hold a detector's class."""
-    base = ("complete", "detector", "predict", "saving", "settings", "step", "yolo")
+    base = ("complete", "detector", "judges", "predict", "saving", "settings", "step", "yolo")
     return [m for m in MODULES if m.startswith("kerasdet.detectors.") and m.rpartition(".")[2] not in base]
 
 
@@ -133,6 +133,7 @@ EXTENDS = {
     ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.fast_rcnn"),
     ("kerasdet.detectors.mask_rcnn", "kerasdet.detectors.faster_rcnn"),
     ("kerasdet.detectors.softer_nms", "kerasdet.detectors.faster_rcnn"),
+    ("kerasdet.detectors.sppnet", "kerasdet.detectors.rcnn"),
 }
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from kerasdet.backbones import hourglass
+from kerasdet.backbones.caffenet import CaffeNet
 from kerasdet.backbones.darknet import Darknet
 from kerasdet.backbones.dla import DLA
 from kerasdet.backbones.efficientnet import LITE_SCALES, SCALES, EfficientNet
@@ -41,6 +42,7 @@ BACKBONES = {
     "vgg16": partial(VGG, 16),
     "vgg16_atrous": partial(VGG, 16, atrous=True),
     "vgg16_atrous_strided": partial(VGG, 16, atrous=True, strided=True),
+    "caffenet": CaffeNet,
     "zf": ZF,
     "dla34": DLA,
     "hourglass104": Hourglass,

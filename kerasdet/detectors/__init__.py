@@ -12,10 +12,12 @@ from kerasdet.detectors.fast_rcnn import FastRCNN
 from kerasdet.detectors.faster_rcnn import FasterRCNN
 from kerasdet.detectors.iou_net import IoUNet
 from kerasdet.detectors.mask_rcnn import MaskRCNN
+from kerasdet.detectors.rcnn import RCNN
 from kerasdet.detectors.refinedet import RefineDet
 from kerasdet.detectors.retinanet import RetinaNet
 from kerasdet.detectors.rfcn import RFCN
 from kerasdet.detectors.softer_nms import SofterNMS
+from kerasdet.detectors.sppnet import SPPNet
 from kerasdet.detectors.ssd import SSD
 from kerasdet.detectors.yolov1 import YOLOv1
 from kerasdet.detectors.yolov2 import YOLOv2
@@ -33,9 +35,11 @@ DETECTORS = {
     "FasterRCNN": FasterRCNN,
     "IoUNet": IoUNet,
     "MaskRCNN": MaskRCNN,
+    "RCNN": RCNN,
     "RefineDet": RefineDet,
     "RFCN": RFCN,
     "RetinaNet": RetinaNet,
+    "SPPNet": SPPNet,
     "SSD": SSD,
     "SofterNMS": SofterNMS,
     "YOLOv1": YOLOv1,

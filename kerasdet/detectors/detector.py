@@ -20,7 +20,8 @@ class Detector(settings.Settings, Predicts, Trains, Saves, keras.Model, metaclas
     outputs of every class, anchor by anchor. One that learns from masks, keypoints or proposals says so by
     `needs_masks`, `num_keypoints` (P) and `needs_proposals`. One with anchors has them as `anchors`, see
     `kerasdet.anchors`, says by `positive_iou` which overlap makes an anchor learn an object, and gives `match` and
-    `fitted`. One with weights that are fitted without gradients names in `solvers` what `solve` knows. One whose
+    `fitted`. One with weights that are fitted without gradients names its solvers in `solvers` and has a method
+    `solve_NAME` for each, see `solve`. One whose
     network takes one size of image says so by `fixed`. The constructor's arguments in `SETTINGS` may be set on a living
     detector, as `model.above = 0.2`: `detect`, `predict`, saved and exported files then take the new value. The others
     are fixed, and setting one is an error.
@@ -130,18 +131,21 @@ class Detector(settings.Settings, Predicts, Trains, Saves, keras.Model, metaclas
         """
         return None
 
-    def solve(self, solver, train, folder, batch_size=4):
+    def solve(self, solver, train, cached, **options):
         """Fits weights without steps, such as SVMs or ridge regression on cached features: a stage with a `solver`.
 
-        What is fitted are weights of the model, such as a Dense layer's: saving and exporting need to know nothing.
+        It calls the method `solve_NAME(train, cached, ...)` of the solver's name. What is fitted are weights of the
+        model, such as a Dense layer's: saving and exporting need to know nothing.
 
         Args:
-            solver: one of `solvers`; further options of it follow as arguments by name.
+            solver: one of `solvers`.
             train: a `data.Dataset`, with the stage's proposals if any.
-            folder: `pathlib.Path` for files of `training.cache`; a resumed run finds them there.
-            batch_size: pictures at once.
+            cached: a function that runs another one over a data set and keeps what it returns, in a file that a resumed
+                run goes on with. `cached(name, dataset, function, keep=None)` is `training.cache.features` with the
+                path of that name.
+            options: of the solver.
         """
-        raise NotImplementedError
+        getattr(self, f"solve_{solver}")(train, cached, **options)
 
     def detections(self, outputs, images):
         """Decodes and suppresses.

@@ -10,7 +10,7 @@ def in_blocks(function, x, size, signature=None):
 
     Args:
         function: from [size, ...] to a tensor or a dict of tensors [size, ...], of shapes that are known but for the
-            rows; what it makes of a row must not depend on other rows. Layers in it are built before.
+            rows; what it makes of a row must not depend on other rows. In a graph, layers in it are built before.
         x: [N, ...], with any N; or a list or dict of such tensors, which the function takes likewise.
         size: rows of a block; the last block is filled up with the last row.
         signature: tensor specs [size, ...] of what the function returns; without it a trace of its own finds them.
@@ -20,6 +20,12 @@ def in_blocks(function, x, size, signature=None):
     """
     first = tf.nest.flatten(x)[0]
     known, count = first.shape[0], tf.shape(first)[0]
+    if tf.executing_eagerly() and known:  # nothing to trace: layers in the function may be new
+        parts = [
+            function(tf.nest.map_structure(lambda one: one[start : start + size], x))  # noqa: B023
+            for start in range(0, known, size)
+        ]
+        return tf.nest.map_structure(lambda *blocks: tf.concat(blocks, axis=0), *parts)
 
     def block(start):
         rows = tf.minimum(start + tf.range(size), count - 1)

@@ -2,10 +2,13 @@
 
 Files of proposals are those of `data.proposals`. A file of features holds, picture by picture, arrays of any shape
 under "NUMBER/KEY", beside `names` [N], `checks` [N] and `note` as there. It is written and read one picture at a time,
-so that it may be larger than the memory.
+so that it may be larger than the memory. A program that was killed while it wrote goes on where it stopped.
 """
 
+import dataclasses
 import os
+import pathlib
+import struct
 import zipfile
 import zlib
 
@@ -14,6 +17,9 @@ import tensorflow as tf
 
 from kerasdet import images as image
 from kerasdet.data import pipeline, proposals
+
+# Of a member of a zip file: what stands before its name, and its sizes as `force_zip64` writes them.
+HEADER, SIZES = struct.Struct("<4s5H3I2H"), struct.Struct("<2Q")
 
 
 def over(model, dataset, function, batch_size=4):
@@ -101,42 +107,95 @@ def features(model, dataset, path, function, batch_size=4, keep=None):
     """
     note = f"weights {fingerprint(model):08x}"
     if not os.path.isfile(path) or Cached(path).note != note:
-        found = over(model, dataset, function, batch_size)
-        write(path, ((record, keep(record, arrays) if keep else arrays) for record, arrays in found), note)
+
+        def made(done):
+            rest = dataclasses.replace(dataset, records=dataset.records[done:])
+            for record, arrays in over(model, rest, function, batch_size) if rest.records else ():
+                yield keep(record, arrays) if keep else arrays
+
+        write(path, dataset.records, made, note)
     return Cached(path, dataset)
 
 
-def write(path, pictures, note=""):
+def write(path, records, made, note=""):
     """Writes a file of features picture by picture, under another name until it is complete.
+
+    What a killed program left under that name is kept, if it was for the same pictures and note.
 
     Args:
         path: of the file, ending in .npz.
-        pictures: yields records and their dicts of arrays; holding one at a time is enough.
-        note: how they were made.
+        records: the pictures.
+        made: a function from a number of pictures to an iterable of the dicts of arrays of those that come after;
+            holding one at a time is enough.
+        note: how they are made.
 
     Raises:
         ValueError: two pictures have one name.
     """
-    names, checks = [], []
+    names, checks = ([of(record) for record in records] for of in (proposals.name, proposals.check))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path}: two pictures have one name; features go by it: rename one.")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    writing = f"{path}.writing.npz"
-    with zipfile.ZipFile(writing, "w") as file:
+    # Its name says what it is for, so that no other file's pictures are taken for those of this one.
+    mark = zlib.crc32(repr((names, checks, note)).encode())
+    writing = pathlib.Path(f"{path}.{mark:08x}.writing.npz")
+    for other in set(writing.parent.glob(f"{pathlib.Path(path).name}.*.writing.npz")) - {writing}:
+        other.unlink()
+    members, done = _left(writing)
+    with zipfile.ZipFile(writing, "a" if done else "w") as file:
+        file.filelist += members
+        file.NameToInfo.update({one.filename: one for one in members})
 
         def add(member, array):
             with file.open(f"{member}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
-        for number, (record, arrays) in enumerate(pictures):
-            names.append(proposals.name(record))
-            checks.append(proposals.check(record))
+        for number, arrays in enumerate(made(done), done):
             for key, array in arrays.items():
                 add(f"{number}/{key}", array)
-        if len(set(names)) < len(names):
-            raise ValueError(f"{path}: two pictures have one name; features go by it: rename one.")
         add("names", np.array(names, str))
         add("checks", np.array(checks, np.int64))
         add("note", np.array(note))
     os.replace(writing, path)
+
+
+def _left(path):
+    """What a killed writer left: members of a file, which is cut behind the last whole picture, and how many are whole.
+
+    Returns:
+        List of `zipfile.ZipInfo`, and a number; none and 0 where nothing can be kept.
+    """
+    if not path.is_file():
+        return [], 0
+    with open(path, "r+b") as stream:
+        members = list(_members(stream))
+        # Of the picture that was written last, some arrays may be missing.
+        last = max((int(one.filename.split("/")[0]) for one, _ in members if "/" in one.filename), default=0)
+        members = [pair for pair in members if pair[0].filename.split("/")[0] != str(last)]
+        if last:
+            stream.truncate(members[-1][1])
+    return ([one for one, _ in members], last) if last else ([], 0)
+
+
+def _members(stream):
+    """The whole members of a zip file that lacks its end, where its list of members would be, and where each ends.
+
+    Each member begins with a header whose sizes are filled in when the member is whole.
+    """
+    length, place = stream.seek(0, os.SEEK_END), 0
+    while place + HEADER.size <= length:
+        stream.seek(place)
+        mark, *_, check, _, _, named, more = HEADER.unpack(stream.read(HEADER.size))
+        if mark != b"PK\3\4":
+            return
+        one = zipfile.ZipInfo(stream.read(named).decode())
+        extra = stream.read(more)
+        one.header_offset, one.CRC = place, check
+        one.file_size, one.compress_size = SIZES.unpack(extra[4:20].ljust(SIZES.size, b"\0"))
+        place = stream.tell() + one.compress_size
+        if not one.file_size or place > length:
+            return
+        yield one, place
 
 
 class Cached:

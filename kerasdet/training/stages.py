@@ -15,7 +15,7 @@ from kerasdet.weights import copy
 
 START = "start.keras"
 # What a stage that ends in a solver may hold beside the solver's own options.
-OF_SOLVERS = ("solver", "init_from", "proposals")
+OF_SOLVERS = ("solver", "init_from", "proposals", "batch_size")
 
 
 def in_stages(fit):
@@ -122,15 +122,14 @@ def _check_solver(number, stage, model):
         known = f"its solvers are {model.solvers}" if model.solvers else "it has none"
         raise ValueError(f"stage {number}: {kind} has no solver {solver!r}; {known}.")
     try:
-        inspect.signature(model.solve).bind(solver, "train", "folder", **_options(stage, {}))
+        inspect.signature(getattr(model, f"solve_{solver}")).bind("train", "cached", **_options(stage))
     except TypeError as error:
         raise ValueError(f"stage {number}: {kind}'s solver {solver!r}: {error}.") from None
 
 
-def _options(stage, settings):
-    """What `Detector.solve` is told beside the solver, the data and the folder."""
-    options = {key: value for key, value in stage.items() if key not in OF_SOLVERS}
-    return {"batch_size": settings.get("batch_size", 4), **options}
+def _options(stage):
+    """The options of a stage's solver."""
+    return {key: value for key, value in stage.items() if key not in OF_SOLVERS}
 
 
 def _forget(folder):
@@ -142,17 +141,21 @@ def _forget(folder):
 def _solve(model, train, validation, folder, source, stage, settings):
     """Runs a stage that ends in a solver; returns the metrics of its validation."""
     model.check(train)
-    (folder / "cache").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     print(copy.table(start.load(model, source), source), flush=True)
-    options = _options(stage, settings)
-    model.solve(stage["solver"], train, folder / "cache", **options)
+    batch_size = stage.get("batch_size", settings.get("batch_size", 4))
+
+    def cached(name, dataset, function, keep=None):
+        return cache.features(model, dataset, folder / "cache" / f"{name}.npz", function, batch_size, keep)
+
+    model.solve(stage["solver"], train, cached, **_options(stage))
     if (weight := guard.not_finite(model)) is not None:
         raise FloatingPointError(f"the solver {stage['solver']!r} left the weight {weight.path} not finite.")
     save_model(model, folder / "model.keras")
     if validation is None:
         return {}
-    metrics = Evaluator(model, validation, options["batch_size"], **(settings.get("evaluate") or {}))()
-    validate.tell(metrics, Log(folder, options["batch_size"], schedule=None, steps=0, start=0))
+    metrics = Evaluator(model, validation, batch_size, **(settings.get("evaluate") or {}))()
+    validate.tell(metrics, Log(folder, batch_size, schedule=None, steps=0, start=0))
     return metrics
 
 

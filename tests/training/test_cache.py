@@ -1,6 +1,9 @@
 """Features of a data set: written picture by picture, read back by the pictures that they are of."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
 import zipfile
 
 import keras
@@ -80,13 +83,13 @@ def test_no_more_than_a_batch_is_held(photos, tmp_path):
         def __del__(self):
             alive.remove(1)
 
-    def pictures():
-        for record in photos.records:
+    def pictures(done):
+        for _ in photos.records[done:]:
             assert len(alive) <= 1
             alive.append(1)
-            yield record, {"a": np.zeros([10], np.float32).view(Counted)}
+            yield {"a": np.zeros([10], np.float32).view(Counted)}
 
-    cache.write(tmp_path / "a.npz", pictures())
+    cache.write(tmp_path / "a.npz", photos.records, pictures)
     with zipfile.ZipFile(tmp_path / "a.npz") as file:
         assert [f"{i}/a.npy" for i in range(6)] == file.namelist()[:6]
 
@@ -126,15 +129,112 @@ def test_pictures_of_one_name_are_refused(model, photos, tmp_path):
     with pytest.raises(ValueError, match="have one name"):
         cache.features(model, data.Dataset("twins", micro.CLASSES, twins), tmp_path / "some.npz", brightness)
     with pytest.raises(ValueError, match="two pictures have one name"):
-        cache.write(tmp_path / "some.npz", ((record, {}) for record in twins))
+        cache.write(tmp_path / "some.npz", twins, lambda done: [])
     assert not (tmp_path / "some.npz").exists()
 
 
-def test_a_cut_call_leaves_no_file(photos, tmp_path):
-    def cut():
-        yield photos.records[0], {"a": np.zeros(3)}
+def numbered(done, count=6):
+    """Two arrays of different sizes for every picture."""
+    for i in range(done, count):
+        yield {"a": np.full([3, 4], i, np.float32), "b": np.full([50 * i], i, np.int32)}
+
+
+def starts_and_cuts(until):
+    """As `numbered`, but what comes after some pictures is a keyboard interrupt."""
+
+    def made(done):
+        yield from numbered(done, until)
         raise KeyboardInterrupt
 
+    return made
+
+
+def right(path, photos):
+    """Whether a file holds what `numbered` makes, and no second file is left."""
+    for i, (record, arrays) in enumerate(cache.Cached(path, photos)):
+        assert record is photos.records[i] and set(arrays) == {"a", "b"}
+        np.testing.assert_array_equal(arrays["a"], np.full([3, 4], i))
+        np.testing.assert_array_equal(arrays["b"], np.full([50 * i], i))
+    return [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_cut_call_goes_on(photos, tmp_path):
+    """Without the picture that was written last, which may not be whole."""
+    path, asked = tmp_path / "some.npz", []
     with pytest.raises(KeyboardInterrupt):
-        cache.write(tmp_path / "some.npz", cut())
-    assert not (tmp_path / "some.npz").exists()
+        cache.write(path, photos.records, starts_and_cuts(4), "one")
+    assert not path.exists()
+    cache.write(path, photos.records, lambda done: asked.append(done) or numbered(done), "one")
+    assert asked == [3] and right(path, photos)
+
+
+def test_a_file_that_ends_anywhere_goes_on(photos, tmp_path):
+    """Wherever the writer was killed, the file comes out the same."""
+    with pytest.raises(KeyboardInterrupt):
+        cache.write(tmp_path / "some.npz", photos.records, starts_and_cuts(5))
+    (left,) = tmp_path.iterdir()
+    content, kept = left.read_bytes(), set()
+    for length in [0, 10, *range(200, len(content), 97), len(content)]:
+        asked = []
+        left.write_bytes(content[:length])
+        cache.write(tmp_path / "some.npz", photos.records, lambda done: asked.append(done) or numbered(done))  # noqa: B023
+        assert right(tmp_path / "some.npz", photos)
+        kept.update(asked)
+    assert kept == {0, 1, 2, 3, 4}
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from kerasdet.training import cache
+from tests.training import micro
+
+def made(done):
+    yield {"a": np.full([3, 4], 0, np.float32), "b": np.zeros([0], np.int32)}
+    yield {"a": np.full([3, 4], 1, np.float32), "b": np.full([50], 1, np.int32)}
+    class Deadly:
+        def __array__(self, *_, **__):
+            os.kill(os.getpid(), signal.SIGKILL)
+    yield {"a": np.zeros([3, 4], np.float32), "b": Deadly()}
+
+cache.write(sys.argv[1], micro.photos(6).records, made)
+"""
+
+
+def test_a_killed_program_goes_on(tmp_path):
+    """In a process of its own, killed in the middle of the third picture, inside an array's member."""
+    path, photos, asked = tmp_path / "some.npz", micro.photos(6), []
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL and not path.exists(), done.stderr.decode()[-2000:]
+    cache.write(path, photos.records, lambda done: asked.append(done) or numbered(done))
+    assert asked == [2] and right(path, photos)
+
+
+def test_what_was_left_of_other_features_is_dropped(photos, tmp_path):
+    asked = []
+    with pytest.raises(KeyboardInterrupt):
+        cache.write(tmp_path / "some.npz", photos.records, starts_and_cuts(4), "one")
+    cache.write(tmp_path / "some.npz", photos.records, lambda done: asked.append(done) or numbered(done), "two")
+    assert asked == [0] and right(tmp_path / "some.npz", photos)
+
+
+def test_features_go_on_where_they_were_cut(model, photos, tmp_path, monkeypatch):
+    """The pictures that are there are not run again."""
+    seen, over = [], cache.over
+
+    def cut(model, dataset, function, batch_size=4):
+        for record, arrays in over(model, dataset, function, batch_size):
+            if len(seen) == 4:
+                raise KeyboardInterrupt
+            seen.append(record.name)
+            yield record, arrays
+
+    monkeypatch.setattr(cache, "over", cut)
+    with pytest.raises(KeyboardInterrupt):
+        cache.features(model, photos, tmp_path / "some.npz", brightness, 2, keep=real)
+    seen.clear()
+    cached = cache.features(model, photos, tmp_path / "some.npz", brightness, 2, keep=real)
+    assert seen == [record.name for record in photos.records[3:]]
+    for record, arrays in cached:
+        np.testing.assert_allclose(arrays["mean"], record.image.mean((0, 1)), rtol=1e-5)
+        assert len(arrays["areas"]) == len(record.proposals)

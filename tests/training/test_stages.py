@@ -187,13 +187,11 @@ class Regressed(micro.Micro):
     def network(self, images, training=False):
         return {**super().network(images, training), "boxes": self.box_layer(self.pooled(images))}
 
-    def solve(self, solver, train, folder, batch_size=4, strength=1.0):
+    def solve_ridge(self, train, cached, strength=1.0):
         """kernel = (X'X + strength I)^-1 X'Y of centered features X and boxes Y; the means make the bias."""
         print("solving")
-        cached = cache.features(
-            self, train, folder / "pooled.npz", lambda images: {"x": self.pooled(images)}, batch_size
-        )
-        x, y = map(np.float64, zip(*((arrays["x"], record.boxes[0] / 32) for record, arrays in cached), strict=True))
+        stored = cached("pooled", train, lambda images: {"x": self.pooled(images)})
+        x, y = map(np.float64, zip(*((arrays["x"], record.boxes[0] / 32) for record, arrays in stored), strict=True))
         centered = x - x.mean(0)
         kernel = np.linalg.solve(centered.T @ centered + strength * np.eye(32), centered.T @ (y - y.mean(0)))
         self.box_layer.kernel.assign(kernel)
