@@ -1,4 +1,4 @@
-"""The ladder: what it trains, the table that it writes, and what it says of mistakes; its parts have their own tests."""
+"""The ladder: what it trains, its table, and what it says of mistakes; its parts have their own tests."""
 
 import json
 
