@@ -298,13 +298,13 @@ def test_boxes_are_learned_of_near_proposals_alone(photos):
 def test_regions_under_a_crowd_say_nothing(photos):
     record = photos.records[0]
     crowd = dataclasses.replace(
-        record, boxes=np.concatenate([record.boxes, np.float32([[0, 0, 64, 8]])]), classes=np.int32([0, 1]),
-        crowds=np.array([False, True]), areas=np.float32([528, 512]),
+        record, boxes=np.concatenate([record.boxes, np.float32([[0, 44, 64, 64]])]), classes=np.int32([0, 1]),
+        crowds=np.array([False, True]), areas=np.float32([528, 1280]),
     )  # fmt: skip
     overlaps = RCNN(**RCNN.tiny())._overlaps(crowd)
     hidden = np.isnan(overlaps).all(1)
     np.testing.assert_array_equal(hidden, np.isnan(overlaps).any(1))
-    shared = np.clip(np.minimum(crowd.proposals[:, 3], 8) - np.maximum(crowd.proposals[:, 1], 0), 0, None)
+    shared = np.clip(crowd.proposals[:, 3] - np.maximum(crowd.proposals[:, 1], 44), 0, None)
     np.testing.assert_array_equal(hidden, shared / (crowd.proposals[:, 3] - crowd.proposals[:, 1]) > 0.5)
     assert hidden.any() and not overlaps[~hidden, 1].any() and overlaps[~hidden, 0].max() > 0.8
 
