@@ -20,17 +20,13 @@ def in_blocks(function, x, size, signature=None):
     """
     first = tf.nest.flatten(x)[0]
     known, count = first.shape[0], tf.shape(first)[0]
-    if tf.executing_eagerly() and known:  # nothing to trace: layers in the function may be new
-        parts = [
-            function(tf.nest.map_structure(lambda one: one[start : start + size], x))  # noqa: B023
-            for start in range(0, known, size)
-        ]
-        return tf.nest.map_structure(lambda *blocks: tf.concat(blocks, axis=0), *parts)
-
     def block(start):
         rows = tf.minimum(start + tf.range(size), count - 1)
         return function(tf.nest.map_structure(lambda one: tf.gather(one, rows), x))
 
+    if tf.executing_eagerly() and known:  # nothing to trace: layers in the function may be new
+        parts = [block(start) for start in range(0, known, size)]
+        return tf.nest.map_structure(lambda *blocks: tf.concat(blocks, axis=0)[:known], *parts)
     if signature is None:
         # Traced once more for the types and shapes of what it returns.
         traced = tf.function(block, autograph=False).get_concrete_function(tf.TensorSpec([], tf.int32))
