@@ -20,6 +20,7 @@ def in_blocks(function, x, size, signature=None):
     """
     first = tf.nest.flatten(x)[0]
     known, count = first.shape[0], tf.shape(first)[0]
+
     def block(start):
         rows = tf.minimum(start + tf.range(size), count - 1)
         return function(tf.nest.map_structure(lambda one: tf.gather(one, rows), x))
