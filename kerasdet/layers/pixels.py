@@ -62,9 +62,8 @@ class Pixels(keras.layers.Layer):
             return tf.tile(channels, [1, width])
 
         # In rows of W * 3 numbers, because TensorFlow broadcasts three channels several times as slowly.
-        pixels = tf.reshape(pixels, [batch, height, width * 3]) - across(self.color)
-        columns = tf.repeat(inside(width, 0, 2), 3, axis=1) / across(self.deviation)
-        pixels *= tf.expand_dims(columns, 1)
+        pixels = (tf.reshape(pixels, [batch, height, width * 3]) - across(self.color)) / across(self.deviation)
+        pixels *= tf.expand_dims(tf.repeat(inside(width, 0, 2), 3, axis=1), 1)
         pixels *= tf.expand_dims(inside(height, 1, 3), 2)
         if self.painted:
             pixels += across((self.color - self.mean) / self.deviation)
