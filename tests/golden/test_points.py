@@ -150,7 +150,7 @@ class Golden:
     close, recorded = models.Golden.close, models.Golden.recorded
 
 
-# The large ones take up to a minute each, and a smaller form of their paper runs; whoever names a folder wants all of it.
+# The large ones take up to a minute each; a smaller form of their paper runs. Whoever names a folder wants all of it.
 LARGE = ("centernet_dla34", "centernet_hourglass", "cornernet_hourglass", "cornernet_squeeze", "centernet_triplets_104")
 LARGE = () if "KERASDET_GOLDEN_MODELS" in os.environ else LARGE
 
