@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet.backbones.efficientnet import convolutions
-from kerasdet.weights import names, object_detection
+from kerasdet.weights import object_detection
 from kerasdet.weights import tensors as named
 from kerasdet.weights.plain import PlainDetector
 
@@ -47,9 +47,7 @@ def load(path, form=None, classes=None, averages=True):
 
     def in_place(model):
         placed = [(variable, name) for variable, name, _ in variables(model)]
-        named.check(placed, converted, path)
-        theirs = {id(variable): name for variable, name in placed}
-        return {name: converted[theirs[id(variable)]] for name, variable in names.weights(model).items()}
+        named.assign(placed, converted, path)
 
     return PlainDetector("EfficientDet", arguments, known, in_place, str(path))
 
@@ -226,7 +224,7 @@ def _arguments(tensors, path, form):
         raise ValueError(f"{path}: no checkpoint of EfficientDet's release: no tensor '{what}'.")
     levels = [int(one) for one in numbers(r"class_net/class-0-bn-(\d+)/gamma")]
     width = int(tensors["box_net/box-predict/pointwise_kernel"].shape[2])
-    form = form or _form(backbones[0], width, path)
+    form = form or form_of(backbones[0], width, path)
     if form not in PICTURES:
         raise ValueError(f"form must be one of {tuple(PICTURES)}, got {form!r}.")
     side, scale = PICTURES[form]
@@ -246,7 +244,7 @@ def _arguments(tensors, path, form):
     return arguments, len(tensors["class_net/class-predict/bias"]) // anchors
 
 
-def _form(backbone, width, path):
+def form_of(backbone, width, path):
     """The form by the name of the file or folder, or by its backbone and width."""
     said = re.search(r"efficientdet[-_](d7x|d\d|lite3x|lite\d)", str(path))
     if said:

@@ -59,7 +59,7 @@ def read(path):
 
 
 def _inside(content):
-    """The tensors of a checkpoint, which may lie beside an epoch or a config, without the `module.` of parallel runs."""
+    """The tensors of a checkpoint, which may lie beside others, without the `module.` of runs on several devices."""
     if not isinstance(content, dict):
         raise ValueError("no tensors by name in it")
     for name in _INSIDE:
@@ -140,7 +140,7 @@ def _zip(path, data):
     start, size = _place(data, entries[pickled[0]])
     if size > _LONGEST:
         raise ValueError(f"a pickle of {size:,} bytes, which is no description of tensors")
-    order = ">" if "byteorder" in (name.removeprefix(folder) for name in entries) and _big(data, entries, folder) else "<"
+    order = ">" if _is_big(data, entries.get(f"{folder}byteorder")) else "<"
 
     def tensor(one):
         entry = entries.get(f"{folder}data/{one.storage.key}")
@@ -152,9 +152,12 @@ def _zip(path, data):
     return pickles.load(io.BytesIO(data[start : start + size]), size), tensor
 
 
-def _big(data, entries, folder):
-    start, size = _place(data, entries[f"{folder}byteorder"])
-    return data[start : start + min(size, 16)] == b"big"
+def _is_big(data, entry):
+    """Whether torch says that the machine that wrote the file had the greatest byte first."""
+    if entry is None:
+        return False
+    start, _ = _place(data, entry)
+    return data[start : start + 3] == b"big"
 
 
 def _place(data, entry):

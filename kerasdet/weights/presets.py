@@ -11,7 +11,8 @@ import zipfile
 
 import numpy as np
 
-from kerasdet.weights import names, released
+from kerasdet.weights import names as weight_names
+from kerasdet.weights import recognize, released
 from kerasdet.weights.plain import PlainDetector
 
 FACTS = ("published", "license", "source")
@@ -29,7 +30,7 @@ def save(model, folder, published=None, license=None, source=None):
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "weights.npz", **{name: np.asarray(v) for name, v in names.weights(model).items()})
+    np.savez(folder / "weights.npz", **{name: np.asarray(v) for name, v in weight_names.weights(model).items()})
     arguments = model.get_config()
     content = {
         "detector": type(model).__name__,
@@ -43,16 +44,22 @@ def save(model, folder, published=None, license=None, source=None):
     (folder / "preset.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
+# Endings of files that `recognize` reads.
+FILES = (".pth", ".pt", ".pkl", ".safetensors")
+
+
 def is_preset(preset):
-    """Whether this is the name of a released model or the path of a preset's folder."""
-    return str(preset) in released.RELEASED or (pathlib.Path(preset) / "preset.json").is_file()
+    """Whether this is the name of a released model, the path of a preset's folder or of a released file of tensors."""
+    path = pathlib.Path(preset)
+    return str(preset) in released.RELEASED or path.suffix in FILES or (path / "preset.json").is_file()
 
 
-def load(preset):
+def load(preset, names=None):
     """Reads a preset.
 
     Args:
-        preset: a preset's folder, or a key of `released.RELEASED`, which is downloaded once.
+        preset: a preset's folder, a key of `released.RELEASED`, which is downloaded once, or a file of `recognize`.
+        names: of such a file's classes, see `recognize.load`.
 
     Returns:
         A `PlainDetector`, of which `Detector.from_preset` makes the detector.
@@ -61,6 +68,10 @@ def load(preset):
         FileNotFoundError: there is none.
         ValueError: a file is damaged.
     """
+    if pathlib.Path(preset).suffix in FILES:
+        return recognize.load(preset, names)
+    if names is not None:
+        raise ValueError(f"{preset}: it has names of classes of its own; other classes are given as `classes`.")
     if str(preset) in released.RELEASED:
         return released.load(str(preset))
     folder = pathlib.Path(preset)

@@ -3,29 +3,32 @@
 import numpy as np
 
 
-def check(pairs, tensors, source="the weights"):
+def check(pairs, tensors, source=None):
     """Checks that named arrays fit variables.
 
     Args:
         pairs: list of (variable, name).
         tensors: dict of name to array of the variable's shape.
-        source: what the message calls them.
+        source: what the message calls them; None where the caller says it.
 
     Raises:
         ValueError: a tensor is missing, left over or of another shape; the line names it.
     """
+    start = "" if source is None else f"{source}: "
     for variable, name in pairs:
         if name not in tensors:
-            raise ValueError(f"{source}: no tensor '{name}', which the model needs.")
+            raise ValueError(f"{start}no tensor '{name}', which the model needs.")
         shape = np.shape(tensors[name])
         if shape != tuple(variable.shape):
-            raise ValueError(f"{source}: tensor '{name}' has shape {shape}, the model's is {tuple(variable.shape)}.")
+            raise ValueError(f"{start}tensor '{name}' has shape {shape}, the model's is {tuple(variable.shape)}.")
+        if not np.isfinite(tensors[name]).all():
+            raise ValueError(f"{start}tensor '{name}' has numbers that are not finite.")
     left = sorted(set(tensors) - {name for _, name in pairs})
     if left:
-        raise ValueError(f"{source}: the model has no place for the tensor '{left[0]}' and {len(left) - 1} others.")
+        raise ValueError(f"{start}the model has no place for the tensor '{left[0]}' and {len(left) - 1} others.")
 
 
-def assign(pairs, tensors, source="the weights"):
+def assign(pairs, tensors, source=None):
     """Copies arrays into variables; nothing is copied where one does not fit. Arguments and errors as in `check`."""
     check(pairs, tensors, source)
     for variable, name in pairs:

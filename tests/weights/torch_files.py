@@ -110,9 +110,8 @@ def write_safetensors(path, tensors, change=None):
     kinds = {"f4": "F32", "f8": "F64", "f2": "F16", "i8": "I64", "u1": "U8"}
     described, start = {"__metadata__": {"format": "pt"}}, 0
     for name, value in tensors.items():
-        described[name] = {
-            "dtype": kinds[value.dtype.str[1:]], "shape": list(value.shape), "data_offsets": [start, start + value.nbytes],
-        }  # fmt: skip
+        place = [start, start + value.nbytes]
+        described[name] = {"dtype": kinds[value.dtype.str[1:]], "shape": list(value.shape), "data_offsets": place}
         start += value.nbytes
     text = json.dumps(change(described) if change else described).encode()
     text += b" " * (-len(text) % 8)
