@@ -5,6 +5,7 @@ plain pickle, safetensors, HDF5. Where numbers lie plain in the file, arrays are
 takes no memory of its own.
 """
 
+import ast
 import io
 import json
 import math
@@ -26,6 +27,7 @@ _INSIDE = ("state_dict", "model", "model_state_dict", "blobs")
 
 # Descriptions of tensors have some hundred kilobytes.
 _LONGEST = 2**26
+_LONGEST_NPY = 10_000
 
 _SAFETENSORS = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<bf2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
@@ -85,7 +87,10 @@ def _arrays(tensors, placed, size):
 
 
 def _float32(value):
-    return value.astype(np.float32) if value.dtype.kind == "f" and value.dtype != np.float32 else value
+    if value.dtype.kind != "f" or value.dtype == np.float32:
+        return value
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which no model takes
+        return value.astype(np.float32)
 
 
 def _content(path):
@@ -183,15 +188,19 @@ def _of_storage(data, tensor, start, end, order="<"):
 
 
 def _npy(data, start, size):
-    file = io.BytesIO(data[start : start + min(size, 2**16)])
-    version = np.lib.format.read_magic(file)
-    reads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in reads:
-        raise ValueError(f"an array of NumPy's format {version}, which is not known here")
-    shape, fortran, dtype = reads[version](file)
-    if dtype.kind not in "fiub" or min(shape, default=0) < 0:
-        raise ValueError(f"an array of {dtype}: no plain numbers")
-    found = _array(data, dtype.str, start + file.tell(), shape[::-1] if fortran else shape, end=start + size)
+    """An array of NumPy: a version, the length of a description and the description, a dict as Python writes it."""
+    head = data[start : start + min(size, _LONGEST_NPY + 12)]
+    wide = head[6:7] >= b"\2"
+    length, begin = (int.from_bytes(head[8:12], "little"), 12) if wide else (int.from_bytes(head[8:10], "little"), 10)
+    try:
+        described = ast.literal_eval(head[begin : begin + length].decode().strip())
+        shape, dtype, fortran = described["shape"], np.dtype(described["descr"]), described["fortran_order"]
+        plain = all(type(side) is int and 0 <= side < 2**48 for side in shape) and len(shape) <= 8
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+        plain = False
+    if head[:6] != b"\x93NUMPY" or not plain or dtype.kind not in "fiub":
+        raise ValueError("it holds something else than plain arrays of numbers")
+    found = _array(data, dtype.str, start + begin + length, shape[::-1] if fortran else shape, end=start + size)
     return found.T if fortran else found
 
 

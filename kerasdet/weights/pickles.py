@@ -147,6 +147,9 @@ def _dict(pairs=()):
 _BUILDERS = {
     ("collections", "OrderedDict"): _dict,
     ("_codecs", "encode"): lambda text, *_: text.encode("latin1"),
+    # The bytes of an empty array.
+    ("__builtin__", "bytes"): lambda: b"",
+    ("builtins", "bytes"): lambda: b"",
     ("torch", "Size"): lambda sizes=(): _sizes(sizes),
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
@@ -296,6 +299,7 @@ _STEPS = {
     "GLOBAL": lambda m, names: m.global_(*names.split(" ", 1)),
     "STACK_GLOBAL": lambda m, _: (name := m.stack.pop(), m.global_(m.stack.pop(), name)),
     "REDUCE": lambda m, _: m.call(),
+    "NEWOBJ": lambda m, _: m.call(),
     "BUILD": lambda m, _: m.build(),
     "BINPERSID": lambda m, _: m.storage(),
 }
