@@ -98,7 +98,8 @@ class Saves:
             raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
         if unknown := sorted(set(arguments) - kind.parameters):
             raise ValueError(f"{plain.source}: {plain.detector} takes no {unknown[0]}.")
-        model = kind.from_config({"classes": plain.classes, **plain.arguments, **arguments})
+        with tensors.expected():
+            model = kind.from_config({"classes": plain.classes, **plain.arguments, **arguments})
         if callable(plain.tensors):
             plain.tensors(model)
         else:

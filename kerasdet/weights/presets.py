@@ -7,12 +7,11 @@
 import hashlib
 import json
 import pathlib
-import zipfile
 
 import numpy as np
 
+from kerasdet.weights import files, recognize, released
 from kerasdet.weights import names as weight_names
-from kerasdet.weights import recognize, released
 from kerasdet.weights.plain import PlainDetector
 
 FACTS = ("published", "license", "source")
@@ -81,12 +80,7 @@ def load(preset, names=None):
     digest = _sha256(file)
     if digest != content["sha256"]:
         raise ValueError(f"{file}: its SHA-256 is {digest}, {folder}/preset.json says {content['sha256']}.")
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            tensors = {name: arrays[name] for name in arrays.files}
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file}: no file of plain arrays ({str(error).splitlines()[0]}).") from None
-    return PlainDetector(content["detector"], content["arguments"], content["classes"], tensors, str(file))
+    return PlainDetector(content["detector"], content["arguments"], content["classes"], files.read(file), str(file))
 
 
 def read(folder):
