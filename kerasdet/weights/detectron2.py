@@ -84,7 +84,7 @@ def renamed(tensors):
     Returns:
         Dict of Detectron2's name to array, and whether they were Detectron's; others are as they were.
     """
-    if "conv_rpn_w" not in tensors and "conv_rpn_fpn2_w" not in tensors and "retnet_cls_pred_fpn3_w" not in tensors:
+    if "conv1_w" not in tensors:
         return tensors, False
     found = {}
     for name, value in tensors.items():
@@ -181,8 +181,7 @@ def _torchvision(tensors):
     for name, value in tensors.items():
         if name.endswith("num_batches_tracked") or "anchor_generator" in name or name in ("pixel_mean", "pixel_std"):
             continue
-        for pattern, new in _NAMES:
-            name = re.sub(pattern, new, name)
+        name = torchvision_name(name)
         if name.startswith("fpn "):
             _, level, kind, part, end = name.split(" ")
             name = f"backbone.fpn.{kind}_blocks.{int(level) - finest}.{part}.{end}"
@@ -190,6 +189,13 @@ def _torchvision(tensors):
         name = re.sub(r"^roi_heads\.box_head\.fc1\.", f"roi_heads.box_head.{first}.", name)
         found[re.sub(r"^roi_heads\.box_head\.fc2\.", "roi_heads.box_head.fc7.", name)] = value
     return found
+
+
+def torchvision_name(name):
+    """torchvision's name of one of Detectron2's tensors, but for the numbers of a pyramid's levels."""
+    for pattern, new in _NAMES:
+        name = re.sub(pattern, new, name)
+    return name
 
 
 def _value(name, value, sizes, ratios):

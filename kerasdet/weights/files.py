@@ -199,7 +199,7 @@ def _npy(data, start, size):
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         plain = False
     if head[:6] != b"\x93NUMPY" or not plain or dtype.kind not in "fiub":
-        raise ValueError("it holds something else than plain arrays of numbers")
+        raise ValueError("no file of plain arrays of numbers")
     found = _array(data, dtype.str, start + begin + length, shape[::-1] if fortran else shape, end=start + size)
     return found.T if fortran else found
 

@@ -68,7 +68,8 @@ def load(preset, names=None):
         ValueError: a file is damaged.
     """
     if pathlib.Path(preset).suffix in FILES:
-        return recognize.load(preset, names)
+        known = None if names else released.named(preset)
+        return recognize.load(preset, names) if known is None else released.load(known, preset)
     if names is not None:
         raise ValueError(f"{preset}: it has names of classes of its own; other classes are given as `classes`.")
     if str(preset) in released.RELEASED:
@@ -99,7 +100,7 @@ def read(folder):
     file = pathlib.Path(folder) / "preset.json"
     if not file.is_file():
         raise FileNotFoundError(
-            f"{folder}: no preset there; released models are {', '.join(sorted(released.RELEASED))}."
+            f"{folder}: no preset there, and no released model of this name; `kerasdet models` lists them all."
         )
     try:
         content = json.loads(file.read_text())

@@ -23,7 +23,8 @@ from kerasdet.weights import (
 from kerasdet.weights.plain import PlainDetector
 
 # All 90 ids of COCO; those that no object has are called so.
-COCO_IDS = [name or f"unused {i}" for i, name in enumerate(object_detection.COCO, start=1)]
+UNUSED = "unused "
+COCO_IDS = [name or f"{UNUSED}{i}" for i, name in enumerate(object_detection.COCO, start=1)]
 
 # CornerNet's family: who has these heads, from the special to the general.
 _POINTS = (
@@ -89,7 +90,7 @@ def load(path, names=None):
 
 def _names(form):
     """Names of classes by their number."""
-    known = {80: darknet.COCO, 90: COCO_IDS, 91: ["unused 0", *COCO_IDS], 20: darknet.VOC}
+    known = {80: darknet.COCO, 90: COCO_IDS, 91: [f"{UNUSED}0", *COCO_IDS], 20: darknet.VOC}
     if form.classes == 1 and form.arguments.get("keypoints"):
         return ["person"]
     return known.get(form.classes) or [f"class {i}" for i in range(form.classes)]

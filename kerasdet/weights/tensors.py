@@ -7,6 +7,9 @@ from unittest import mock
 import keras
 import numpy as np
 
+# Numbers that are copied at once.
+_PART = 2**21
+
 
 def check(pairs, tensors, source=None):
     """Checks that named arrays fit variables.
@@ -37,9 +40,20 @@ def check(pairs, tensors, source=None):
 def assign(pairs, tensors, source=None):
     """Copies arrays into variables; nothing is copied where one does not fit. Arguments and errors as in `check`."""
     check(pairs, tensors, source)
-    for variable, name in pairs:
-        variable.assign(tensors[name])
+    # The largest first: the others then find room where those before them have been.
+    for variable, name in sorted(pairs, key=lambda pair: -np.size(tensors[pair[1]])):
+        _put(variable, tensors[name])
         _forget(tensors[name])
+
+
+def _put(variable, value):
+    """Copies an array into a variable; a large one part by part, as TensorFlow holds three of it meanwhile."""
+    if np.size(value) < _PART or hasattr(variable.value, "values"):  # of several devices
+        variable.assign(value)
+        return
+    rows = max(_PART * len(value) // np.size(value), 1)
+    for start in range(0, len(value), rows):
+        variable.value[start : start + rows].assign(np.asarray(value[start : start + rows], variable.dtype))
 
 
 def _forget(array):
@@ -52,8 +66,10 @@ def _forget(array):
 
 @contextlib.contextmanager
 def expected():
-    """Within it, new models do not draw random numbers for weights that are read from a file right after: a third of the
-    time that loading takes."""
+    """Within it, new models do not draw random numbers for weights that are read from a file right after.
+
+    Drawing them takes as long as all else that loading does.
+    """
     drawn = (keras.initializers.VarianceScaling, keras.initializers.RandomNormal, keras.initializers.TruncatedNormal)
 
     def zeros(self, shape, dtype=None):

@@ -48,12 +48,6 @@ def tensors(prefix=""):
     return OrderedDict({**found, f"{prefix}layer.count": np.array(7), f"{prefix}layer.none": np.zeros([0, 3], "f4")})
 
 
-def write_pickle(path, content):
-    with open(path, "wb") as file:
-        pickle.dump(content, file, protocol=2)
-    return path
-
-
 def write_npz(path, content):
     np.savez(path, **content)
     return path
@@ -61,7 +55,7 @@ def write_npz(path, content):
 
 WAYS = {
     "pth": torch_files.write_pth, "pt": torch_files.write_legacy, "safetensors": torch_files.write_safetensors,
-    "pkl": write_pickle, "npz": write_npz,
+    "pkl": torch_files.write_pickle, "npz": write_npz,
 }  # fmt: skip
 
 

@@ -120,3 +120,10 @@ def write_safetensors(path, tensors, change=None):
         for value in tensors.values():
             file.write(np.asarray(value, order="C").tobytes())
     return path
+
+
+def write_pickle(path, content):
+    """A plain pickle of arrays, as Detectron2 writes it."""
+    with open(path, "wb") as file:
+        pickle.dump(content, file, protocol=2)
+    return path
