@@ -1,6 +1,7 @@
 """What trains on a folder of one's own photos: the config that a detector ships for it, and the best start at hand."""
 
 import importlib
+import os
 import pathlib
 
 import kerasdet.configs
@@ -69,8 +70,8 @@ def start(config, weights=None):
     Args:
         config: a `ConfigDict`, whose `train.init_from` may name a released model.
         weights: a preset or a released file for the whole detector, a weights file for its backbone, "none", or None
-            for what the config names. Released and ImageNet weights come from Keras' cache or, with a network, from their
-            servers. Without weights the norms train, since their statistics are unknown.
+            for what the config names. Released and ImageNet weights come from Keras' cache or, with a network, from
+            their servers. Without weights the norms train, since their statistics are unknown.
     """
     model, whole = config.model, config.train.get("init_from")
     if weights is not None:

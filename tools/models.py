@@ -43,9 +43,8 @@ def main(arguments):
         return
     print(f"{'name':36s} {'detector':12s} {'task':10s} {'published':32s} parameters")
     for name, one in chosen.items():
-        said = ", ".join(
-            f"{key.replace('_', ' ')} {value:.3f}" for key, value in one.published.items() if key != "data"
-        )
+        figures = {key.replace("_", " "): value for key, value in one.published.items() if key != "data"}
+        said = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
         count = "" if one.parameters is None else f"{one.parameters / 1e6:.1f} M"
         print(f"{name:36s} {one.detector:12s} {one.task:10s} {said:32s} {count}".rstrip())
         if URLS.value:

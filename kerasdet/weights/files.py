@@ -6,6 +6,7 @@ takes no memory of its own.
 """
 
 import ast
+import hashlib
 import io
 import json
 import math
@@ -58,6 +59,15 @@ def read(path):
         return _arrays(_inside(content), placed, os.path.getsize(path))
     except (ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RecursionError) as error:
         raise ValueError(f"{path}: {(str(error).splitlines() or ['damaged'])[0].rstrip('.')[:300]}.") from None
+
+
+def sha256(path):
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as data:
+        digest = hashlib.sha256()
+        while block := data.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _inside(content):

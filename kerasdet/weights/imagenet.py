@@ -1,4 +1,4 @@
-"""ImageNet's classifiers of torchvision, Detectron and Detectron2 as backbones: files of torch, safetensors or pickles."""
+"""ImageNet's classifiers of torchvision, Detectron and Detectron2 as backbones."""
 
 import re
 

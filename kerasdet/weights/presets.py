@@ -4,7 +4,6 @@
 `weights.npz`, which holds every weight by the attributes that lead to it.
 """
 
-import hashlib
 import json
 import pathlib
 
@@ -38,7 +37,7 @@ def save(model, folder, published=None, license=None, source=None):
         "published": published,
         "license": license,
         "source": source,
-        "sha256": _sha256(folder / "weights.npz"),
+        "sha256": files.sha256(folder / "weights.npz"),
     }
     (folder / "preset.json").write_text(json.dumps(content, indent=2) + "\n")
 
@@ -78,7 +77,7 @@ def load(preset, names=None):
     content, file = read(folder), folder / "weights.npz"
     if not file.is_file():
         raise FileNotFoundError(f"{file}: the preset has no weights.")
-    digest = _sha256(file)
+    digest = files.sha256(file)
     if digest != content["sha256"]:
         raise ValueError(f"{file}: its SHA-256 is {digest}, {folder}/preset.json says {content['sha256']}.")
     return PlainDetector(content["detector"], content["arguments"], content["classes"], files.read(file), str(file))
@@ -111,11 +110,3 @@ def read(folder):
     if missing:
         raise ValueError(f"{file}: '{missing[0]}' is missing; a preset needs {', '.join(needed)}.")
     return content
-
-
-def _sha256(file):
-    with open(file, "rb") as data:
-        digest = hashlib.sha256()
-        while block := data.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -98,7 +98,7 @@ def _names(form):
 
 def _form(tensors, path):
     """The `Form` of tensors; None where no release has such names."""
-    for family in (_torchvision, _detectron, _cornernet, _centernet, _refinedet, _effdet):
+    for family in (_detectron, _torchvision, _cornernet, _centernet, _refinedet, _effdet):
         form = family(tensors, path)
         if form is not None:
             return form

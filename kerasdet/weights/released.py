@@ -1,12 +1,11 @@
 """Released models by name: fetched once and checked, and read to a `PlainDetector`."""
 
-import hashlib
 import os
 
 import keras
 
 from kerasdet import command
-from kerasdet.weights import darknet, object_detection, recognize
+from kerasdet.weights import darknet, files, object_detection, recognize
 from kerasdet.weights.zoo import RELEASED
 
 # From a file's path to a `PlainDetector`.
@@ -31,7 +30,9 @@ def fetch(name):
         ConnectionError: it is not in the cache and cannot be downloaded.
     """
     entry = RELEASED[name]
-    elsewhere = f"make a preset of it by `kerasdet import_weights {name} --file=FILE`, and give the preset's folder by --weights."
+    elsewhere = f"make a preset of it by `kerasdet import_weights {name} --file=FILE`, and give that by --weights."
+        f"make a preset of it by `kerasdet import_weights {name} --file=FILE`, and give that folder by --weights."
+    )
     if entry.url is None:
         raise ConnectionError(f"{name}: no server gives the file plainly; get it by hand, {entry.source}; {elsewhere}")
     file = f"{name}.{entry.url.rpartition('.')[2]}"
@@ -58,12 +59,9 @@ def check(path, digits):
     Raises:
         ValueError: they are others.
     """
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest() if digits else ""
+    found = files.sha256(path) if digits else ""
     if not found.startswith(digits):
-        raise ValueError(
-            f"{path}: damaged or another file: its SHA-256 begins with {found[:8]}, not with {digits[:8]}."
-        )
+        raise ValueError(f"{path}: a damaged or another file: its SHA-256 begins with {found[:8]}, not {digits[:8]}.")
     return path
 
 
@@ -82,8 +80,7 @@ def load(name, file=None):
         file: path of its file; None takes that of `fetch`.
 
     Returns:
-        A `PlainDetector`, of which `Detector.from_preset` makes the detector; without those of COCO's ids that no object
-        has.
+        A `PlainDetector`, of which `Detector.from_preset` makes the detector; without the ids of COCO that are unused.
 
     Raises:
         FileNotFoundError: there is no such file.

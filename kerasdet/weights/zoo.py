@@ -1,8 +1,8 @@
 """The table of released models: where they are, what they are, who made them, and what they reach.
 
-Figures are those of the releases themselves, on COCO val2017 unless said otherwise. `sha256` is the whole digest or, as in
-the names of torchvision's files, its first digits; "" where the release tells none: such a file is checked by its tensors
-alone. This module imports nothing, so that the table can be shown at once.
+Figures are those of the releases themselves. `sha256` is the whole digest or, as in the names of torchvision's files,
+its first digits; "" where the release tells none: such a file is checked by its tensors alone. This module imports
+nothing of TensorFlow, so that the table can be shown at once.
 """
 
 from typing import NamedTuple

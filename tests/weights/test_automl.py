@@ -164,5 +164,5 @@ def test_forms_are_those_of_the_detector():
         form = efficientdet.FORMS[name]
         assert (form["resize"], form.get("scale", 4.0)) == (("corner", side, side), scale)
     assert automl.PICTURES.keys() == efficientdet.FORMS.keys()
-    assert automl._form("b6", 384, "somewhere/efficientdet-d7") == "d7"
-    assert [automl._form(*one, "x") for one in (("b6", 384), ("b7", 384), ("lite3", 200))] == ["d6", "d7x", "lite3x"]
+    assert automl.form_of("b6", 384, "somewhere/efficientdet-d7") == "d7"
+    assert [automl.form_of(*one, "x") for one in (("b6", 384), ("b7", 384), ("lite3", 200))] == ["d6", "d7x", "lite3x"]

@@ -1,4 +1,4 @@
-"""Released files of torchvision, Detectron2 and Detectron, as backbones too: written by their names, and loaded again."""
+"""Files of torchvision, Detectron2 and Detectron, as backbones too: written by their names, and loaded again."""
 
 import json
 import subprocess
@@ -63,7 +63,8 @@ FORMS = {
 # torchvision's names as Detectron2's, written down apart from the loader.
 TO_DETECTRON2 = (
     ("backbone.body.layer4.", "ROI_RES5."), ("backbone.body.conv1.", "backbone.bottom_up.stem.conv1."),
-    ("backbone.body.bn1.", "backbone.bottom_up.stem.conv1.norm."), ("backbone.body.layer1.", "backbone.bottom_up.res2."),
+    ("backbone.body.bn1.", "backbone.bottom_up.stem.conv1.norm."),
+    ("backbone.body.layer1.", "backbone.bottom_up.res2."),
     ("backbone.body.layer2.", "backbone.bottom_up.res3."), ("backbone.body.layer3.", "backbone.bottom_up.res4."),
     (".downsample.0.", ".shortcut."), (".downsample.1.", ".shortcut.norm."), (".bn1.", ".conv1.norm."),
     (".bn2.", ".conv2.norm."), (".bn3.", ".conv3.norm."), ("backbone.fpn.extra_blocks.", "backbone.top_block."),
