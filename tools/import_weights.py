@@ -19,7 +19,7 @@ from kerasdet import command
 FILE = flags.DEFINE_string("file", None, "The released file, if it is already on this machine; or that of a --cfg.")
 OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default presets/ and the model's name.")
 CFG = flags.DEFINE_string("cfg", None, "A cfg of darknet, whose weights are --file.")
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint of EfficientDet's release or its folder.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint of EfficientDet's release, its folder or its .h5.")
 FORM = flags.DEFINE_string("form", None, "Its form, such as d7; by default as its folder or its tensors say.")
 AVERAGES = flags.DEFINE_bool(
     "averages", True, "Whether to take a checkpoint's moving averages, as published scores do."

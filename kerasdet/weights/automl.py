@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet.backbones.efficientnet import convolutions
-from kerasdet.weights import object_detection
+from kerasdet.weights import files, object_detection
 from kerasdet.weights import tensors as named
 from kerasdet.weights.plain import PlainDetector
 
@@ -27,7 +27,8 @@ def load(path, form=None, classes=None, averages=True):
     """Reads a released checkpoint.
 
     Args:
-        path: a folder with a checkpoint, or the checkpoint's own name without ".index".
+        path: a folder with a checkpoint, the checkpoint's own name without ".index", or a `.h5` file of Keras, which
+            holds the averages alone.
         form: a key of `PICTURES`; None for what the folder's name or the tensors say. D7 has the tensors of D6.
         classes: names of the classes; None for COCO's if there are 90, of which the ten that COCO does not use are left
             out.
@@ -160,6 +161,8 @@ def _heads(model):
 
 def _read(path, averages):
     """The weights of a checkpoint by name: dict of name to array."""
+    if path.endswith(".h5"):
+        return files.read(path)
     found = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
     if found is None or not os.path.isfile(f"{found}.index"):
         raise FileNotFoundError(f"{path}: no checkpoint there, a file that ends in .index and its data.")

@@ -31,8 +31,6 @@ def fetch(name):
     """
     entry = RELEASED[name]
     elsewhere = f"make a preset of it by `kerasdet import_weights {name} --file=FILE`, and give that by --weights."
-        f"make a preset of it by `kerasdet import_weights {name} --file=FILE`, and give that folder by --weights."
-    )
     if entry.url is None:
         raise ConnectionError(f"{name}: no server gives the file plainly; get it by hand, {entry.source}; {elsewhere}")
     file = f"{name}.{entry.url.rpartition('.')[2]}"

@@ -1,5 +1,6 @@
 """EfficientDet's release: a checkpoint of TensorFlow 1 under its names, averages first, faults in one line."""
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -112,6 +113,15 @@ def test_averages_are_preferred(folder, tensors):
 def test_the_weights_themselves_if_asked_for(model, folder, tensors):
     plain = automl.load(folder / "model", averages=False)
     plain.tensors(model)
+    np.testing.assert_array_equal(model.backbone.stem.kernel, tensors["efficientnet-b0/stem/conv2d/kernel"])
+
+
+def test_a_file_of_keras(model, tensors, tmp_path):
+    """Every variable lies in its layer's group, under its whole name."""
+    with h5py.File(tmp_path / "efficientdet-d0.h5", "w") as file:
+        for name, value in tensors.items():
+            file[f"{name.split('/')[0]}/{name}:0"] = value
+    automl.load(tmp_path / "efficientdet-d0.h5").tensors(model)
     np.testing.assert_array_equal(model.backbone.stem.kernel, tensors["efficientnet-b0/stem/conv2d/kernel"])
 
 
