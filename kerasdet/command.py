@@ -23,13 +23,15 @@ def script(main):
     parsed, so that help and mistakes are answered at once.
 
     Args:
-        main: function of the list of arguments, the program's name first, in the module whose flags are the tool's.
+        main: function of the list of arguments, the program's name first, in the module whose flags are the tool's; one
+            that needs no TensorFlow says `needs_tensorflow = False`.
     """
     if set(HELP) & set(sys.argv[1:]):
         return print(_help(main))
     with _quiet():
         arguments = _parsed(main)
-        importlib.import_module("tensorflow")
+        if main.__globals__.get("needs_tensorflow", True):
+            importlib.import_module("tensorflow")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # else TensorFlow's exporters log pages of names
     try:

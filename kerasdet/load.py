@@ -35,8 +35,8 @@ def load(path, classes=None):
     """Loads a detector.
 
     Args:
-        path: a run folder, a `.keras` file, a preset's folder or the name of a released model; or a SavedModel or
-            TFLite file of `kerasdet.export`.
+        path: a run folder, a `.keras` file, a preset's folder, the name or a file of a released model; or a SavedModel
+            or TFLite file of `kerasdet.export`.
         classes: names of other classes: the class head is new but for the rows of classes that stay by name; what
             was loaded, skipped and left out is printed. Exported files keep their classes.
 

@@ -1,11 +1,12 @@
 """What trains on a folder of one's own photos: the config that a detector ships for it, and the best start at hand."""
 
 import importlib
+import os
 import pathlib
 
 import kerasdet.configs
 from kerasdet import backbones
-from kerasdet.weights import presets, released
+from kerasdet.weights import imagenet, presets, released
 
 NONE = "none"
 
@@ -68,13 +69,13 @@ def start(config, weights=None):
 
     Args:
         config: a `ConfigDict`, whose `train.init_from` may name a released model.
-        weights: a preset for the whole detector, a Keras weights file for its backbone, "none", or None for
-            what the config names. Released and ImageNet weights come from Keras' cache or, with a network, from their
-            servers. Without weights the norms train, since their statistics are unknown.
+        weights: a preset or a released file for the whole detector, a weights file for its backbone, "none", or None
+            for what the config names. Released and ImageNet weights come from Keras' cache or, with a network, from
+            their servers. Without weights the norms train, since their statistics are unknown.
     """
     model, whole = config.model, config.train.get("init_from")
     if weights is not None:
-        whole = weights if presets.is_preset(weights) else None
+        whole = weights if presets.is_preset(weights) and not _is_classifier(weights) else None
     if whole is not None and _fetched(whole):
         config.train.init_from = whole
         print(f"the detector starts from {whole}")
@@ -88,6 +89,10 @@ def start(config, weights=None):
     if model.backbone_weights is None:
         model.norm = "batch"
     print(f"the backbone starts from {model.backbone_weights or 'random numbers: ImageNet weights would help a lot'}")
+
+
+def _is_classifier(weights):
+    return os.path.isfile(weights) and imagenet.is_classifier(weights)
 
 
 def _fetched(preset):

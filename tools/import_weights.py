@@ -1,11 +1,13 @@
-"""Imports a released model, any network of darknet, or a checkpoint of EfficientDet as a preset folder, for every tool.
+"""Imports a released model or file, a network of darknet or a checkpoint of EfficientDet as a preset, for every tool.
 
     python -m tools.import_weights ssd_mobilenet_v1_coco --out=presets/ssd_mobilenet_v1_coco
     python -m tools.import_weights yolov3_tiny_coco --file=yolov3-tiny.weights
+    python -m tools.import_weights --file=fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --out=presets/faster
     python -m tools.import_weights --cfg=yolov3.cfg --file=yolov3.weights --names=coco.names --out=presets/yolov3
     python -m tools.import_weights --checkpoint=efficientdet-d0 --out=presets/d0_coco
 
-Without --file, a released file is downloaded once. `python -m tools.import_weights` lists the released models.
+Without --file, a released file is downloaded once. `python -m tools.models` lists the released models. A file alone, of
+torch or safetensors, is known by the names of its tensors.
 """
 
 import pathlib
@@ -17,7 +19,7 @@ from kerasdet import command
 FILE = flags.DEFINE_string("file", None, "The released file, if it is already on this machine; or that of a --cfg.")
 OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default presets/ and the model's name.")
 CFG = flags.DEFINE_string("cfg", None, "A cfg of darknet, whose weights are --file.")
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint of EfficientDet's release or its folder.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint of EfficientDet's release, its folder or its .h5.")
 FORM = flags.DEFINE_string("form", None, "Its form, such as d7; by default as its folder or its tensors say.")
 AVERAGES = flags.DEFINE_bool(
     "averages", True, "Whether to take a checkpoint's moving averages, as published scores do."
@@ -33,7 +35,7 @@ RESIZE = flags.DEFINE_enum(
 
 def main(arguments):
     from kerasdet.detectors.detector import Detector
-    from kerasdet.weights import automl, darknet, released
+    from kerasdet.weights import automl, darknet, presets, released
 
     if CHECKPOINT.value is not None:
         known = None if NAMES.value is None else pathlib.Path(NAMES.value).read_text(encoding="utf-8").splitlines()
@@ -45,9 +47,11 @@ def main(arguments):
         plain = darknet.load(CFG.value, FILE.value, NAMES.value, RESIZE.value)
         name, facts = pathlib.Path(FILE.value).stem, {"source": f"{CFG.value}, {FILE.value}"}
     elif len(arguments) < 2:
-        for name, entry in released.RELEASED.items():
-            print(f"{name}: {entry.source}\n  {entry.published}\n  license: {entry.license}\n  {entry.url}")
-        return
+        if FILE.value is None:
+            raise ValueError("name a released model, which `kerasdet models` lists, or give a file by --file.")
+        known = None if NAMES.value is None else pathlib.Path(NAMES.value).read_text(encoding="utf-8").splitlines()
+        plain = presets.load(FILE.value, known)
+        name, facts = pathlib.Path(FILE.value).stem, {"source": FILE.value}
     else:
         name = arguments[1]
         plain, entry = released.load(name, FILE.value), released.RELEASED[name]

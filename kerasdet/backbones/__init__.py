@@ -52,13 +52,18 @@ BACKBONES = {
 }
 
 
+# Endings of files of ImageNet's classifiers by other frameworks' names.
+FILES = (".pth", ".pt", ".pkl", ".safetensors")
+
+
 def build(backbone, levels, **options):
     """Makes a backbone.
 
     Args:
         backbone: a key of `BACKBONES`, or a dict of such a `name` and further arguments of its class.
         levels: first and last level to return.
-        options: further arguments of its class.
+        options: further arguments of its class. Of `weights` in one of `FILES` only the path is kept, as the layer's
+            `awaited`: the detector that the backbone is of loads it, see `kerasdet.weights.imagenet`.
 
     Returns:
         A layer with `normalization`, a key of `layers.pixels.STATISTICS`, and `strides` and `channels`, tuples of one
@@ -68,7 +73,10 @@ def build(backbone, levels, **options):
         ValueError: the name is unknown.
     """
     name, options = _named(backbone, options)
-    return BACKBONES[name](levels=levels, **options)
+    options, awaited = _awaited(options)
+    layer = BACKBONES[name](levels=levels, **options)
+    layer.awaited = awaited
+    return layer
 
 
 def stage(backbone, number=5, **options):
@@ -91,8 +99,17 @@ def stage(backbone, number=5, **options):
     make = BACKBONES[name]
     if not isinstance(make, partial) or make.func is not ResNet:
         raise ValueError(f"a stage is taken from a ResNet or ResNeXt, got backbone {name!r}.")
-    options = {**make.keywords, **options}
-    return Stage(*make.args, number, **{k: v for k, v in options.items() if k not in ("freeze", "normalization")})
+    options, awaited = _awaited({**make.keywords, **options})
+    layer = Stage(*make.args, number, **{k: v for k, v in options.items() if k not in ("freeze", "normalization")})
+    layer.awaited = awaited
+    return layer
+
+
+def _awaited(options):
+    """The arguments without `weights` that another framework wrote, and these."""
+    if not str(options.get("weights")).endswith(FILES):
+        return options, None
+    return {**options, "weights": None}, options["weights"]
 
 
 def _named(backbone, options):

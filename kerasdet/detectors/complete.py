@@ -4,7 +4,7 @@ import inspect
 
 import keras
 
-from kerasdet.weights import names
+from kerasdet.weights import imagenet, names
 
 
 class Complete(type(keras.Model)):
@@ -51,6 +51,9 @@ class Complete(type(keras.Model)):
                 if layer is not model and layer in model.layers:
                     layer.name = path.replace("/", "_")  # `get_layer` and `summary` know it by its attribute
             _run_once(model)
+            for layer in names.layers(model).values():
+                if getattr(layer, "awaited", None) is not None:
+                    imagenet.load(layer, layer.awaited)
         finally:
             keras.config.set_dtype_policy(before)
         model.__dict__["completed"] = True

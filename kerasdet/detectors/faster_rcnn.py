@@ -50,6 +50,7 @@ class FasterRCNN(FastRCNN):
         ratios: anchors' heights over widths (section 3.1.1).
         torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; as there, those
             outside the pictures learn too.
+        anchor_offset: center of the first anchor of other forms, in cells; 0 in Detectron2.
         rpn_depth, rpn_width: 3x3 convolutions of the proposal network (section 3.1), and their channels.
         rpn_outputs: 2 for the paper's softmax over background and object, 1 for a sigmoid.
         rpn_positive, rpn_negative: IoU of positive and of background anchors (section 3.1.2).
@@ -71,6 +72,7 @@ class FasterRCNN(FastRCNN):
         self, classes,
         # Anchors (section 3.1.1).
         sizes=((32,), (64,), (128,), (256,), (512,)), ratios=(0.5, 1.0, 2.0), torchvision_anchors=False,
+        anchor_offset=0.5,
         # The proposal network (figure 3), and what it learns (sections 3.1.2, 3.1.3 and 3.3).
         rpn_depth=1, rpn_width=256, rpn_outputs=1, rpn_positive=0.7, rpn_negative=0.3, rpn_batch=256, rpn_fraction=0.5,
         rpn_beta=1 / 9, crossing=True,
@@ -79,7 +81,7 @@ class FasterRCNN(FastRCNN):
     ):  # fmt: skip
         super().__init__(classes, **kwargs)
         strides = self.strides if self.fpn is None else (*self.strides, 2 * self.strides[-1])
-        placed = anchors.TORCHVISION if torchvision_anchors else {}
+        placed = anchors.TORCHVISION if torchvision_anchors else {"offset": anchor_offset}
         self.anchors = anchors.Anchors(anchors.shapes(sizes, ratios), strides, **placed)
         self.rpn = RPN(
             self.anchors, rpn_depth, rpn_width, rpn_outputs, rpn_positive, rpn_negative, rpn_batch, rpn_fraction,

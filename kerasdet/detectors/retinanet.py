@@ -41,6 +41,7 @@ class RetinaNet(Detector):
         limit: detections per image.
         torchvision_anchors: whole-pixel anchors on the cells' corners, as torchvision's weights expect; as there, those
             outside the pictures learn too.
+        anchor_offset: center of the first anchor of other forms, in cells; 0 in Detectron2.
         kwargs: of `Detector`.
     """
 
@@ -53,7 +54,8 @@ class RetinaNet(Detector):
         backbone="resnet50", backbone_weights=None, norm="frozen", levels=(3, 7), extra_from="c", width=256, depth=4,
         head_norm=None, prior=0.01,
         # Anchors and what they learn (section 4).
-        octaves=3, ratios=(0.5, 1.0, 2.0), scale=4.0, torchvision_anchors=False, positive=0.5, negative=0.4,
+        octaves=3, ratios=(0.5, 1.0, 2.0), scale=4.0, torchvision_anchors=False, anchor_offset=0.5, positive=0.5,
+        negative=0.4,
         # The loss (sections 3.2 and 4.1).
         alpha=0.25, gamma=2.0, box_loss="smooth_l1", beta=0.11, box_weight=1.0, normalizer="batch",
         # Detections (section 4.1).
@@ -71,7 +73,7 @@ class RetinaNet(Detector):
         sizes = anchors.octaves(strides, scale, octaves)
         if torchvision_anchors:
             sizes = [[int(size + 1e-6) for size in level] for level in sizes]
-        placed = anchors.TORCHVISION if torchvision_anchors else {}
+        placed = anchors.TORCHVISION if torchvision_anchors else {"offset": anchor_offset}
         self.anchors = anchors.Anchors(anchors.shapes(sizes, ratios), strides, **placed)
         self.levels, self.octaves, self.ratios, self.scale = levels, octaves, ratios, scale
         head = {"anchors": octaves * len(ratios), "norm": head_norm, "levels": len(strides)}

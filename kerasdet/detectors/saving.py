@@ -5,7 +5,8 @@ import inspect
 import keras
 import tensorflow as tf
 
-from kerasdet.weights import copy, names, presets, tensors
+from kerasdet.weights import copy, presets, tensors
+from kerasdet.weights import names as weight_names
 from kerasdet.weights.plain import PlainDetector
 
 
@@ -71,13 +72,16 @@ class Saves:
         presets.save(self, folder, published, license, source)
 
     @classmethod
-    def from_preset(cls, preset, classes=None):
+    def from_preset(cls, preset, classes=None, names=None, **arguments):
         """Makes the detector of a preset.
 
         Args:
-            preset: a preset's folder, the name of a released model, or the `PlainDetector` that a released file holds.
+            preset: a preset's folder, the name of a released model, a released file of tensors (see
+                `kerasdet.weights.recognize`), or the `PlainDetector` that such a file holds.
             classes: names of other classes: the class head is new but for the rows of classes that stay by name; what
                 was loaded, skipped and left out is printed.
+            names: of the classes of a file that holds none, in its order; by default COCO's or VOC's by their number.
+            arguments: of the detector, in place of those of the preset.
 
         Returns:
             A `Detector` of this class.
@@ -86,15 +90,23 @@ class Saves:
             FileNotFoundError: there is no such preset.
             ValueError: it is damaged, of another class, or a tensor does not fit; the line says which.
         """
-        plain = preset if isinstance(preset, PlainDetector) else presets.load(preset)
+        plain = preset if isinstance(preset, PlainDetector) else presets.load(preset, names)
         kind = keras.saving.get_registered_object(f"kerasdet>{plain.detector}")
         if not (isinstance(kind, type) and issubclass(kind, Saves)):
             raise ValueError(f"{plain.source}: there is no detector {plain.detector!r}.")
         if not issubclass(kind, cls):
             raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
-        model = kind.from_config({"classes": plain.classes, **plain.arguments})
-        found = plain.tensors(model) if callable(plain.tensors) else plain.tensors
-        tensors.assign([(v, name) for name, v in names.weights(model).items()], found, plain.source)
+        if unknown := sorted(set(arguments) - kind.parameters):
+            raise ValueError(f"{plain.source}: {plain.detector} takes no {unknown[0]}.")
+        with tensors.expected():
+            model = kind.from_config({"classes": plain.classes, **plain.arguments, **arguments})
+        if callable(plain.tensors):
+            plain.tensors(model)
+        else:
+            pairs = [(variable, name) for name, variable in weight_names.weights(model).items()]
+            tensors.assign(pairs, plain.tensors, plain.source)
+        if classes is None and plain.used is not None:
+            return copy.for_classes(model, plain.used, plain.source, quiet=True)
         return model if classes is None else copy.for_classes(model, classes, plain.source)
 
     def export(self, filepath, format=None, **kwargs):

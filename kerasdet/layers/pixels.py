@@ -6,12 +6,14 @@ import tensorflow as tf
 # RGB means and deviations in 0...255. "torch": torchvision's ImageNet statistics; "caffe": the means that Keras'
 # ResNets subtract; "tf": -1...1, Keras' MobileNets; "lite": EfficientNet-Lite; "unit": 0...1; "vgg": Caffe's means
 # 123, 117, 104 of VGG and SSD, as torchvision rounds them; "rcnn": those of Fast and Faster R-CNN's releases;
-# "centernet": COCO's, of CornerNet, CenterNet and ExtremeNet.
+# "detectron": Detectron2's, on its ResNets of unit deviation; "centernet": COCO's, of CornerNet, CenterNet and
+# ExtremeNet.
 STATISTICS = {
     "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "caffe": ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
     "vgg": ((122.99925, 116.9991, 103.9992), (1.0, 1.0, 1.0)),
     "rcnn": ((122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0)),
+    "detectron": ((123.675, 116.28, 103.53), (1.0, 1.0, 1.0)),
     "centernet": (
         (0.47026115 * 255, 0.44719302 * 255, 0.40789654 * 255),
         (0.27809835 * 255, 0.27408164 * 255, 0.28863828 * 255),

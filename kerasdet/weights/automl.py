@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet.backbones.efficientnet import convolutions
-from kerasdet.weights import names, object_detection
+from kerasdet.weights import files, object_detection
 from kerasdet.weights import tensors as named
 from kerasdet.weights.plain import PlainDetector
 
@@ -27,7 +27,8 @@ def load(path, form=None, classes=None, averages=True):
     """Reads a released checkpoint.
 
     Args:
-        path: a folder with a checkpoint, or the checkpoint's own name without ".index".
+        path: a folder with a checkpoint, the checkpoint's own name without ".index", or a `.h5` file of Keras, which
+            holds the averages alone.
         form: a key of `PICTURES`; None for what the folder's name or the tensors say. D7 has the tensors of D6.
         classes: names of the classes; None for COCO's if there are 90, of which the ten that COCO does not use are left
             out.
@@ -47,9 +48,7 @@ def load(path, form=None, classes=None, averages=True):
 
     def in_place(model):
         placed = [(variable, name) for variable, name, _ in variables(model)]
-        named.check(placed, converted, path)
-        theirs = {id(variable): name for variable, name in placed}
-        return {name: converted[theirs[id(variable)]] for name, variable in names.weights(model).items()}
+        named.assign(placed, converted, path)
 
     return PlainDetector("EfficientDet", arguments, known, in_place, str(path))
 
@@ -162,6 +161,8 @@ def _heads(model):
 
 def _read(path, averages):
     """The weights of a checkpoint by name: dict of name to array."""
+    if path.endswith(".h5"):
+        return files.read(path)
     found = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
     if found is None or not os.path.isfile(f"{found}.index"):
         raise FileNotFoundError(f"{path}: no checkpoint there, a file that ends in .index and its data.")
@@ -226,7 +227,7 @@ def _arguments(tensors, path, form):
         raise ValueError(f"{path}: no checkpoint of EfficientDet's release: no tensor '{what}'.")
     levels = [int(one) for one in numbers(r"class_net/class-0-bn-(\d+)/gamma")]
     width = int(tensors["box_net/box-predict/pointwise_kernel"].shape[2])
-    form = form or _form(backbones[0], width, path)
+    form = form or form_of(backbones[0], width, path)
     if form not in PICTURES:
         raise ValueError(f"form must be one of {tuple(PICTURES)}, got {form!r}.")
     side, scale = PICTURES[form]
@@ -246,7 +247,7 @@ def _arguments(tensors, path, form):
     return arguments, len(tensors["class_net/class-predict/bias"]) // anchors
 
 
-def _form(backbone, width, path):
+def form_of(backbone, width, path):
     """The form by the name of the file or folder, or by its backbone and width."""
     said = re.search(r"efficientdet[-_](d7x|d\d|lite3x|lite\d)", str(path))
     if said:

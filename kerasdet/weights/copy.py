@@ -45,19 +45,22 @@ def by_name(source, target, name="the source", only=None):
     return {**done, **({} if only else dict.fromkeys(theirs, UNUSED))}
 
 
-def for_classes(source, classes, name="the source"):
+def for_classes(source, classes, name="the source", quiet=False):
     """Makes the same detector for other classes, and prints what was loaded, skipped and left out.
 
     Args:
         source: a `Detector`.
         classes: names of the classes, or their number.
         name: of the source, for the message.
+        quiet: whether nothing is printed.
 
     Returns:
         A `Detector` whose class heads are new but for the outputs of classes that stay by name.
     """
     model = type(source).from_config({**source.get_config(), "classes": classes})
-    print(table(by_name(source, model, name), name))
+    done = by_name(source, model, name)
+    if not quiet:
+        print(table(done, name))
     return model
 
 

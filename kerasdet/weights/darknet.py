@@ -4,7 +4,7 @@ import os
 
 from kerasdet.backbones import cfg as cfgs
 from kerasdet.backbones import cfg_layers, darknet_file
-from kerasdet.weights import names, object_detection
+from kerasdet.weights import names, object_detection, tensors
 from kerasdet.weights.plain import PlainDetector
 
 COCO = [name for name in object_detection.COCO if name]
@@ -82,19 +82,17 @@ def yolov3_tiny(path):
 
 
 def in_order(path):
-    """A function from a model to its tensors in a file of weights, which knows no names, only an order.
+    """A function that copies the tensors of a file of weights, which knows no names, only an order, into a model.
 
     Args:
         path: of the `.weights` file.
-
-    Returns:
-        A function from a model to a dict of the name of each weight to its array.
     """
 
-    def tensors(model):
-        return darknet_file.taken(names.layers(model), path)[1]
+    def fill(model):
+        found = darknet_file.taken(names.layers(model), path)[1]
+        tensors.assign([(variable, name) for name, variable in names.weights(model).items()], found, path)
 
-    return tensors
+    return fill
 
 
 def write(model, path):

@@ -10,9 +10,10 @@ class PlainDetector(NamedTuple):
     detector: name of its class.
     arguments: of the class, a dict without `classes`.
     classes: names of the classes.
-    tensors: dict of the name of each weight, as in `names.weights`, to its array; of a file that has an order instead
-        of names, a function from the model to such a dict.
+    tensors: dict of the name of each weight, as in `names.weights`, to its array; of a file with other names or none, a
+        function that copies its tensors into the model.
     source: the file, for messages.
+    used: names of the classes that the detector has; None for all of `classes`.
     """
 
     detector: str
@@ -20,3 +21,4 @@ class PlainDetector(NamedTuple):
     classes: list
     tensors: dict | Callable
     source: str
+    used: list | None = None

@@ -4,14 +4,13 @@
 `weights.npz`, which holds every weight by the attributes that lead to it.
 """
 
-import hashlib
 import json
 import pathlib
-import zipfile
 
 import numpy as np
 
-from kerasdet.weights import names, released
+from kerasdet.weights import files, recognize, released
+from kerasdet.weights import names as weight_names
 from kerasdet.weights.plain import PlainDetector
 
 FACTS = ("published", "license", "source")
@@ -29,7 +28,7 @@ def save(model, folder, published=None, license=None, source=None):
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "weights.npz", **{name: np.asarray(v) for name, v in names.weights(model).items()})
+    np.savez(folder / "weights.npz", **{name: np.asarray(v) for name, v in weight_names.weights(model).items()})
     arguments = model.get_config()
     content = {
         "detector": type(model).__name__,
@@ -38,21 +37,27 @@ def save(model, folder, published=None, license=None, source=None):
         "published": published,
         "license": license,
         "source": source,
-        "sha256": _sha256(folder / "weights.npz"),
+        "sha256": files.sha256(folder / "weights.npz"),
     }
     (folder / "preset.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
+# Endings of files that `recognize` reads.
+FILES = (".pth", ".pt", ".pkl", ".safetensors")
+
+
 def is_preset(preset):
-    """Whether this is the name of a released model or the path of a preset's folder."""
-    return str(preset) in released.RELEASED or (pathlib.Path(preset) / "preset.json").is_file()
+    """Whether this is the name of a released model, the path of a preset's folder or of a released file of tensors."""
+    path = pathlib.Path(preset)
+    return str(preset) in released.RELEASED or path.suffix in FILES or (path / "preset.json").is_file()
 
 
-def load(preset):
+def load(preset, names=None):
     """Reads a preset.
 
     Args:
-        preset: a preset's folder, or a key of `released.RELEASED`, which is downloaded once.
+        preset: a preset's folder, a key of `released.RELEASED`, which is downloaded once, or a file of `recognize`.
+        names: of such a file's classes, see `recognize.load`.
 
     Returns:
         A `PlainDetector`, of which `Detector.from_preset` makes the detector.
@@ -61,21 +66,21 @@ def load(preset):
         FileNotFoundError: there is none.
         ValueError: a file is damaged.
     """
+    if pathlib.Path(preset).suffix in FILES:
+        known = None if names else released.named(preset)
+        return recognize.load(preset, names) if known is None else released.load(known, preset)
+    if names is not None:
+        raise ValueError(f"{preset}: it has names of classes of its own; other classes are given as `classes`.")
     if str(preset) in released.RELEASED:
         return released.load(str(preset))
     folder = pathlib.Path(preset)
     content, file = read(folder), folder / "weights.npz"
     if not file.is_file():
         raise FileNotFoundError(f"{file}: the preset has no weights.")
-    digest = _sha256(file)
+    digest = files.sha256(file)
     if digest != content["sha256"]:
         raise ValueError(f"{file}: its SHA-256 is {digest}, {folder}/preset.json says {content['sha256']}.")
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            tensors = {name: arrays[name] for name in arrays.files}
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file}: no file of plain arrays ({str(error).splitlines()[0]}).") from None
-    return PlainDetector(content["detector"], content["arguments"], content["classes"], tensors, str(file))
+    return PlainDetector(content["detector"], content["arguments"], content["classes"], files.read(file), str(file))
 
 
 def read(folder):
@@ -94,7 +99,7 @@ def read(folder):
     file = pathlib.Path(folder) / "preset.json"
     if not file.is_file():
         raise FileNotFoundError(
-            f"{folder}: no preset there; released models are {', '.join(sorted(released.RELEASED))}."
+            f"{folder}: no preset there, and no released model of this name; `kerasdet models` lists them all."
         )
     try:
         content = json.loads(file.read_text())
@@ -105,11 +110,3 @@ def read(folder):
     if missing:
         raise ValueError(f"{file}: '{missing[0]}' is missing; a preset needs {', '.join(needed)}.")
     return content
-
-
-def _sha256(file):
-    with open(file, "rb") as data:
-        digest = hashlib.sha256()
-        while block := data.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,49 +1,18 @@
-"""The table of released models: where they are, what they are, and who made them."""
+"""Released models by name: fetched once and checked, and read to a `PlainDetector`."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import os
 
 import keras
 
-from kerasdet.weights import darknet, object_detection
+from kerasdet import command
+from kerasdet.weights import darknet, files, object_detection, recognize
+from kerasdet.weights.zoo import RELEASED
 
-
-class Released(NamedTuple):
-    """A released model.
-
-    url, sha256: of its file.
-    read: from the file's path to a `PlainDetector`.
-    license: of the weights.
-    source: who released them.
-    published: what was measured, on which data.
-    """
-
-    url: str
-    sha256: str
-    read: Callable
-    license: str
-    source: str
-    published: dict
-
-
-RELEASED = {
-    "ssd_mobilenet_v1_coco": Released(
-        url="https://github.com/Nazmul1607081/tensorflow-light-android-app/raw/"
-        "608ce23d26da51f20132362fa01eabd3272c38a8/app/src/main/assets/detect.tflite",
-        sha256="e4b118e5e4531945de2e659742c7c590f7536f8d0ed26d135abcfe83b4779d13",
-        read=object_detection.ssd_mobilenet_v1,
-        license="Apache-2.0, as TensorFlow's demonstration of object detection, whose model it is",
-        source="TensorFlow Object Detection API: SSD on MobileNetV1 0.75, 300 x 300, quantized, trained on COCO",
-        published={"AP": 0.203, "AP50": 0.361, "data": "158 pictures of COCO val2017, measured in float"},
-    ),
-    "yolov3_tiny_coco": Released(
-        url="https://pjreddie.com/media/files/yolov3-tiny.weights",
-        sha256="dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c",
-        read=darknet.yolov3_tiny,
-        license="public domain, as darknet",
-        source="darknet: YOLOv3-tiny, 416 x 416, trained on COCO",
-        published={"AP50": 0.331, "data": "COCO test-dev"},
-    ),
+# From a file's path to a `PlainDetector`.
+READERS = {
+    "tensors": recognize.load,
+    "ssd_mobilenet_v1": object_detection.ssd_mobilenet_v1,
+    "yolov3_tiny": darknet.yolov3_tiny,
 }
 
 
@@ -61,17 +30,44 @@ def fetch(name):
         ConnectionError: it is not in the cache and cannot be downloaded.
     """
     entry = RELEASED[name]
+    elsewhere = f"make a preset of it by `kerasdet import_weights {name} --file=FILE`, and give that by --weights."
+    if entry.url is None:
+        raise ConnectionError(f"{name}: no server gives the file plainly; get it by hand, {entry.source}; {elsewhere}")
     file = f"{name}.{entry.url.rpartition('.')[2]}"
-    checked = {"file_hash": entry.sha256, "hash_algorithm": "sha256"}
+    checked = {"file_hash": entry.sha256, "hash_algorithm": "sha256"} if len(entry.sha256) == 64 else {}
     try:
-        return keras.utils.get_file(file, entry.url, cache_subdir="kerasdet", **checked)
+        path = keras.utils.get_file(file, entry.url, cache_subdir="kerasdet", **checked)
     except ValueError:
         raise
     except Exception as error:  # Keras raises no narrower one where a download fails
-        raise ConnectionError(
-            f"{name}: {str(error).splitlines()[0]}; download it elsewhere, make a preset of it by "
-            f"`kerasdet import_weights {name} --file=FILE`, and give the preset's folder by --weights."
-        ) from None
+        raise ConnectionError(f"{name}: {str(error).splitlines()[0]}; download it elsewhere, {elsewhere}") from None
+    return path if checked else check(path, entry.sha256)
+
+
+def check(path, digits):
+    """Checks the first digits of a file's SHA-256, as torchvision's files have them in their names.
+
+    Args:
+        path: of the file.
+        digits: the digits; "" for none that are known.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: they are others.
+    """
+    found = files.sha256(path) if digits else ""
+    if not found.startswith(digits):
+        raise ValueError(f"{path}: a damaged or another file: its SHA-256 begins with {found[:8]}, not {digits[:8]}.")
+    return path
+
+
+def named(path):
+    """The key of `RELEASED` of a file that has its release's own name; None for others."""
+    file = os.path.basename(path)
+    known = {entry.url.rpartition("/")[2]: name for name, entry in RELEASED.items() if len(entry.sha256) == 8}
+    return known.get(file)
 
 
 def load(name, file=None):
@@ -82,11 +78,22 @@ def load(name, file=None):
         file: path of its file; None takes that of `fetch`.
 
     Returns:
-        A `PlainDetector`, of which `Detector.from_preset` makes the detector.
+        A `PlainDetector`, of which `Detector.from_preset` makes the detector; without the ids of COCO that are unused.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the name is unknown, or the file is damaged.
     """
     if name not in RELEASED:
-        raise ValueError(f"a released model must be one of {sorted(RELEASED)}, got {name!r}.")
-    return RELEASED[name].read(fetch(name) if file is None else file)
+        nearest = command.nearest(name, RELEASED)
+        raise ValueError(f"there is no released model {name!r}; did you mean {nearest!r}? `kerasdet models` lists all.")
+    entry = RELEASED[name]
+    if file is not None and not os.path.isfile(file):
+        raise FileNotFoundError(f"{file}: no such weights file.")
+    whole = len(entry.sha256) == 64  # of a file by hand, which may be a copy of another kind, such as .npz
+    path = fetch(name) if file is None else file if whole else check(file, entry.sha256)
+    plain = READERS[entry.read](path)
+    if plain.detector != entry.detector:
+        raise ValueError(f"{path}: it holds a {plain.detector}, but {name} is a {entry.detector}.")
+    used = [one for one in plain.classes if not one.startswith(recognize.UNUSED)]
+    return plain if len(used) == len(plain.classes) else plain._replace(used=used)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kerasdet.backbones import resnet as resnets
+
 
 def layout(value):
     """An array in our layout: kernels of convolutions, transposed ones too, from [out, in, rows, columns]."""
@@ -40,10 +42,42 @@ def resnet(backbone, prefix=""):
     """The layers of a ResNet, as `of_convs` takes them, by torchvision's names after a prefix."""
     yield backbone.stem, f"{prefix}conv1", f"{prefix}bn1"
     for s, stage in enumerate(backbone.stages, start=1):
-        for b, block in enumerate(stage):
-            name = f"{prefix}layer{s}.{b}"
-            for i, conv in enumerate((block.conv1, block.conv2, getattr(block, "conv3", None)), start=1):
-                if conv is not None:
-                    yield conv, f"{name}.conv{i}", f"{name}.bn{i}"
-            if block.shortcut is not None:
-                yield block.shortcut, f"{name}.downsample.0", f"{name}.downsample.1"
+        yield from blocks(stage, f"{prefix}layer{s}")
+
+
+def blocks(stage, name):
+    """The layers of one stage of a ResNet, as `of_convs` takes them, by torchvision's names after the stage's."""
+    for b, block in enumerate(stage):
+        for i, conv in enumerate((block.conv1, block.conv2, getattr(block, "conv3", None)), start=1):
+            if conv is not None:
+                yield conv, f"{name}.{b}.conv{i}", f"{name}.{b}.bn{i}"
+        if block.shortcut is not None:
+            yield block.shortcut, f"{name}.{b}.downsample.0", f"{name}.{b}.downsample.1"
+
+
+def resnet_name(tensors, prefix=""):
+    """The key of `backbones.BACKBONES` of a ResNet or ResNeXt by the names and shapes of its tensors.
+
+    Args:
+        tensors: dict of name to array, in torch's layouts.
+        prefix: of torchvision's names.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+
+    def named(stage, block, number):
+        return f"{prefix}layer{stage}.{block}.conv{number}.weight"
+
+    counts = []
+    for stage in range(1, 5):
+        count = 0
+        while named(stage, count, 1) in tensors:
+            count += 1
+        counts.append(count)
+    deep = named(1, 0, 3) in tensors
+    depths = [depth for depth, blocks in resnets.BLOCKS.items() if blocks == tuple(counts) and (depth >= 50) == deep]
+    if not depths:
+        raise ValueError(f"a ResNet of {tuple(counts)} blocks")
+    inside, entry = tensors[named(1, 0, 2)].shape[:2]
+    return f"resnext{depths[0]}_{inside // entry}x{entry}d" if deep and inside != entry else f"resnet{depths[0]}"

@@ -161,6 +161,10 @@ def variables(model):
 
 def _pyramid(model):
     yield from torch.resnet(model.backbone, "backbone.body.")
+    if getattr(model, "res5", None) is not None:
+        yield from torch.blocks(model.res5.blocks, "backbone.body.layer4")
+    if model.fpn is None:
+        return
     for part, layers in (("inner", model.fpn.laterals), ("layer", model.fpn.outputs)):
         for i, conv in enumerate(layers):
             yield conv, f"backbone.fpn.{part}_blocks.{i}.0", f"backbone.fpn.{part}_blocks.{i}.1"
@@ -187,7 +191,7 @@ def _dense(model):
     """Pairs of the layers that are no `Conv`."""
     convs = len(model.box_head.convs)
     first = "5" if convs else "fc6"
-    layers = [(model.box_head.fc[0], f"roi_heads.box_head.{first}")]
+    layers = [(fc, f"roi_heads.box_head.{first}") for fc in model.box_head.fc[:1]]
     layers += [(fc, f"roi_heads.box_head.fc{i}") for i, fc in enumerate(model.box_head.fc[1:], start=7)]
     layers += [(model.predictor.classes, "roi_heads.box_predictor.cls_score")]
     layers += [(model.predictor.boxes, "roi_heads.box_predictor.bbox_pred")]

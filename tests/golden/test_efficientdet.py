@@ -194,8 +194,7 @@ def load(info, spec):
     backbone = form["backbone"] if isinstance(form["backbone"], str) else form["backbone"]["name"]
     resize = ("corner", *info["network_size_hw"])
     model = EfficientDet(info["classes"], **{**form, "backbone": backbone, "resize": resize, "clip": False})
-    automl.load_effdet(model, models.weights(spec))
-    return model
+    return models.through_file(spec, model)
 
 
 # The larger one that comes with the project takes half a minute.

@@ -95,8 +95,7 @@ class Golden:
         name = spec.name.removesuffix(".spec.json")
         self.info = json.loads((spec.parent / f"{name}.json").read_text())
         self.values = np.load(spec.parent / f"{name}.npz")
-        self.model = build(self.info)
-        points.load(self.model, models.weights(spec))
+        self.model = models.through_file(spec, build(self.info))
         self.pictures = []
         for text in self.info["images"]:
             file, key = text.split(" (")[0].split(": ")

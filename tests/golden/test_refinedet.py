@@ -137,8 +137,7 @@ def load(info, spec):
     arguments = {"above": rules["confidence"], "suppression": rules["nms"], "filter": rules["theta"]}
     arguments |= {"per_class": rules["top_k"], "limit": rules["keep_top_k"], "clip": False, "empty_negatives": 0}
     model = RefineDet(info["classes_with_background"] - 1, resize=("stretch", side, side), **arguments)
-    refinedet.load(model, models.weights(spec))
-    return model
+    return models.through_file(spec, model)
 
 
 @pytest.fixture(scope="module", params=SPECS, ids=[spec.name.removesuffix(".spec.json") for spec in SPECS])

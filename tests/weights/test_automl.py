@@ -1,5 +1,6 @@
 """EfficientDet's release: a checkpoint of TensorFlow 1 under its names, averages first, faults in one line."""
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -110,8 +111,18 @@ def test_averages_are_preferred(folder, tensors):
 
 
 def test_the_weights_themselves_if_asked_for(model, folder, tensors):
-    found = automl.load(folder / "model", averages=False).tensors(model)
-    np.testing.assert_array_equal(found["backbone/stem/kernel"], tensors["efficientnet-b0/stem/conv2d/kernel"])
+    plain = automl.load(folder / "model", averages=False)
+    plain.tensors(model)
+    np.testing.assert_array_equal(model.backbone.stem.kernel, tensors["efficientnet-b0/stem/conv2d/kernel"])
+
+
+def test_a_file_of_keras(model, tensors, tmp_path):
+    """Every variable lies in its layer's group, under its whole name."""
+    with h5py.File(tmp_path / "efficientdet-d0.h5", "w") as file:
+        for name, value in tensors.items():
+            file[f"{name.split('/')[0]}/{name}:0"] = value
+    automl.load(tmp_path / "efficientdet-d0.h5").tensors(model)
+    np.testing.assert_array_equal(model.backbone.stem.kernel, tensors["efficientnet-b0/stem/conv2d/kernel"])
 
 
 def test_the_command_writes_a_preset(folder, tensors, tmp_path):
@@ -163,5 +174,5 @@ def test_forms_are_those_of_the_detector():
         form = efficientdet.FORMS[name]
         assert (form["resize"], form.get("scale", 4.0)) == (("corner", side, side), scale)
     assert automl.PICTURES.keys() == efficientdet.FORMS.keys()
-    assert automl._form("b6", 384, "somewhere/efficientdet-d7") == "d7"
-    assert [automl._form(*one, "x") for one in (("b6", 384), ("b7", 384), ("lite3", 200))] == ["d6", "d7x", "lite3x"]
+    assert automl.form_of("b6", 384, "somewhere/efficientdet-d7") == "d7"
+    assert [automl.form_of(*one, "x") for one in (("b6", 384), ("b7", 384), ("lite3", 200))] == ["d6", "d7x", "lite3x"]

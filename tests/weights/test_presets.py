@@ -11,6 +11,7 @@ from kerasdet.detectors import SSD, RetinaNet
 from kerasdet.detectors.detector import Detector
 from kerasdet.load import load
 from kerasdet.weights import names, presets, released
+from kerasdet.weights.plain import PlainDetector
 
 FACTS = {"published": {"AP": 0.5, "data": "shapes"}, "license": "Apache-2.0", "source": "drawn"}
 
@@ -135,7 +136,7 @@ def test_an_unknown_detector_and_nothing_at_all(folder, tmp_path):
     (folder / "preset.json").write_text(json.dumps({**described, "detector": "os.system"}))
     with pytest.raises(ValueError, match="there is no detector 'os.system'"):
         load(folder)
-    with pytest.raises(FileNotFoundError, match="no preset there; released models are .*ssd_mobilenet_v1_coco"):
+    with pytest.raises(FileNotFoundError, match="no preset there, and no released model of this name"):
         presets.load(tmp_path / "nothing")
     (folder / "weights.npz").unlink()
     (folder / "preset.json").write_text(json.dumps(described))
@@ -151,13 +152,23 @@ def test_a_released_file_is_downloaded_by_its_hash(monkeypatch, tmp_path):
     entry = released.RELEASED["ssd_mobilenet_v1_coco"]._replace(
         url=(tmp_path / "there.txt").as_uri(),
         sha256=sha256(tmp_path / "there.txt"),
-        read=lambda path: open(path).read(),
+        read="text",
     )
+    text = PlainDetector("SSD", {}, ["unused 1", "egg"], {}, "there")
+    monkeypatch.setitem(released.READERS, "text", lambda path: text._replace(source=open(path).read()))
     monkeypatch.setitem(released.RELEASED, f"test-{tmp_path.name}", entry)
     name = f"test-{tmp_path.name}"
-    assert presets.is_preset(name) and presets.load(name) == "the weights"
+    assert presets.is_preset(name) and presets.load(name) == text._replace(source="the weights", used=["egg"])
     monkeypatch.setitem(released.RELEASED, name, entry._replace(sha256="0" * 64))
     with pytest.raises(ValueError, match="does not match the provided value of 0000"):
         presets.load(name)
-    with pytest.raises(ValueError, match="a released model must be one of"):
-        released.load("nothing")
+    monkeypatch.setitem(released.RELEASED, name, entry._replace(sha256=entry.sha256[:8]))
+    assert presets.load(name).source == "the weights"
+    monkeypatch.setitem(released.RELEASED, name, entry._replace(sha256="0" * 8))
+    with pytest.raises(ValueError, match="its SHA-256 begins with [0-9a-f]{8}, not 00000000"):
+        presets.load(name)
+    with pytest.raises(ValueError, match="there is no released model 'ssd_mobilenet'; did you mean 'ssd_mobilenet_v1_"):
+        released.load("ssd_mobilenet")
+    monkeypatch.setitem(released.RELEASED, name, entry._replace(url=None))
+    with pytest.raises(ConnectionError, match="no server gives the file plainly; get it by hand"):
+        presets.load(name)
