@@ -1,5 +1,7 @@
+import concurrent.futures
 import functools
 import io
+import logging
 import os
 import struct
 import zlib
@@ -11,6 +13,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from kerasdet import images
+from kerasdet.images import files
 
 RULES = [("shorter", 40, 60), ("stretch", 50, 30), ("squeeze", 50, 30)]
 RULES += [("letterbox", 64, 96), ("letterbox", 96, 64), ("corner", 64, 96), ("keep",)]
@@ -281,6 +284,25 @@ def test_a_broken_file_is_named_in_one_line(tmp_path, name):
         images.load(path)
     line = str(caught.value)
     assert line.startswith(f"{path}: cannot be decoded as an image ({reason}") and "\n" not in line and "{{" not in line
+
+
+def test_threads_share_one_graph(tmp_path):
+    """TensorFlow would warn of a function that is traced again and again, although it waits for one trace."""
+    for i in range(16):
+        Image.fromarray(picture()).save(tmp_path / f"{i}.png")
+    files._decoder.cache_clear()
+    said, logger = [], tf.get_logger()
+    handler = logging.Handler()
+    handler.emit = said.append
+    logger.addHandler(handler)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(images.load, sorted(tmp_path.iterdir())))
+    finally:
+        logger.removeHandler(handler)
+    assert not said and files._decoder.cache_info().misses == 1
+    for one in found:
+        np.testing.assert_array_equal(one, picture())
 
 
 def test_a_folder_is_no_image(tmp_path):

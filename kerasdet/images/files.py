@@ -1,7 +1,9 @@
 """Decodes image files: JPEG, PNG, GIF, BMP and WebP in graphs of stock TensorFlow operators, HEIC outside of graphs."""
 
+import functools
 import os
 import re
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +41,9 @@ def load(path):
     if is_heic(path):
         return _load_heic(path)
     try:
-        return _decode(tf.io.read_file(os.fspath(path)), tf.constant(os.fspath(path))).numpy()
+        with _tracing:
+            decoder = _decoder()
+        return decoder(tf.io.read_file(os.fspath(path)), tf.constant(os.fspath(path))).numpy()
     except tf.errors.NotFoundError:
         reason = "no such file"
     except tf.errors.InvalidArgumentError as error:
@@ -145,8 +149,15 @@ def decode(data, name="image"):
     return tf.cond(_starts(_head(data), _JPEG), lambda: _jpeg(data), other)
 
 
-# A graph: operator by operator, reading the header would take longer than decoding.
-_decode = tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)] * 2, autograph=False)
+# Threads that read the first photos wait for one of them to trace.
+_tracing = threading.Lock()
+
+
+@functools.cache
+def _decoder():
+    """`decode` as a graph: operator by operator, reading the header would take longer than decoding."""
+    text = tf.TensorSpec([], tf.string)
+    return tf.function(decode, autograph=False).get_concrete_function(text, text)
 
 
 def _head(data):
