@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from kerasdet import images
-from kerasdet.images import files
+from kerasdet.images import files as decoding
 
 RULES = [("shorter", 40, 60), ("stretch", 50, 30), ("squeeze", 50, 30)]
 RULES += [("letterbox", 64, 96), ("letterbox", 96, 64), ("corner", 64, 96), ("keep",)]
@@ -290,7 +290,7 @@ def test_threads_share_one_graph(tmp_path):
     """TensorFlow would warn of a function that is traced again and again, although it waits for one trace."""
     for i in range(16):
         Image.fromarray(picture()).save(tmp_path / f"{i}.png")
-    files._decoder.cache_clear()
+    decoding._decoder.cache_clear()
     said, logger = [], tf.get_logger()
     handler = logging.Handler()
     handler.emit = said.append
@@ -300,7 +300,7 @@ def test_threads_share_one_graph(tmp_path):
             found = list(pool.map(images.load, sorted(tmp_path.iterdir())))
     finally:
         logger.removeHandler(handler)
-    assert not said and files._decoder.cache_info().misses == 1
+    assert not said and decoding._decoder.cache_info().misses == 1
     for one in found:
         np.testing.assert_array_equal(one, picture())
 
