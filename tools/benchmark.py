@@ -25,9 +25,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from kerasdet import command
-from kerasdet.weights import torchvision
 
-MODEL = flags.DEFINE_enum("model", "retinanet_resnet50_fpn", list(torchvision.MODELS), "One of torchvision's builders.")
+MODEL = flags.DEFINE_string("model", "retinanet_resnet50_fpn", "One of torchvision's builders of detectors.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "With models: measure the detector of this config instead.")
 CLASSES = flags.DEFINE_integer("classes", 91, "Number of classes, without background.")
 SIZE = flags.DEFINE_integer("size", 640, "Side of the picture at inference, pixels.")
@@ -48,6 +47,10 @@ def models():
     from kerasdet.benchmark import models as model_benchmarks
     from kerasdet.benchmark import peers
     from kerasdet.load import build
+    from kerasdet.weights import torchvision
+
+    if MODEL.value not in torchvision.MODELS:
+        raise ValueError(f"--model must be one of {', '.join(torchvision.MODELS)}, got {MODEL.value!r}.")
 
     def make(dtype, norm, size):
         options = {"dtype": dtype, "norm": norm}
