@@ -110,7 +110,7 @@ def rule(model, size):
 
 def margin(model):
     """The color around a letterboxed picture, RGB 0...255: the one that the model paints outside its windows."""
-    return np.round(pixels_layer(model).outside).tolist()
+    return np.round(pixels_layer(model).color[0]).tolist()
 
 
 def pixels_layer(model):
