@@ -38,6 +38,8 @@ class Detector(settings.Settings, Predicts, Trains, Saves, keras.Model, metaclas
     """
 
     class_heads = ()
+    # Outputs in `class_heads` behind those of all cells' classes.
+    class_rest = 0
     # What is predicted of each box beside its class, by the names that `suppress.per_class` knows.
     predicted = ()
     # Its anchors, and the IoU from which one of them learns an object; None where a detector has none.

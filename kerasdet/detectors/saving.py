@@ -1,6 +1,8 @@
 """Saving a detector, loading it again, and writing it for others: what `save`, presets and exports need."""
 
+import contextlib
 import inspect
+from unittest import mock
 
 import keras
 import tensorflow as tf
@@ -98,7 +100,7 @@ class Saves:
             raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
         if unknown := sorted(set(arguments) - kind.parameters):
             raise ValueError(f"{plain.source}: {plain.detector} takes no {unknown[0]}.")
-        with tensors.expected():
+        with _expected():
             model = kind.from_config({"classes": plain.classes, **plain.arguments, **arguments})
         if callable(plain.tensors):
             plain.tensors(model)
@@ -147,3 +149,20 @@ class Saves:
         twin = type(self).from_config({**self.get_config(), "dtype": dtype})
         twin.set_weights(self.get_weights())
         return twin
+
+
+@contextlib.contextmanager
+def _expected():
+    """Within it, new models do not draw random numbers for weights that are read from a file right after.
+
+    Drawing them takes as long as all else that loading does.
+    """
+    drawn = (keras.initializers.VarianceScaling, keras.initializers.RandomNormal, keras.initializers.TruncatedNormal)
+
+    def zeros(self, shape, dtype=None):
+        return keras.ops.zeros(shape, dtype or "float32")
+
+    with contextlib.ExitStack() as stack:
+        for kind in drawn:
+            stack.enter_context(mock.patch.object(kind, "__call__", zeros))
+        yield

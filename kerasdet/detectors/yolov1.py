@@ -150,6 +150,13 @@ class YOLOv1(YOLO):
             multiple=64, **kwargs,
         )  # fmt: skip
         self.head.blocks[-2].initial_bias = self.tops[0].start()
+        # The last layer's outputs are the classes of all cells, and then the boxes of all (section 2).
+        self.class_heads, self.class_rest = (f"head/blocks/{len(self.head.blocks) - 2}",), side**2 * boxes * 5
+
+    @property
+    def class_outputs(self):
+        """See `Detector`."""
+        return self.classes
 
     @classmethod
     def tiny(cls):

@@ -34,7 +34,8 @@ def by_name(source, target, name="the source", only=None):
         if other is None:
             done[key] = MISSING
         elif key.rpartition("/")[0] in target.class_heads:
-            done[key] = _copy_classes(other, variable, source.class_outputs, target.class_outputs)
+            rest = target.class_rest if source.class_rest == target.class_rest else 0
+            done[key] = _copy_classes(other, variable, source.class_outputs, target.class_outputs, rest)
         elif tuple(other.shape) != tuple(variable.shape):
             done[key] = MISMATCHED
         else:
@@ -82,14 +83,17 @@ def table(done, source):
     return "\n".join(lines)
 
 
-def _copy_classes(source, target, theirs, ours):
-    """Copies the outputs of the classes that both know: the last axis is [anchors a cell * outputs]."""
+def _copy_classes(source, target, theirs, ours, rest=0):
+    """Copies the outputs of the classes that both know: the last axis is [anchors a cell * outputs], and a rest."""
     old, new = np.asarray(source), np.array(target)
+    (old, behind), (new, _) = (np.split(one, [one.shape[-1] - rest], axis=-1) for one in (old, new))
+    if old.shape[-1] % len(theirs):
+        return MISMATCHED
     old = old.reshape(*old.shape[:-1], -1, len(theirs))
     grouped = new.reshape(*new.shape[:-1], -1, len(ours))
     if old.shape[:-1] != grouped.shape[:-1]:
         return MISMATCHED
     shared = [name for name in ours if name in theirs]
     grouped[..., [ours.index(name) for name in shared]] = old[..., [theirs.index(name) for name in shared]]
-    target.assign(grouped.reshape(target.shape))
+    target.assign(np.concatenate([grouped.reshape(new.shape), behind], axis=-1))
     return LOADED if tuple(theirs) == tuple(ours) else PARTLY if shared else MISSING

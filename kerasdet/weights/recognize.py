@@ -230,18 +230,20 @@ def _effdet(tensors, path):
     """EfficientDet by the names of its PyTorch port."""
     if "backbone.conv_stem.weight" not in tensors or "box_net.predict.conv_pw.weight" not in tensors:
         return None
-    counts, lite = [], not any(".se." in name for name in tensors)
-    for stage in range(len(efficientnet.STAGES)):
-        each = {re.match(rf"backbone\.blocks\.{stage}\.(\d+)\.", name) for name in tensors}
-        counts.append(len({match[1] for match in each if match}))
-    # The first and the last stage of Lite networks are not scaled; the depth of one in the middle tells.
-    depth, wide = counts[3], len(tensors["backbone.blocks.0.0.bn2.weight"])
-    scales = efficientnet.LITE_SCALES if lite else efficientnet.SCALES
+    lite = not any(".se." in name for name in tensors)
+    # Of the last stage but one, blocks and channels tell the number.
+    count, wide = _count(tensors, "backbone.blocks.5.{}.bn3.weight"), len(tensors["backbone.blocks.5.0.bn3.weight"])
+    blocks, *_, channels = efficientnet.STAGES[5]
     number = next(
-        i for i, (width, deep) in reversed(list(enumerate(scales)))
-        if (math.ceil(3 * deep), efficientnet.rounded(16, width)) == (depth, wide) and math.ceil(2 * deep) == counts[1]
-        and math.ceil(4 * deep) == counts[5]
-    )  # fmt: skip
+        (
+            i
+            for i, (width, depth) in enumerate(efficientnet.LITE_SCALES if lite else efficientnet.SCALES)
+            if (math.ceil(depth * blocks), efficientnet.rounded(channels, width)) == (count, wide)
+        ),
+        None,
+    )
+    if number is None:
+        raise ValueError(f"an EfficientNet with {count} blocks of {wide} channels")
     backbone = f"{'lite' if lite else 'b'}{number}"
     width, levels = tensors["box_net.predict.conv_pw.weight"].shape[1], _count(tensors, "class_net.bn_rep.0.{}.bn.bias")
     side, scale = automl.PICTURES[automl.form_of(backbone, width, path)]

@@ -1,10 +1,7 @@
 """Named arrays into a model's variables: every tensor of both sides has its place, or one line says which has not."""
 
-import contextlib
 import mmap
-from unittest import mock
 
-import keras
 import numpy as np
 
 # Numbers that are copied at once.
@@ -62,20 +59,3 @@ def _forget(array):
         array = array.base
     if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.madvise(mmap.MADV_DONTNEED)
-
-
-@contextlib.contextmanager
-def expected():
-    """Within it, new models do not draw random numbers for weights that are read from a file right after.
-
-    Drawing them takes as long as all else that loading does.
-    """
-    drawn = (keras.initializers.VarianceScaling, keras.initializers.RandomNormal, keras.initializers.TruncatedNormal)
-
-    def zeros(self, shape, dtype=None):
-        return keras.ops.zeros(shape, dtype or "float32")
-
-    with contextlib.ExitStack() as stack:
-        for kind in drawn:
-            stack.enter_context(mock.patch.object(kind, "__call__", zeros))
-        yield

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from kerasdet.backbones import resnet as resnets
-
 
 def layout(value):
     """An array in our layout: kernels of convolutions, transposed ones too, from [out, in, rows, columns]."""
@@ -65,6 +63,8 @@ def resnet_name(tensors, prefix=""):
     Raises:
         ValueError: there is no such network.
     """
+
+    from kerasdet.backbones import resnet as resnets  # TensorFlow takes seconds, and tools name builders before
 
     def named(stage, block, number):
         return f"{prefix}layer{stage}.{block}.conv{number}.weight"

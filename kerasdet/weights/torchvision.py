@@ -272,13 +272,15 @@ def _mobilenet_v3(backbone):
 
 def _renamed(tensors):
     """Names of before torchvision 0.13 as they are today."""
-    if any(re.match(r"head\.\w+\.conv\.\d+\.0\.", name) for name in tensors):
-        return dict(tensors)
+    # In heads with norms, which never had others, every second name looks like an old one.
+    new_heads = any(re.match(r"head\.\w+\.conv\.\d+\.0\.", name) for name in tensors)
 
     def today(name):
         name = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", name)
         name = re.sub(r"rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", name)
         name = re.sub(r"mask_head\.mask_fcn(\d)\.", lambda m: f"mask_head.{int(m[1]) - 1}.0.", name)
+        if new_heads:
+            return name
         return re.sub(r"(head\.\w+\.conv\.)(\d+)\.(weight|bias)$", lambda m: f"{m[1]}{int(m[2]) // 2}.0.{m[3]}", name)
 
     return {today(name): value for name, value in tensors.items()}

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdet import contract
+from kerasdet.detectors import DETECTORS
 from kerasdet.detectors.settings import SETTINGS
 from kerasdet.weights import names as weights
 from tests.contract import scenes
@@ -29,6 +30,30 @@ def test_config_holds_every_argument(model, again):
     json.dumps(config)
     assert again.get_config() == config
     assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+
+
+def test_a_preset_keeps_rows_by_name_for_other_classes(model, tmp_path, capsys):
+    """Outputs of a class that stays are its own, the others start anew, and all else is the preset's."""
+    if not model.class_heads:
+        assert type(model) not in DETECTORS.values()
+        pytest.skip("a detector of one's own need not name its class heads")
+    model.save_preset(tmp_path)
+    kept = model.classes[-1]
+    other = type(model).from_preset(tmp_path, classes=["ring", kept, "bar"])
+    assert other.classes == ("ring", kept, "bar") and "by class name" in capsys.readouterr().out
+    ours = weights.weights(model)
+
+    def row(variable, one):
+        value = variable.numpy()
+        value = value[..., : value.shape[-1] - one.class_rest]
+        names = list(one.class_outputs)
+        return value.reshape(*value.shape[:-1], -1, len(names))[..., names.index(kept)]
+
+    for name, variable in weights.weights(other).items():
+        if name.rpartition("/")[0] in other.class_heads:
+            np.testing.assert_array_equal(row(variable, other), row(ours[name], model), err_msg=name)
+        else:
+            np.testing.assert_array_equal(variable, ours[name], err_msg=name)
 
 
 def test_settings_and_names_are_checked(model):

@@ -111,7 +111,7 @@ class Recorded:
     """
 
     def __init__(self, spec, make):
-        name = spec.name.removesuffix(".spec.json")
+        name, self.spec = spec.name.removesuffix(".spec.json"), spec
         self.info = json.loads((spec.parent / f"{name}.json").read_text())
         self.values = np.load(spec.parent / f"{name}.npz")
         self.model = make(self.info)

@@ -5,6 +5,7 @@ Runs on every `*.spec.json` of `KERASDET_GOLDEN_MODELS` whose model has a loader
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kerasdet import detectors
 from kerasdet.detectors import FasterRCNN, MaskRCNN
 from kerasdet.weights import torchvision
 from tests.golden import models
+from tests.weights import torch_files
 
 
 def specs(wanted):
@@ -92,6 +94,33 @@ def test_outputs(dense):
     best, expected = dense.recorded("cls_logits.argmax", logits.argmax(-1))
     assert (best == expected).mean() > 0.999
     dense.close("bbox_regression", deltas)
+
+
+def before_2022(tensors):
+    """Tensors by the names that torchvision's files had before its version 0.13."""
+    if any("inner_blocks.0.1." in name for name in tensors):  # the second models never had them
+        return tensors
+
+    norms = any(re.match(r"head\.\w+_head\.conv\.\d\.1\.", name) for name in tensors)
+
+    def old(name):
+        name = re.sub(r"(fpn\.\w+_blocks\.\d)\.0\.", r"\1.", name).replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+        name = re.sub(r"(mask_head)\.(\d)\.0\.", lambda m: f"{m[1]}.mask_fcn{int(m[2]) + 1}.", name)
+        if norms:
+            return name
+        return re.sub(r"(_head\.conv)\.(\d)\.0\.(?=weight|bias)", lambda m: f"{m[1]}.{2 * int(m[2])}.", name)
+
+    return {old(name): value for name, value in tensors.items()}
+
+
+@pytest.mark.parametrize("write, ending, change", [
+    (torch_files.write_legacy, "pth", before_2022), (torch_files.write_safetensors, "safetensors", dict),
+], ids=["legacy", "safetensors"])  # fmt: skip
+def test_other_kinds_of_files_hold_the_same(golden, write, ending, change):
+    rules = ["backbone"] * (golden.info["frozen_bn_eps"] not in (None, 0.0))
+    again = models.through_file(golden.spec, golden.model, *rules, write=write, ending=ending, change=change)
+    for ours, theirs in zip(again.weights, golden.model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs, err_msg=theirs.path)
 
 
 def loss_tolerance(label):

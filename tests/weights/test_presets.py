@@ -49,6 +49,23 @@ def test_the_same_detector_again(model, folder):
     assert sorted(file.name for file in folder.iterdir()) == ["preset.json", "weights.npz"]
 
 
+def test_round_trips_detect_the_same(model, folder, tmp_path):
+    """Preset, `.keras`, preset and SavedModel."""
+    picture = np.random.default_rng(2).integers(0, 256, (64, 80, 3), np.uint8)
+    first = Detector.from_preset(folder)
+    first.save(tmp_path / "model.keras")
+    load(tmp_path / "model.keras").save_preset(tmp_path / "again")
+    second = Detector.from_preset(tmp_path / "again")
+    second.export(tmp_path / "exported")
+    expected = model.detect(picture, above=0.0)
+    assert len(expected["scores"])
+    for one in (first, second, load(tmp_path / "exported")):
+        found = one.detect(picture, above=0.0)
+        for name in ("boxes", "scores"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-4)
+        assert found["names"] == expected["names"]
+
+
 def test_other_classes_keep_their_rows_by_name(model, folder, capsys):
     other = SSD.from_preset(folder, classes=["hair", "crack", "dirt"])
     assert other.classes == ("hair", "crack", "dirt")
