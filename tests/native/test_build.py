@@ -5,13 +5,14 @@ import ctypes
 import pytest
 
 from custom_ops import build, nvcc
-from tests.native.cuda import LAUNCHERS, Levels, Rois, Scan, Suppression
+from tests.native.cuda import LAUNCHERS, Deform, Levels, Rois, Scan, Suppression
 
 
 def test_launchers(launchers):
     """All are there, compiled for Ampere and Hopper; an empty input launches nothing, with or without a GPU."""
     assert {"arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90"} <= set(nvcc.ARCHITECTURES)
     empty = {Levels: Levels(), Rois: Rois(rows=3, columns=2), Scan: Scan(), Suppression: Suppression()}
+    empty[Deform] = Deform(groups=1, rows=3, columns=3)
     for name, types in LAUNCHERS.items():
         arguments = [empty.get(kind, 0) for kind in types]
         assert getattr(launchers, f"kerasdet_cuda_{name}")(None, *arguments) is None
@@ -56,7 +57,8 @@ def test_the_library_has_a_cuda_kernel_for_every_operator():
         assert found["GPU"].keys() == found["CPU"].keys() - matching
         for name, read in found["GPU"].items():
             thresholds = {"Kerasdet>Nms": {"iou", "above"}, "Kerasdet>SoftNms": {"sigma", "iou", "above"}}
-            assert read == thresholds.get(name, set() if "Corner" in name else {"scales"})
+            in_memory = set() if "Corner" in name or "Deform" in name else {"scales"}
+            assert read == thresholds.get(name, in_memory)
 
 
 @pytest.mark.parametrize("macros, expected", [("#define __AVX512FP16__ 1", ["-mno-avx512fp16"]), ("", [])])
