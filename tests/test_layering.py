@@ -117,7 +117,7 @@ def test_no_import_cycle():
 
 def papers():
     """The files of detectors that hold a detector's class."""
-    base = ("complete", "detector", "judges", "predict", "saving", "settings", "step", "yolo")
+    base = ("complete", "detector", "solvers", "predict", "saving", "settings", "step", "yolo")
     return [m for m in MODULES if m.startswith("kerasdet.detectors.") and m.rpartition(".")[2] not in base]
 
 

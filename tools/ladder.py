@@ -13,6 +13,7 @@ proposals at hand), minutes of training, and the most memory that training took.
 import json
 import os
 import pathlib
+import runpy
 import statistics
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def _train(file, run):
     """Trains in a process of its own, and notes its minutes and the most memory that it held."""
     flags_of_train = [f"--config={file}", f"--run={run}", f"--config.data.folder={FOLDER.value}"]
     flags_of_train.append(f"--config.train.seed={SEED.value}")
-    if PROPOSALS.value and "proposals=" in file.read_text():
+    if PROPOSALS.value and "proposals" in runpy.run_path(str(file))["get_config"]().data:
         flags_of_train.append(f"--config.data.proposals={PROPOSALS.value}")
     if WEIGHTS.value:
         flags_of_train.append(f"--config.model.backbone_weights={WEIGHTS.value}")

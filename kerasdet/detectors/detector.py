@@ -71,6 +71,10 @@ class Detector(settings.Settings, Predicts, Trains, Saves, keras.Model, metaclas
         """Names of an anchor's outputs in `class_heads`; a softmax over a background too has a name more."""
         return self.classes
 
+    def outputs_of(self, head):
+        """As `class_outputs`, of one of `class_heads`: all are alike unless a detector says otherwise."""
+        return self.class_outputs
+
     def network(self, images, training=False):
         """Runs once per picture.
 

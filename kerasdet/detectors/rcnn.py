@@ -8,7 +8,7 @@ from kerasdet import boxes as box
 from kerasdet.decoding import regions as decode
 from kerasdet.decoding import suppress
 from kerasdet.detectors.detector import Detector
-from kerasdet.detectors.judges import FittedJudges, Scores
+from kerasdet.detectors.solvers import RegionSolvers, Scores
 from kerasdet.layers import FC, BoxHead, Pixels, in_blocks
 from kerasdet.targets import assign, sample
 
@@ -16,7 +16,7 @@ from kerasdet.targets import assign, sample
 VGG16 = {"backbone": "vgg16", "side": 224, "pool": (2, 2), "block": 8}
 
 
-class RCNN(FittedJudges, Detector):
+class RCNN(RegionSolvers, Detector):
     """R-CNN (Girshick, Donahue, Darrell, Malik, CVPR 2014, arXiv:1311.2524). Images must carry `proposals`.
 
     It is made in three steps, the stages of a training: the network learns by a softmax (section 2.3), the solver "svm"
@@ -43,7 +43,7 @@ class RCNN(FittedJudges, Detector):
     """
 
     terms = ("class",)
-    class_heads = ("predictor",)
+    class_heads = ("predictor", "svm", "ridge", "scores")
     needs_proposals = True
 
     def __init__(
@@ -123,8 +123,8 @@ class RCNN(FittedJudges, Detector):
         def judged(rows):
             pool5 = self.pool5(outputs, rows, training)
             fc7 = self.fc7(pool5, training)
-            deltas = tf.reshape(self.ridge(pool5), [-1, self.num_classes, 4])
-            return {"logits": self.predictor(fc7), "margins": self.svm(fc7), "deltas": deltas}
+            deltas = tf.reshape(self.ridge(pool5), [-1, 4, self.num_classes])  # classes fastest, as in all class heads
+            return {"logits": self.predictor(fc7), "margins": self.svm(fc7), "deltas": tf.transpose(deltas, [0, 2, 1])}
 
         return self.on_regions(judged, boxes, training)
 

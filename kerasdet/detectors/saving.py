@@ -1,12 +1,11 @@
 """Saving a detector, loading it again, and writing it for others: what `save`, presets and exports need."""
 
-import contextlib
 import inspect
-from unittest import mock
 
 import keras
 import tensorflow as tf
 
+from kerasdet.layers.start import weights_expected
 from kerasdet.weights import copy, presets, tensors
 from kerasdet.weights import names as weight_names
 from kerasdet.weights.plain import PlainDetector
@@ -100,7 +99,7 @@ class Saves:
             raise ValueError(f"{plain.source} is a preset of {plain.detector}, not of {cls.__name__}.")
         if unknown := sorted(set(arguments) - kind.parameters):
             raise ValueError(f"{plain.source}: {plain.detector} takes no {unknown[0]}.")
-        with _expected():
+        with weights_expected():
             model = kind.from_config({"classes": plain.classes, **plain.arguments, **arguments})
         if callable(plain.tensors):
             plain.tensors(model)
@@ -149,20 +148,3 @@ class Saves:
         twin = type(self).from_config({**self.get_config(), "dtype": dtype})
         twin.set_weights(self.get_weights())
         return twin
-
-
-@contextlib.contextmanager
-def _expected():
-    """Within it, new models do not draw random numbers for weights that are read from a file right after.
-
-    Drawing them takes as long as all else that loading does.
-    """
-    drawn = (keras.initializers.VarianceScaling, keras.initializers.RandomNormal, keras.initializers.TruncatedNormal)
-
-    def zeros(self, shape, dtype=None):
-        return keras.ops.zeros(shape, dtype or "float32")
-
-    with contextlib.ExitStack() as stack:
-        for kind in drawn:
-            stack.enter_context(mock.patch.object(kind, "__call__", zeros))
-        yield

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet.layers import norm as norms
+from kerasdet.layers.start import Start
 
 # How new layers start in Detectron2 and torchvision: Caffe2's "Xavier", of variance 1 / inputs, and its "MSRA", of
 # variance 2 / outputs, each counted with the kernel's cells. In a transposed kernel Keras' "outputs" are the inputs, as
@@ -20,7 +21,7 @@ def leaky(x):
 
 
 @keras.saving.register_keras_serializable("kerasdet")
-class Conv(keras.layers.Layer):
+class Conv(Start, keras.layers.Layer):
     """Convolution, norm and activation with symmetric zero padding, as the released weights of other frameworks expect.
 
     Padding "same" of TensorFlow puts the odd pixel of a stride-2 convolution behind; here it lies on both sides.

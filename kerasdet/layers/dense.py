@@ -2,9 +2,11 @@
 
 import keras
 
+from kerasdet.layers.start import Start
+
 
 @keras.saving.register_keras_serializable("kerasdet")
-class FC(keras.layers.Dense):
+class FC(Start, keras.layers.Dense):
     """A fully connected layer, or two of lower rank in its place (Fast R-CNN, Girshick, ICCV 2015, section 3.1).
 
     With a rank, the layer `inner` comes first, without an activation. It has a bias as in the release's compressed

@@ -33,9 +33,9 @@ def by_name(source, target, name="the source", only=None):
             continue
         if other is None:
             done[key] = MISSING
-        elif key.rpartition("/")[0] in target.class_heads:
+        elif (head := key.rpartition("/")[0]) in target.class_heads:
             rest = target.class_rest if source.class_rest == target.class_rest else 0
-            done[key] = _copy_classes(other, variable, source.class_outputs, target.class_outputs, rest)
+            done[key] = _copy_classes(other, variable, source.outputs_of(head), target.outputs_of(head), rest)
         elif tuple(other.shape) != tuple(variable.shape):
             done[key] = MISMATCHED
         else:

@@ -174,7 +174,7 @@ def load(model, tensors):
 
 
 def _torchvision(tensors):
-    """The tensors under torchvision's names; what is made anew at every start is left out."""
+    """The tensors under torchvision's names; what is made at every start is left out."""
     found = {}
     finest = min((level for level in range(2, 6) if f"backbone.fpn_lateral{level}.weight" in tensors), default=2)
     heads = any(name.startswith("roi_heads.box_head.conv1.") for name in tensors)
@@ -210,6 +210,6 @@ def _value(name, value, sizes, ratios):
         return np.concatenate([np.zeros_like(value[:1]), value])
     if re.match(r"rpn\.head\.(cls_logits|bbox_pred)\.|head\.\w+\.(cls_logits|bbox_reg)\.", name):
         # Anchors from size by size to ratio by ratio.
-        parted = value.reshape(sizes, ratios, -1, *value.shape[1:])
-        return np.swapaxes(parted, 0, 1).reshape(value.shape)
+        grouped = value.reshape(sizes, ratios, -1, *value.shape[1:])
+        return np.swapaxes(grouped, 0, 1).reshape(value.shape)
     return value

@@ -13,13 +13,17 @@ from kerasdet import coders, linear
 SAMPLE = 200
 
 
-class FittedJudges:
+class RegionSolvers:
     """The solvers of a detector with `pool5`, `fc7` and `on_regions`: they set the layers `svm`, `ridge` and `scores`.
 
     Features come from the proposals of a data set's records; what is learned of them ends as kernels and biases.
     """
 
     solvers = ("svm", "ridge")
+
+    def outputs_of(self, head):
+        """See `Detector`; what the solvers set knows no background."""
+        return self.class_outputs if head == "predictor" else self.classes
 
     def solve_svm(
         self, train, cached, c=linear.C, positive_weight=linear.POSITIVE_WEIGHT, norm=20.0, negative=0.3,
@@ -108,8 +112,9 @@ class FittedJudges:
             for kind in range(self.num_classes)
         ]
         kernels, biases = zip(*fitted, strict=True)
-        self.ridge.kernel.assign(scale * np.concatenate(kernels, axis=1))
-        self.ridge.bias.assign(np.concatenate(biases))
+        kernel = scale * np.stack(kernels, axis=-1)  # [P, 4, K]
+        self.ridge.kernel.assign(kernel.reshape(len(kernel), -1))
+        self.ridge.bias.assign(np.stack(biases, axis=-1).ravel())
         counts = np.bincount(kinds, minlength=self.num_classes).tolist()
         print(f"ridge: {count} proposals, by class {counts}", flush=True)
 
@@ -133,7 +138,7 @@ class FittedJudges:
 
 
 class Scores(keras.layers.Layer):
-    """Scores of regions: sigmoids of the SVMs' margins, or the softmax as long as no SVMs are fitted.
+    """Scores of regions: sigmoids of the SVMs' margins, or the softmax of classes whose SVM is not fitted.
 
     Args:
         classes: K.
@@ -145,7 +150,7 @@ class Scores(keras.layers.Layer):
         shape = {"shape": (classes,), "dtype": "float32", "autocast": False}
         self.slope = self.add_weight(name="slope", initializer="ones", **shape)
         self.offset = self.add_weight(name="offset", initializer="zeros", **shape)
-        self.fitted = self.add_weight(name="fitted", initializer="zeros", **{**shape, "shape": (1,)})
+        self.fitted = self.add_weight(name="fitted", initializer="zeros", **shape)
 
     def assign(self, slope, offset):
         """Takes what SVMs were fitted.
@@ -155,7 +160,7 @@ class Scores(keras.layers.Layer):
         """
         self.slope.assign(slope)
         self.offset.assign(offset)
-        self.fitted.assign([1.0])
+        self.fitted.assign([1.0] * self.classes)
 
     def call(self, logits, margins):
         """Scores.
