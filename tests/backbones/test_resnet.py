@@ -1,7 +1,6 @@
 """ResNets: published sizes, Keras' weights and values, dilation, levels."""
 
 import functools
-from unittest import mock
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ from kerasdet import backbones
 from kerasdet.backbones.resnet import ResNet, load_keras
 from kerasdet.detectors import RetinaNet
 from kerasdet.layers import FPN, ConvHead, Pixels
+from kerasdet.layers.start import weights_expected
 from kerasdet.weights import names
 
 # Weights in all and trainable ones, without classifier; torchvision's models, summed.
@@ -46,8 +46,8 @@ def weights(variables):
 
 @functools.cache
 def count(name):
-    """Weights of a backbone in all, and trainable ones; all 0, which is drawn faster."""
-    with mock.patch.object(keras.initializers, "get", lambda _: keras.initializers.Zeros()):
+    """Weights of a backbone in all, and trainable ones."""
+    with weights_expected():
         backbone = backbones.build(name, levels=(3, 5))
         backbone(tf.zeros([1, 32, 32, 3]))
     return weights(backbone.variables), weights(backbone.trainable_variables)
@@ -73,7 +73,8 @@ def test_published_sizes_of_retinanet(name, extra_from):
 
 def test_published_size_of_a_whole_retinanet():
     """With frozen norms all but their weights train."""
-    model = RetinaNet(classes=91, backbone="resnet50", extra_from="p", resize=("keep",))
+    with weights_expected():
+        model = RetinaNet(classes=91, backbone="resnet50", extra_from="p", resize=("keep",))
     assert model.count_params() == RETINANETS["resnet50", "p"][CLASSES.index(91)]
     norms = 4 * 26_560  # the weights of all norms of ResNet-50
     assert model.count_params() - weights(model.trainable_variables) == norms
@@ -198,7 +199,7 @@ def test_the_last_stage_alone(name):
 
 def test_published_size_of_c4_and_its_last_stage():
     """With RPN (3x3 of 1024, 15 anchors) and predictors of 21 classes 33,291,380, as Faster R-CNN's R50-C4."""
-    with mock.patch.object(keras.initializers, "get", lambda _: keras.initializers.Zeros()):
+    with weights_expected():
         c4, res5 = backbones.build("resnet50", levels=(4, 4)), backbones.stage("resnet50")
         (features,) = c4(tf.zeros([1, 32, 32, 3]))
         regions = res5(tf.zeros([2, 14, 14, 1024]))

@@ -11,6 +11,7 @@ from kerasdet import boxes, coders, data, linear, training
 from kerasdet.detectors import RCNN, SPPNet
 from kerasdet.detectors.rcnn import warped
 from kerasdet.detectors.sppnet import cells, nearest, pyramid
+from kerasdet.layers.start import weights_expected
 from kerasdet.load import load
 from tests.contract import scenes
 
@@ -20,7 +21,8 @@ def count(variables):
 
 
 def test_published_counts_of_rcnn():
-    model = RCNN(20)
+    with weights_expected():
+        model = RCNN(20)
     assert count(model.trainable_variables) == 56_954_261
     assert count([*model.backbone.weights, *model.box_head.weights]) == 56_868_224
     assert model.svm.count_params() == 81_940 and model.ridge.count_params() == 737_360
@@ -31,7 +33,8 @@ def test_published_counts_of_rcnn():
     [((6, 3, 2, 1), 73_026_709), ((4, 2, 1), 42_618_005), ((3, 2, 1), 35_277_973), ((4, 3, 2, 1), 52_055_189)],
 )
 def test_published_counts_of_sppnet(bins, whole):
-    model = SPPNet(20, bins=bins, scales=(120,))
+    with weights_expected():
+        model = SPPNet(20, bins=bins, scales=(120,))
     assert count(model.trainable_variables) == whole and model.svm.count_params() == 81_940
     assert model.ridge.kernel.shape == (256 * sum(side**2 for side in bins), 80)
 

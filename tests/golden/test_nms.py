@@ -16,6 +16,7 @@ CASES += [(case, False) for case in goldens.cases("nms", "nms_")]
 SOFT = [case for case in goldens.cases("nms", "soft_")]
 
 GREEDY = {name: tf.function(ops.nms, reduce_retracing=True) for name in WAYS}
+SOFT_NMS = {name: tf.function(ops.soft_nms, reduce_retracing=True) for name in WAYS}
 
 
 def inputs(case):
@@ -66,7 +67,7 @@ def test_soft(way, case, dtype):
     golden = NMS[case]
     boxes, scores = (tf.constant(golden[key], dtype)[None] for key in ("boxes", "scores"))
     classes = golden["classes"][None] if case.endswith("_perclass") else None
-    indices, picked, valid = ops.soft_nms(
+    indices, picked, valid = SOFT_NMS[way](
         boxes, scores, classes, limit=max(boxes.shape[1], 1),
         method=case.split("_")[1], sigma=goldens.decimal(golden['sigma']),
         iou=goldens.decimal(golden['iou_threshold']), above=goldens.decimal(golden['score_threshold']),

@@ -11,6 +11,9 @@ from tests.ops.ways import WAYS
 
 needs_library = pytest.mark.skipif(library.load() is None, reason="the native operators are not built")
 
+BY_IOU = {name: tf.function(assign.by_iou, reduce_retracing=True) for name in WAYS}
+ONE_TO_ONE = {name: tf.function(assign.one_to_one, reduce_retracing=True) for name in WAYS}
+
 # Coordinates that no one should send.
 HOSTILE = np.float32([np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38, 1e19, 0, -5])
 
@@ -114,9 +117,9 @@ def test_both_rules(way, name):
     anchors, objects = SCENES[name]
     tensors = tf.nest.map_structure(tf.constant, objects)
     places = tf.constant(anchors, tf.float32)
-    found = tf.function(assign.by_iou)(places, tensors, 0.5, 0.4).indices.numpy()
+    found = BY_IOU[way](places, tensors, 0.5, 0.4).indices.numpy()
     plain = assign.by_iou(places, tensors, 0.7, 0.3, low_quality=False).indices.numpy()
-    single = tf.function(assign.one_to_one)(places, tensors, 0.5).indices.numpy()
+    single = ONE_TO_ONE[way](places, tensors, 0.5).indices.numpy()
     for b, (own, boxes) in enumerate(zip(np.float32(anchors), objects["boxes"], strict=True)):
         crowds = objects["crowds"][b]
         iou = overlaps(boxes, own, (objects["classes"][b] >= 0) & ~crowds)

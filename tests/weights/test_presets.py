@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 
-from kerasdet.detectors import SSD, RetinaNet
+from kerasdet.detectors import SSD, FasterRCNN, RetinaNet
 from kerasdet.detectors.detector import Detector
 from kerasdet.load import load
 from kerasdet.weights import names, presets, released
@@ -189,3 +191,36 @@ def test_a_released_file_is_downloaded_by_its_hash(monkeypatch, tmp_path):
     monkeypatch.setitem(released.RELEASED, name, entry._replace(url=None))
     with pytest.raises(ConnectionError, match="no server gives the file plainly; get it by hand"):
         presets.load(name)
+
+
+LOADED = """
+import time
+from kerasdet.detectors import RetinaNet
+from kerasdet.load import load
+RetinaNet(**RetinaNet.tiny())(__import__("numpy").zeros([1, 64, 64, 3], "uint8"))
+
+def memory(kind):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(kind))
+
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # the peak begins again here
+before, begin = memory("VmRSS"), time.perf_counter()
+model = load({path!r})
+print(time.perf_counter() - begin, memory("VmHWM") - before, 4 * model.count_params())
+"""
+
+
+@pytest.mark.slow  # pytest -s -m slow tests/weights/test_presets.py
+def test_a_large_detector_loads_fast_in_little_memory(tmp_path):
+    """Faster R-CNN R50-FPN within three seconds and twice the memory of its weights; the best of three processes."""
+    FasterRCNN(91, norm="frozen").save_preset(tmp_path / "preset")
+    command, runs = [sys.executable, "-c", LOADED.format(path=str(tmp_path / "preset"))], []
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        runs.append(list(map(float, done.stdout.split())))
+        print("{:.2f} s, {:.0f} bytes for weights of {:.0f}".format(*runs[-1]))
+    seconds, peak, weights = min(runs)
+    assert weights > 160e6
+    assert seconds <= 3 and peak <= 2 * weights
