@@ -59,7 +59,8 @@ def read(annotations, images, keypoints=(), classes=None, folder=None):
     numeric = all(isinstance(one, int) and 0 <= one <= _MOST for one in pictures)
     if not numeric:
         tally.note(
-            "image ids are text, negative or too large for 64 bits, and are renumbered", list(map(str, pictures))
+            "{image id is|image ids are} text, negative or too large for 64 bits, and {is|are} renumbered",
+            list(map(str, pictures)),
         )
     of_class = {number: one for one, number in class_of.items()}
     category_ids = [of_class.get(number) for number in range(len(names))]
@@ -78,7 +79,7 @@ def read(annotations, images, keypoints=(), classes=None, folder=None):
     masked = _masks(rows_of, dict(zip(rows_of, sizes, strict=True)), tally)
     dataset.notes += _left_out(rows_of, keypoints, annotations)
     turned = [row["place"] for rows in rows_of.values() for row in rows if row["turned"]]
-    tally.note("boxes are rotated; their upright hull is taken", turned)
+    tally.note("{box is|boxes are} rotated; {its|their} upright hull is taken", turned)
     for position, (key, path, size, stated_size) in enumerate(zip(rows_of, paths, sizes, stated_sizes, strict=True)):
         rows = rows_of[key]
         poses = [row["keypoints"] or [0] * 3 * len(keypoints) for row in rows]
@@ -203,7 +204,7 @@ def _located(pictures, rows_of, images, folder, path, tally):
             kept[key] = rows_of[key]
             pictures[key] = {**picture, "path": place}
     tally.note(
-        "entries are of a photo that has an entry already; they are merged",
+        "{entry is|entries are} of a photo that has an entry already; they are merged",
         [f"image {key} ({pictures[key]['file_name']})" for key in merged],
     )
     pictures = {key: picture for key, picture in pictures.items() if key not in merged}
@@ -250,7 +251,7 @@ def _row(annotation, class_of, place):
 
 def _masks(rows_of, size_of, tally):
     """Refuses masks that cannot be decoded, gives areas to the others; whether every object has a mask."""
-    every = True
+    every, refused = True, "{mask is refused, its box is|masks are refused, their boxes are} kept; a mask"
     for key, rows in rows_of.items():
         for row in rows:
             fault = segments.fault(row["segment"], *size_of[key]) if row["segment"] is not None else None
@@ -258,14 +259,11 @@ def _masks(rows_of, size_of, tally):
                 # Polygons of a pen's slip beside good ones: the good ones are the mask.
                 good = [part for part in row["segment"] if segments.fault([part], *size_of[key]) is None]
                 row["segment"] = good or None
-                kind = "masks lose a polygon, which" if good else "masks are refused, their boxes are kept; a mask"
+                kind = "{mask loses|masks lose} a polygon, which" if good else refused
                 tally.note(f"{kind} {_plain(fault)}", [f"{row['place']} of image {key}"])
             elif fault:
                 row["segment"] = None
-                tally.note(
-                    f"masks are refused, their boxes are kept; a mask {_plain(fault)}",
-                    [f"{row['place']} of image {key}"],
-                )
+                tally.note(f"{refused} {_plain(fault)}", [f"{row['place']} of image {key}"])
             if row["segment"] is not None and row["unusable"]:
                 row["area"] = segments.area(row["segment"], *size_of[key])
             every = every and row["segment"] is not None

@@ -23,10 +23,11 @@ _FLAGS = {
 }
 _SLIPS = 0.2
 # What it means if the annotations state another size than the photo has.
-_TURNED = "photos are stated in their size before the EXIF rotation; boxes refer to the upright photo"
-_SWAPPED = "photos are stated with width and height swapped; boxes refer to the photo as it is"
-_MISSTATED = "photos are stated in a wrong size; boxes refer to the photo as it is, because they fit it"
-_RESIZED = "photos are of another size than their annotations: use the photos that were annotated, or scale the boxes"
+_TURNED = "{photo is|photos are} stated in {its|their} size before the EXIF rotation; boxes refer to the upright photo"
+_SWAPPED = "{photo is|photos are} stated with width and height swapped; boxes refer to the photo as it is"
+_MISSTATED = "{photo is|photos are} stated in a wrong size; boxes refer to the photo as it is, because they fit it"
+_OTHER_SIZE = "of another size than {its|their} annotations: use the photos that were annotated, or scale the boxes"
+_RESIZED = "{photo is|photos are} " + _OTHER_SIZE
 
 
 def numbered(names, source):
@@ -116,7 +117,7 @@ def add(
         dataset.tally.note(kind, [name])
     clipped, inside = clip(stated, *size)
     lost = [place(i) for i in np.flatnonzero(~inside)]
-    dataset.tally.note("boxes are dropped because no part of them lies in their photo", lost)
+    dataset.tally.note("{box is|boxes are} dropped because no part of {it lies in its|them lies in their} photo", lost)
     numbers = np.asarray(numbers, np.int32).reshape(-1)
     ignored = numbers == IGNORE
     every_class = range(len(dataset.classes))
@@ -168,7 +169,7 @@ def finished(dataset, source, found=None):
         kinds[_MISSTATED] = (resized + misstated, first)
     elif resized > formats.FEW * len(dataset):
         del kinds[_RESIZED]
-        faults.report(counted(source, f"of {len(dataset)} {_RESIZED}", resized, first[:1]))
+        faults.report(counted(source, f"of {len(dataset)} photos {{is|are}} {_OTHER_SIZE}", resized, first[:1]))
     dataset.notes += dataset.tally.lines(source)
     return dataset
 

@@ -137,7 +137,7 @@ def _labelme(path, source, tally):
             continue
         kind = shape.get("shape_type") or "polygon"
         if kind not in ("rectangle", "polygon", "circle"):
-            tally.note(f"shapes are of the kind {str(kind)[:20]!r} and are left out", [place])
+            tally.note(f"{{shape is|shapes are}} of the kind {str(kind)[:20]!r} and left out", [place])
             continue
         points = _points(shape.get("points"), place, 2 if kind != "polygon" else 3)
         if points is not None and kind == "circle":
@@ -159,7 +159,7 @@ def _supervisely(path, source, tally):
         place = f"{path}: object {index}"
         kind = one.get("geometryType") if isinstance(one, dict) else None
         if kind not in ("rectangle", "polygon"):
-            tally.note(f"objects are of the kind {str(kind)[:20]!r} and are left out", [place])
+            tally.note(f"{{object is|objects are}} of the kind {str(kind)[:20]!r} and left out", [place])
             continue
         points = one.get("points")
         points = _points(

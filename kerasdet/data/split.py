@@ -68,7 +68,9 @@ def split(dataset, share=0.2, seed=0, thumbnails=None):
         owners = np.flatnonzero(counts[:, class_id])
         if len(set(sides[owners])) == 1:
             side = ("training", "validation")[sides[owners[0]]]
-            notes.append(f"{dataset.name}: class {name!r} is only in {side}; {len(owners)} images or groups have it.")
+            notes.append(
+                f"{dataset.name}: class {name!r} is only in {side} (images or groups that have it: {len(owners)})."
+            )
     parts = []
     for side, name in ((0, "train"), (1, "validation")):
         groups_here = [group for group, group_side in zip(groups, sides, strict=True) if group_side == side]

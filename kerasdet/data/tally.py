@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 # No line is longer; a terminal shows it, and a reader takes it in.
 LONGEST = 300
@@ -15,8 +16,8 @@ class Tally:
     Attributes:
         found: photos below the folder, those that programs hide among them; None where there is no folder.
         annotations: objects that the annotation files hold.
-        kinds: dict of what happened to some of them ("photos have no XML file and are background") to its count and the
-            first three that it happened to.
+        kinds: dict of what happened to some of them, as given to `note`, to its count and the first three that it
+            happened to.
     """
 
     found: int | None = None
@@ -27,7 +28,7 @@ class Tally:
         """Counts that something happened.
 
         Args:
-            kind: what follows the number in a line: "boxes are dropped because ...".
+            kind: what follows the number in a line, with words for one and for several: "{box is|boxes are} dropped".
             names: what it happened to, a list.
         """
         count, first = self.kinds.get(kind, (0, []))
@@ -46,6 +47,7 @@ class Tally:
 def counted(source, kind, count, first):
     """A line such as "labels.json: 12 boxes are dropped: annotation 3, annotation 4, annotation 9 ..."."""
     more = " ..." if count > len(first) else ""
+    kind = re.sub(r"\{([^{|}]*)\|([^{|}]*)\}", lambda words: words[1] if count == 1 else words[2], kind)
     home = source if os.path.isdir(source) else os.path.dirname(source)
     first = [name.replace(os.path.join(home, ""), "") for name in first] if home else first
     for shown in range(len(first), 0, -1):

@@ -63,7 +63,7 @@ def read(folder, split=None, classes=None, difficult="crowd", images=None):
     paths = [_photo(photos, name, page, tally) for name, page in zip(names, pages, strict=True)]
     if background:
         alone = _alone(photos, {os.path.relpath(path, photos.path) for path in paths}, split)
-        tally.note("photos have no XML file and are background", alone)
+        tally.note("{photo has|photos have} no XML file and {is|are} background", alone)
         paths += [photos.full(name) for name in alone]
         sources += alone
         pages += [ET.Element(_OBJECT) for _ in alone]
@@ -181,7 +181,7 @@ def _photo(photos, source, page, tally):
 
     best = max(same, key=rank)
     if sum(rank(photo) == rank(best) for photo in same) > 1:
-        tally.note("XML files have several photos of their name; the first is taken", [source])
+        tally.note("{XML file has|XML files have} several photos of {its|their} name; the first is taken", [source])
     return photos.full(best)
 
 
@@ -268,7 +268,7 @@ def _objects(page, source, numbers, tally):
         first = 1 if x2 > x1 and y2 > y1 else 0  # what is no box gains no pixel by counting
         box, turn = [x1 - first, y1 - first, x2, y2], _rotation(element)
         if turn:
-            tally.note("boxes are rotated; their upright hull is taken", [place])
+            tally.note("{box is|boxes are} rotated; {its|their} upright hull is taken", [place])
         places.append(place)
         boxes.append(objects.hull(box, turn) if turn else box)
         kinds.append(numbers[name])

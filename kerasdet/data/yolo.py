@@ -176,13 +176,16 @@ def _is_list(path):
 def _count(pictures, labels, tally):
     """Photos without labels, and photos that share a label file, as two photos of one name do."""
     alone = [picture for picture, label in zip(pictures, labels, strict=True) if not label]
-    tally.note("photos have no label file and are background", alone)
+    tally.note("{photo has|photos have} no label file and {is|are} background", alone)
     owner, shared = {}, []
     for picture, label in zip(pictures, labels, strict=True):
         if label and label in owner:
             shared.append(f"{picture} with {os.path.basename(owner[label])}")
         owner.setdefault(label, picture)
-    tally.note("photos share their label file with another photo of that name: rename one, or remove it", shared)
+    tally.note(
+        "{photo shares its|photos share their} label file with another photo of that name: rename one, or remove it",
+        shared,
+    )
 
 
 def _check_format(rows, sizes, source):

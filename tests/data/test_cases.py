@@ -47,9 +47,7 @@ READ = {
     "coco_crowd_str0": case(),
     "coco_huge_ids": case(note=r"6 image ids are text, negative or too large"),
     "coco_same_file_twice": case(note=r"6 entries are of a photo that has an entry already; they are merged"),
-    "coco_seg_two_points": case(
-        note=r"1 masks are refused, their boxes are kept.*less than three points.*annotation 1 "
-    ),
+    "coco_seg_two_points": case(note=r"1 mask is refused, its box is kept.*less than three points.*annotation 1 "),
     "coco_train_val_json": case(PARTS),
     "cvat_coco_subsets": case(PARTS),
     "cvat_voc": case(),
@@ -81,7 +79,7 @@ READ = {
     "yolo_ipynb": case(PARTS),
     "yolo_norway": case(PARTS, names=("no", "yes")),
     "yolo_other_yaml": case(PARTS),
-    "yolo_two_photos_one_label": case(PARTS, note=r"1 photos share their label file.*p0\.png with p0\.jpg"),
+    "yolo_two_photos_one_label": case(PARTS, note=r"1 photo shares its label file.*p0\.png with p0\.jpg"),
 }
 REFUSED = {
     "coco_file_name_null": r"labels\.json: image number 0, counted from 0, has no 'file_name'",

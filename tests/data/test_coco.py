@@ -181,7 +181,7 @@ def test_empty_and_missized_pictures(write, tmp_path):
     paths = write()
     Image.new("RGB", (90, 60)).save(tmp_path / "b.png")
     paths = write(lambda content: content["annotations"][1].update(bbox=[0, 30, 5, 5]))
-    with pytest.raises(ValueError, match=r"1 of 2 photos are of another.*b\.png, stated as 60 x 40, but 90 x 60, 1\.5"):
+    with pytest.raises(ValueError, match=r"1 of 2 photos is of another.*b\.png, stated as 60 x 40, but 90 x 60, 1\.5"):
         coco.read(*paths)
     Image.new("RGB", (61, 40)).save(tmp_path / "b.png")
     dataset = coco.read(*paths)
@@ -279,21 +279,21 @@ def test_masks_that_cannot_be_decoded_are_refused_and_their_boxes_kept(write, na
     segment, words = SPOILED[name]
     dataset = coco.read(*write(lambda content: content["annotations"][0].update(segmentation=segment)))
     assert len(dataset.records[0].boxes) == 2 and dataset.records[0].segments is None
-    assert any(words in note and "annotation 1 of image 12" in note and "1 masks" in note for note in dataset.notes)
+    assert any(words in note and "annotation 1 of image 12" in note and "1 mask" in note for note in dataset.notes)
 
 
 def test_a_slip_beside_a_good_polygon_is_left_out(write):
     good = [10, 5, 30, 5, 30, 20]
     paths = write(lambda content: content["annotations"][0].update(segmentation=[good, [1, 1, 2, 2]], area=-1))
     dataset = coco.read(*paths)
-    assert dataset.records[0].segments[0] == [good] and "1 masks lose a polygon" in dataset.notes[0]
+    assert dataset.records[0].segments[0] == [good] and "1 mask loses a polygon" in dataset.notes[0]
     assert 130 < dataset.records[0].areas[0] < 170
 
 
 def test_rotated_boxes_become_their_hull(write):
     dataset = coco.read(*write(lambda content: content["annotations"][0].update(attributes={"rotation": 90.0})))
     np.testing.assert_allclose(dataset.records[0].boxes[0], [12.5, 2.5, 27.5, 22.5], atol=1e-5)
-    assert "1 boxes are rotated; their upright hull is taken: annotation 1" in dataset.notes[0]
+    assert "1 box is rotated; its upright hull is taken: annotation 1" in dataset.notes[0]
 
 
 def test_two_entries_of_a_photo_are_merged(write):
@@ -304,7 +304,7 @@ def test_two_entries_of_a_photo_are_merged(write):
 
     dataset = coco.read(*write(change))
     assert [record.id for record in dataset.records] == [12, 5] and len(dataset.records[0].boxes) == 3
-    assert "1 entries are of a photo that has an entry already; they are merged: image 77 (b.png)" in dataset.notes[0]
+    assert "1 entry is of a photo that has an entry already; they are merged: image 77 (b.png)" in dataset.notes[0]
 
 
 def test_a_category_that_groups_others_is_no_class(write):

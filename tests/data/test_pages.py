@@ -36,7 +36,7 @@ def test_supervisely(tmp_path, photo):
     assert found.classes == ("cat", "dog")
     np.testing.assert_array_equal(found.records[0].boxes, [[10, 5, 30, 20], [0, 0, 20, 30]])
     np.testing.assert_array_equal(found.records[0].classes, [0, 1])
-    assert any("1 objects are of the kind 'point' and are left out" in note for note in found.notes), found.notes
+    assert any("1 object is of the kind 'point' and left out" in note for note in found.notes), found.notes
 
 
 def test_createml(tmp_path, photo):

@@ -62,7 +62,7 @@ def test_yolo(home, truth):
         dataclasses.replace(one, records=[record for record in one.records if record.id != scenes.CROWDED])
         for one in (dataset, truth)
     )
-    assert_same(dataset, truth, batches(truth), ["1 photos have no label file and are background: images/03.png"])
+    assert_same(dataset, truth, batches(truth), ["1 photo has no label file and is background: images/03.png"])
 
 
 def test_table(home, truth, expected):

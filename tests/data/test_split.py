@@ -100,7 +100,7 @@ def test_a_class_of_two_images_is_on_both_sides():
 
 def test_a_class_of_one_image_is_noted():
     train, _ = data.split(dataset([(0,)] * 9 + [(1,)]))
-    assert any("class 'b' is only in" in note and "1 images" in note for note in train.notes)
+    assert any("class 'b' is only in" in note and "have it: 1)" in note for note in train.notes)
 
 
 def test_near_duplicates_stay_together():

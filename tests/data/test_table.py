@@ -106,7 +106,7 @@ def test_a_lone_swapped_corner_is_dropped_with_a_note(write):
     dataset = table.read(write(rows(lambda *box: box, 199) + "a.png,9,9,3,3,egg\n"), format="xyxy")
     assert len(dataset.records[0].boxes) == 199 and len(dataset.records[1].boxes) == 0
     (note,) = dataset.notes
-    assert "1 boxes are dropped" in note and note.endswith("boxes.csv, line 201")
+    assert "1 box is dropped" in note and note.endswith("boxes.csv, line 201")
 
 
 def test_misspelt_class_is_noted(write):
@@ -173,6 +173,6 @@ def test_a_box_in_one_column(write):
 def test_photos_of_another_size_than_the_table_states(write, tmp_path):
     text = "filename,width,height,class,xmin,ymin,xmax,ymax\nb.png,30,20,egg,5,2,15,10\n"
     with pytest.raises(
-        ValueError, match=r"1 of 1 photos are of another size.*b.png, stated as 30 x 20, but 60 x 40, 2 times"
+        ValueError, match=r"1 of 1 photos is of another size.*b.png, stated as 30 x 20, but 60 x 40, 2 times"
     ):
         table.read(write(text))

@@ -242,14 +242,14 @@ def test_wrong_size_is_noted_and_the_file_size_used(folder):
     dataset = voc.read(folder, "train")
     record = dataset.records[1]
     assert (record.height, record.width) == (40, 62) and record.boxes.max() == 60
-    assert "1 photos are stated in a wrong size" in dataset.notes[0]
+    assert "1 photo is stated in a wrong size" in dataset.notes[0]
     assert "first.jpg, stated as 60 x 40, but 62 x 40" in dataset.notes[0]
 
 
 def test_photos_of_another_size_are_refused_with_the_ratio(folder):
     Image.new("RGB", (120, 80)).save(folder / "JPEGImages/first.jpg")
     words = (
-        r"1 of 2 photos are of another size than their annotations.*first.jpg, stated as 60 x 40, but 120 x 80, 2 times"
+        r"1 of 2 photos is of another size than its annotations.*first.jpg, stated as 60 x 40, but 120 x 80, 2 times"
     )
     with pytest.raises(ValueError, match=words) as error:
         voc.read(folder, "train")

@@ -36,7 +36,7 @@ def test_values(folder):
     assert [len(other.boxes) for other in others] == [0, 0]
     assert yolo.splits(folder) == ["train"]
     (note,) = dataset.notes
-    assert "1 photos have no label file and are background" in note and "c.png" in note
+    assert "1 photo has no label file and is background" in note and "c.png" in note
 
 
 def test_polygons(folder):
@@ -221,7 +221,7 @@ def test_programs_own_files_are_no_photos(folder):
 
 def test_two_photos_with_one_label_file_are_noted(folder):
     Image.new("RGB", (20, 10)).save(folder / "images/train/a.jpg")
-    (note,) = [note for note in yolo.read(folder, "train").notes if "share their label file" in note]
+    (note,) = [note for note in yolo.read(folder, "train").notes if "shares its label file" in note]
     assert note.endswith("images/train/a.png with a.jpg")
 
 

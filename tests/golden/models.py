@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdet import images as image
-from kerasdet.detectors import DETECTORS, SSD, FasterRCNN, RetinaNet
+from kerasdet.detectors import DETECTORS, SSD, FasterRCNN, RetinaNet, settings
 from kerasdet.detectors.detector import Detector
-from kerasdet.load import build
 from kerasdet.weights import recognize, torchvision
 from tests.weights import torch_files
 
@@ -171,9 +170,10 @@ class Golden(Recorded):
     def _made(info, spec):
         options = arguments(info)
         classes = options.pop("classes")
-        model = build(torchvision.arguments(**options), classes)
+        described = torchvision.arguments(**options)
+        del described["name"]
         # That frozen norms have another epsilon than those of released weights, no tensor says.
-        return through_file(spec, model, *["backbone"] * (info["frozen_bn_eps"] not in (None, 0.0)))
+        return through_file(spec, classes, described, *["backbone"] * (info["frozen_bn_eps"] not in (None, 0.0)))
 
     def detections(self):
         """The batch's detections by image, in the pictures' own pixels and without padding, as dicts of arrays."""
@@ -287,21 +287,22 @@ def compare_gradients(norms, expected, on_batch=False):
 RULES = ("resize", "above", "suppression", "limit", "per_class", "corners", "pairs", "max_objects")
 
 
-def through_file(spec, model, *rules, write=torch_files.write_pth, ending="pth", change=dict):
+def through_file(spec, classes, arguments, *rules, write=torch_files.write_pth, ending="pth", change=dict):
     """A golden's model from a file of its tensors, by the public door.
 
     Args:
         spec: path of the golden's spec.
-        model: the detector as the golden's json describes it.
-        rules: arguments beside `RULES` that are taken from it; of the others only those that a file says nothing of.
+        classes, arguments: of the detector, as the golden's json describes it.
+        rules: names of arguments that are taken from there as `RULES` are; the others only if a file says nothing of
+            them.
         write, ending: what writes the file, see `torch_files`.
         change: of the tensors before they are written.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = write(pathlib.Path(folder) / f"{spec.name.split('.')[0]}.{ending}", change(weights(spec)))
-        plain = recognize.load(file, list(model.classes))
+        plain = recognize.load(file, list(settings.names(classes)))
         told = set(plain.arguments) - {*RULES, *rules}
-        given = {name: value for name, value in model.arguments.items() if name not in {"classes", *told}}
+        given = {name: value for name, value in arguments.items() if name not in told}
         return Detector.from_preset(plain, **given)
 
 

@@ -193,8 +193,8 @@ def load(info, spec):
     form = efficientdet.FORMS[info["effdet"].rpartition("_")[2]]
     backbone = form["backbone"] if isinstance(form["backbone"], str) else form["backbone"]["name"]
     resize = ("corner", *info["network_size_hw"])
-    model = EfficientDet(info["classes"], **{**form, "backbone": backbone, "resize": resize, "clip": False})
-    return models.through_file(spec, model)
+    arguments = {**form, "backbone": backbone, "resize": resize, "clip": False}
+    return models.through_file(spec, info["classes"], arguments)
 
 
 # The larger one that comes with the project takes half a minute.

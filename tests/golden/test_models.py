@@ -118,7 +118,9 @@ def before_2022(tensors):
 ], ids=["legacy", "safetensors"])  # fmt: skip
 def test_other_kinds_of_files_hold_the_same(golden, write, ending, change):
     rules = ["backbone"] * (golden.info["frozen_bn_eps"] not in (None, 0.0))
-    again = models.through_file(golden.spec, golden.model, *rules, write=write, ending=ending, change=change)
+    arguments = {name: value for name, value in golden.model.arguments.items() if name != "classes"}
+    kind = {"write": write, "ending": ending, "change": change}
+    again = models.through_file(golden.spec, golden.model.classes, arguments, *rules, **kind)
     for ours, theirs in zip(again.weights, golden.model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=theirs.path)
 

@@ -13,7 +13,6 @@ import tensorflow as tf
 from kerasdet.decoding import saccades
 from kerasdet.detectors import (
     CenterNet,
-    CenterNetTriplets,
     CornerNet,
     CornerNetSaccade,
     ExtremeNet,
@@ -36,37 +35,37 @@ def hourglass(config, name="hourglass104"):
     }  # fmt: skip
 
 
-def build(info):
-    """The model that a golden's json describes."""
+def described(info):
+    """The classes and arguments of the detector that a golden's json describes."""
     config, size, test = info["config"], info["config"].get("dims", [0])[0], info.get("test", {})
     if "triplets" in info["model"]:
-        return CenterNetTriplets(
-            config["num_classes"], backbone=hourglass(config), pool_width=config["corner_pool_dim"], head_width=size,
-            overlap=info["gaussian_iou"], corners=info["k"], distance=info["ae_threshold"],
-        )  # fmt: skip
+        return config["num_classes"], {
+            "backbone": hourglass(config), "pool_width": config["corner_pool_dim"], "head_width": size,
+            "overlap": info["gaussian_iou"], "corners": info["k"], "distance": info["ae_threshold"],
+        }  # fmt: skip
     if info["model"].startswith("extremenet"):
         rules = info["exct"]
-        return ExtremeNet(
-            config["num_classes"], backbone=hourglass(config), head_width=size, overlap=info["gaussian_iou"],
-            extremes=info["k"], aggregation=rules["aggr_weight"], extreme_above=rules["scores_thresh"],
-            center_above=rules["center_thresh"], groups=rules["num_dets"], ghosts=rules["ghost_suppression"],
-        )  # fmt: skip
+        return config["num_classes"], {
+            "backbone": hourglass(config), "head_width": size, "overlap": info["gaussian_iou"], "extremes": info["k"],
+            "aggregation": rules["aggr_weight"], "extreme_above": rules["scores_thresh"],
+            "center_above": rules["center_thresh"], "groups": rules["num_dets"], "ghosts": rules["ghost_suppression"],
+        }  # fmt: skip
     if "saccade" in info["model"]:
-        return CornerNetSaccade(
-            config["num_classes"], backbone=hourglass(config, "hourglass54"), pool_width=config["corner_pool_dim"],
-            head_width=size, overlap=info["gaussian_iou"], corners=test["top_k"], pairs=test["num_dets"],
-            distance=test["ae_threshold"], looks=test["init_sizes"], attend=test["att_thresholds"][0],
-            zooms=test["att_scales"][0], crops=test["att_max_crops"], refine=test["ref_dets"],
-            nms={"name": "soft", "sigma": info["soft_nms_sigma"]}, clip=False,
-        )  # fmt: skip
+        return config["num_classes"], {
+            "backbone": hourglass(config, "hourglass54"), "pool_width": config["corner_pool_dim"], "head_width": size,
+            "overlap": info["gaussian_iou"], "corners": test["top_k"], "pairs": test["num_dets"],
+            "distance": test["ae_threshold"], "looks": test["init_sizes"], "attend": test["att_thresholds"][0],
+            "zooms": test["att_scales"][0], "crops": test["att_max_crops"], "refine": test["ref_dets"],
+            "nms": {"name": "soft", "sigma": info["soft_nms_sigma"]}, "clip": False,
+        }  # fmt: skip
     if info["model"].startswith("cornernet"):
         squeeze = "squeeze" in info["model"]
-        return CornerNet(
-            config["num_classes"], backbone=hourglass(config, "hourglass_squeeze" if squeeze else "hourglass104"),
-            pool_width=config["corner_pool_dim"], head_width=size, head_size=1 if squeeze else 3,
-            overlap=info["gaussian_iou"], corners=info.get("k", test.get("top_k")), pairs=test.get("num_dets", 1000),
-            distance=info.get("ae_threshold", test.get("ae_threshold")),
-        )  # fmt: skip
+        return config["num_classes"], {
+            "backbone": hourglass(config, "hourglass_squeeze" if squeeze else "hourglass104"),
+            "pool_width": config["corner_pool_dim"], "head_width": size, "head_size": 1 if squeeze else 3,
+            "overlap": info["gaussian_iou"], "corners": info.get("k", test.get("top_k")),
+            "pairs": test.get("num_dets", 1000), "distance": info.get("ae_threshold", test.get("ae_threshold")),
+        }  # fmt: skip
     arch = config["arch"]
     step = {"resize": ("centernet_keep", info["pre"]["pad"] + 1), "limit": info["k"], "clip": False}
     if arch == "hourglass":
@@ -77,8 +76,7 @@ def build(info):
         kind, depth = arch.split("_")
         backbone = {"name": f"resnet{depth}", "normalization": "centernet"}
         network = {**(centernet.RESNET_DCN if kind == "resdcn" else centernet.RESNET), "backbone": backbone}
-    pose = centernet.POSE if "hps" in config["heads"] else {}
-    return CenterNet(config["heads"]["hm"], **network, **pose, **step)
+    return config["heads"]["hm"], {**network, **(centernet.POSE if "hps" in config["heads"] else {}), **step}
 
 
 def look(model, picture):
@@ -95,7 +93,7 @@ class Golden:
         name = spec.name.removesuffix(".spec.json")
         self.info = json.loads((spec.parent / f"{name}.json").read_text())
         self.values = np.load(spec.parent / f"{name}.npz")
-        self.model = models.through_file(spec, build(self.info))
+        self.model = models.through_file(spec, *described(self.info))
         self.pictures = []
         for text in self.info["images"]:
             file, key = text.split(" (")[0].split(": ")

@@ -136,8 +136,8 @@ def load(info, spec):
     side, rules = info["input_size"], info["detect"]
     arguments = {"above": rules["confidence"], "suppression": rules["nms"], "filter": rules["theta"]}
     arguments |= {"per_class": rules["top_k"], "limit": rules["keep_top_k"], "clip": False, "empty_negatives": 0}
-    model = RefineDet(info["classes_with_background"] - 1, resize=("stretch", side, side), **arguments)
-    return models.through_file(spec, model)
+    arguments |= {"resize": ("stretch", side, side)}
+    return models.through_file(spec, info["classes_with_background"] - 1, arguments)
 
 
 @pytest.fixture(scope="module", params=SPECS, ids=[spec.name.removesuffix(".spec.json") for spec in SPECS])
