@@ -31,6 +31,13 @@ def model():
     return model
 
 
+@pytest.fixture
+def quick_machine(monkeypatch):
+    """The machine's speed from less work."""
+    monkeypatch.setattr(measure, "MATMUL_SIDE", 256)
+    monkeypatch.setattr(measure, "COPY_BYTES", 2**20)
+
+
 def count(function, *shapes):
     return measure.flops(measure.traced(function, *(tf.zeros(shape) for shape in shapes))[0])
 
@@ -208,7 +215,7 @@ def test_recorded_restores_the_functions(model):
     np.testing.assert_array_equal(model(images)["scores"], expected["scores"])
 
 
-def test_a_tiny_model_end_to_end():
+def test_a_tiny_model_end_to_end(quick_machine):
     made = []
 
     def make(dtype, norm, size):
@@ -292,7 +299,7 @@ def test_the_tool_names_what_it_measures():
     assert "error: say what to measure, models, ops, input, got 'speed'." in result.stderr
 
 
-def test_operators_on_small_sizes():
+def test_operators_on_small_sizes(quick_machine):
     """Every operator is measured on both ways beside stock TensorFlow, and what it copies is counted."""
     reports = json.loads(json.dumps(operators.operators(rounds=2, beside=False, small=20)))
     assert set(reports) == {"native", "twin", "suppression", "matching"}
