@@ -56,6 +56,9 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, model, name, host="127.0.0.1", port=0, above=0.3):
         if model.needs_proposals:
             raise ValueError(f"{name} needs proposals, which the page cannot give.")
+        self.model, self.least = model, min(LEAST, above)
+        self.known = data.Dataset(name, model.classes, [])
+        self.waiting, self.turn = threading.BoundedSemaphore(_WAITING), threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), _Handler)
@@ -64,9 +67,6 @@ class Server(http.server.ThreadingHTTPServer):
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self.server_address[1]}/"
         self.names = {"localhost", host.lower(), socket.gethostname().lower()}
-        self.model, self.least = model, min(LEAST, above)
-        self.known = data.Dataset(name, model.classes, [])
-        self.waiting, self.turn = threading.BoundedSemaphore(_WAITING), threading.Lock()
         self.page = page.text(
             "demo.html",
             title=name,

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 
 import pytest
 
@@ -11,7 +12,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 needed = pytest.mark.skipif(BROWSER is None, reason="there is no browser: apt-get install chromium")
 
-# Runs a test's steps once the page has loaded, and leaves what they return in the document.
+# Runs a test's steps once the page has loaded, and says what they return on the console.
 _STEPS = """
 <script>
 const wrong = [];
@@ -28,9 +29,7 @@ addEventListener("load", async () => {
   const answer = await (async () => { STEPS })().catch((error) => { wrong.push(String(error)); return null; });
   const resources = performance.getEntriesByType("resource").map((one) => one.name);
   const loaded = resources.filter((name) => !name.startsWith("data:"));
-  const node = document.body.appendChild(document.createElement("pre"));
-  node.id = "answer";
-  node.textContent = JSON.stringify({ answer, wrong, loaded });
+  console.log("answer", JSON.stringify({ answer, wrong, loaded }));
 });
 </script>
 """
@@ -63,26 +62,33 @@ def prepared(text, steps):
     return text.replace("<body>", "<body>" + _STEPS.replace("STEPS", steps), 1)
 
 
-def opened(address, folder, *flags, milliseconds=2000):
+def opened(address, folder, *flags):
     """Opens a prepared page.
 
     Args:
         address: of the page.
         folder: for the browser's own files.
         flags: more of the browser's.
-        milliseconds: that the steps may take, of a clock that stands still while the page loads something.
 
     Returns:
         What its steps returned, and the addresses that it loaded.
     """
-    done = subprocess.run(
+    browser = subprocess.Popen(
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900",
-         f"--user-data-dir={folder / 'browser'}", f"--virtual-time-budget={milliseconds}", *flags, "--dump-dom",
-         address],
-        capture_output=True, text=True, timeout=300,
+         f"--user-data-dir={folder / 'browser'}", "--enable-logging=stderr", *flags, address],
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    found = re.search(r'<pre id="answer">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-    outcome = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    timer = threading.Timer(120, browser.kill)
+    timer.start()
+    lines = []
+    for line in browser.stderr:
+        lines.append(line)
+        if found := re.search(r'CONSOLE.*?"answer (.*)", source: ', line):
+            break
+    timer.cancel()
+    browser.kill()
+    browser.wait()
+    assert found, "".join(lines[-20:])
+    outcome = json.loads(found[1])
     assert outcome["wrong"] == []
     return outcome["answer"], outcome["loaded"]

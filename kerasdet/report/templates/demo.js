@@ -11,7 +11,7 @@ let current = null, lit = null, waiting = Promise.resolve();
 const pressed = (button) => button.getAttribute("aria-pressed") === "true";
 const part = (name) => pressed(one(`[data-part=${name}]`));
 const least = () => Number(one("#score").value);
-const shown = (photo) => photo.detections.filter((d) => d.score >= least() && !off.has(d.number));
+const chosen = (photo) => photo.detections.filter((d) => d.score >= least() && !off.has(d.number));
 const say = (text) => { one(".status").textContent = text; };
 
 function complain(text) {
@@ -136,7 +136,7 @@ function paint(target, photo, scale) {
   pen.scale(target.width / photo.width, target.height / photo.height);
   pen.drawImage(photo.picture, 0, 0, photo.width, photo.height);
   const line = Math.max(1, Math.round(Math.sqrt(photo.width * photo.height) / 250));
-  const visible = shown(photo).sort((a, b) => b.bbox[2] * b.bbox[3] - a.bbox[2] * a.bbox[3]);
+  const visible = chosen(photo).sort((a, b) => b.bbox[2] * b.bbox[3] - a.bbox[2] * a.bbox[3]);
   const color = (d) => data.classes[d.number].color;
   const faded = (d) => { pen.globalAlpha = !lit || d === lit || !visible.includes(lit) ? 1 : 0.25; };
   for (const d of part("masks") ? visible : []) if (d.mask) {
@@ -230,7 +230,7 @@ function update() {
   one(".invitation").hidden = Boolean(current);
   canvas.hidden = !seen;
   complain(current && current.error ? current.error : "");
-  const known = seen ? seen.detections : [], visible = seen ? shown(seen) : [];
+  const known = seen ? seen.detections : [], visible = seen ? chosen(seen) : [];
   one("[data-part=masks]").hidden = !known.some((d) => d.mask);
   one("[data-part=keypoints]").hidden = !known.some((d) => d.keypoints);
   one("#save-picture").disabled = !seen;
@@ -299,7 +299,7 @@ function thumbnail(photo) {
 // Saving: what is shown, in the form of `kerasdet predict`.
 
 function results() {
-  return photos.filter((photo) => photo.picture).flatMap((photo, number) => shown(photo).map((d) => {
+  return photos.filter((photo) => photo.picture).flatMap((photo, number) => chosen(photo).map((d) => {
     const { image_id, category_id, score, bbox, segmentation, keypoints, category } = d;
     return { image_id: number, category_id, score, bbox, segmentation, keypoints, category, file_name: photo.name };
   }));
@@ -349,7 +349,7 @@ addEventListener("paste", (event) => addAll([...event.clipboardData.files]));
 addEventListener("resize", redraw);
 canvas.addEventListener("mousemove", (event) => {
   const x = (event.offsetX / canvas.clientWidth) * current.width, y = (event.offsetY / canvas.clientHeight) * current.height;
-  const under = shown(current).filter(({ bbox: [a, b, w, h] }) => x >= a && y >= b && x <= a + w && y <= b + h);
+  const under = chosen(current).filter(({ bbox: [a, b, w, h] }) => x >= a && y >= b && x <= a + w && y <= b + h);
   light(under.sort((a, b) => a.bbox[2] * a.bbox[3] - b.bbox[2] * b.bbox[3])[0] || null);
 });
 canvas.addEventListener("mouseleave", () => light(null));
