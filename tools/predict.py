@@ -89,7 +89,9 @@ def _video(model, path, copy, known, above):
 
     counts = collections.Counter()
     with video.Video(path) as clip, video.Copy(clip, copy) as drawn, contextlib.ExitStack() as stack:
-        frames = tqdm(clip.frames(drawn.hear), path, clip.count or None, unit="frame", mininterval=1, disable=None)
+        frames = iter(
+            tqdm(clip.frames(drawn.hear), path, clip.count or None, unit="frame", mininterval=1, disable=None)
+        )
         lines = None
         while batch := list(itertools.islice(frames, BATCH_SIZE.value)):
             lines = lines or stack.enter_context(open(f"{os.path.splitext(copy)[0]}.jsonl", "w", encoding="utf-8"))
