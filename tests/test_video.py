@@ -64,7 +64,8 @@ def turned(path, a, b, c, d):
 def heard(path):
     """The packets of a file's sound: bytes and times."""
     with av.open(str(path)) as file:
-        return [(bytes(one), float(one.pts * one.time_base)) for one in file.demux(file.streams.audio) if one.size]
+        packets = file.demux(file.streams.audio) if file.streams.audio else ()
+        return [(bytes(one), float(one.pts * one.time_base)) for one in packets if one.size]
 
 
 def copied(path, copy):
@@ -114,6 +115,16 @@ def test_the_copy_has_the_same_sound(tmp_path):
     steps = [np.diff([time for _, time in one]) for one in (before, after)]
     np.testing.assert_allclose(*steps, atol=2e-3)
     assert abs((before[3][1] - 2) - after[3][1]) < 0.1
+
+
+@pytest.mark.parametrize("codec", ["pcm_u8", "libmp3lame"])
+def test_sound_that_mp4_refuses_is_named(tmp_path, codec):
+    """MP4 knows no such codec, and no MP3 of 8000 Hz."""
+    path = write(tmp_path / "clip.avi", [corners()] * 30, sound=codec, codec="mpeg4")
+    assert copied(path, tmp_path / "copy.mp4").lost == [codec.replace("libmp3lame", "mp3float")]
+    assert not heard(tmp_path / "copy.mp4")
+    with video.Video(tmp_path / "copy.mp4") as clip:
+        assert len(list(clip.frames())) == 30
 
 
 def test_odd_sides_are_filled_up(tmp_path):

@@ -3,6 +3,7 @@
 A video is never in memory as a whole: frames are decoded when they are asked for, and encoded as they come.
 """
 
+import contextlib
 import dataclasses
 import fractions
 import os
@@ -10,6 +11,9 @@ import os
 import numpy as np
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".flv", ".3gp")
+
+# Constant quality of H.264, by which lines and labels stay sharp; smaller is better.
+_QUALITY = "20"
 
 
 @dataclasses.dataclass
@@ -82,17 +86,22 @@ class Video:
             `Frame`s.
 
         Raises:
-            ValueError: the file holds no frame, or is damaged from some frame on.
+            ValueError: the file holds no frame, is damaged from some frame on, or its frames change their size.
         """
-        number, last = 0, -1
+        number, last, size = 0, -1, None
         try:
             for packet in self.container.demux(self.stream, *(self.sounds if hear else ())):
                 if packet.stream is not self.stream:
                     hear(packet)
                     continue
                 for frame in packet.decode():
-                    last = max(self._ticks(frame, number), last + 1)
-                    yield Frame(_upright(frame), number, last, float(last * self.clock))
+                    last, pixels = max(self._ticks(frame, number), last + 1), _upright(frame)
+                    size = size or pixels.shape
+                    if pixels.shape != size:
+                        raise ValueError(
+                            f"{self.path}: its pictures change their size at frame {number}; split it there."
+                        )
+                    yield Frame(pixels, number, last, float(last * self.clock))
                     number += 1
         except self.av.FFmpegError as error:
             place = f"from frame {number} on" if number else "at all"
@@ -145,7 +154,9 @@ class Copy:
         if sound is None or packet.dts is None:
             return
         shift = self.video.shift(packet.time_base)
-        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        packet.dts -= shift
+        if packet.pts is not None:
+            packet.pts -= shift
         packet.stream = sound
         self.container.mux(packet)
 
@@ -166,19 +177,26 @@ class Copy:
         self.container.mux(self.stream.encode(shown))
 
     def _open(self, height, width):
-        self.container = self.av.open(self.path, "w")
-        self.stream = self.container.add_stream("h264", rate=self.video.rate)
-        self.stream.height, self.stream.width, self.stream.pix_fmt = height, width, "yuv420p"
-        self.stream.codec_context.time_base = self.video.clock
-        self.sounds = {}
-        for sound in self.video.sounds:
-            try:
-                self.sounds[sound.index] = self.container.add_stream_from_template(sound)
-            except ValueError:
-                self.lost.append(sound.codec_context.name)
+        try:
+            self._start(height, width, self.video.sounds)
+        except self.av.FFmpegError:
+            self.container.close()
+            self._start(height, width, ())
+        self.lost = [one.codec_context.name for one in self.video.sounds if one.index not in self.sounds]
         for packet in self.waiting:
             self.hear(packet)
         self.waiting.clear()
+
+    def _start(self, height, width, sounds):
+        self.container = self.av.open(self.path, "w")
+        self.stream = self.container.add_stream("h264", rate=self.video.rate, options={"crf": _QUALITY})
+        self.stream.height, self.stream.width, self.stream.pix_fmt = height, width, "yuv420p"
+        self.stream.codec_context.time_base = self.video.clock
+        self.sounds = {}
+        for sound in sounds:
+            with contextlib.suppress(ValueError):  # MP4 has no such sound
+                self.sounds[sound.index] = self.container.add_stream_from_template(sound)
+        self.container.start_encoding()
 
 
 def _library(path):

@@ -78,7 +78,7 @@ def opened(address, folder, *flags):
          f"--user-data-dir={folder / 'browser'}", "--enable-logging=stderr", *flags, address],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    timer = threading.Timer(120, browser.kill)
+    timer = threading.Timer(300, browser.kill)
     timer.start()
     lines = []
     for line in browser.stderr:

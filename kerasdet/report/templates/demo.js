@@ -236,6 +236,7 @@ function update() {
   one("#save-picture").disabled = !seen;
   one("#save-results").disabled = !photos.some((photo) => photo.picture);
   listClasses(known.filter((d) => d.score >= least()));
+  one("#number").textContent = !seen ? "Found" : visible.length ? `Found ${visible.length}` : "Found nothing";
   listFound(visible);
   listPhotos();
   redraw();
@@ -253,7 +254,6 @@ function listClasses(found) {
 }
 
 function listFound(visible) {
-  one("#number").textContent = visible.length ? `Found ${visible.length}` : "Found nothing";
   one(".found").replaceChildren(...visible.map((d) => {
     const bar = make("i", {});
     bar.style.cssText = `width: ${100 * d.score}%; background: ${data.classes[d.number].color}`;
