@@ -52,7 +52,7 @@ class Video:
         sounds: streams of sound, if any.
 
     Raises:
-        ValueError: the file is no video, or FFmpeg is not installed; one line names the file.
+        ValueError: the file is no video, or PyAV is not installed; one line names the file.
     """
 
     def __init__(self, path):
