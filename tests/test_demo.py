@@ -5,8 +5,11 @@ import http.client
 import io
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -223,6 +226,21 @@ def test_the_command_names_what_is_missing(tmp_path):
     assert done.returncode == 1 and "no model there" in done.stderr and len(done.stderr.splitlines()) == 1
     done = companion.command("demo", tmp_path, "--port=70000", folder=tmp_path)
     assert done.returncode == 1 and "port=70000" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_interrupted(ssd, tmp_path):
+    ssd.save(tmp_path / "model.keras")
+    command = [sys.executable, "-m", "kerasdet", "demo", tmp_path / "model.keras", "--host=0.0.0.0", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        port = int(re.fullmatch(r"model.keras waits .* http://0.0.0.0:(\d+)/ .*\n", running.stdout.readline())[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("POST", "/detect", PICTURE)
+        assert connection.getresponse().status == 200
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 0 and "Traceback" not in errors
+    assert "warning: everyone who can reach this machine can send pictures" in errors
 
 
 STEPS = """
