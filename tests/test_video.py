@@ -190,6 +190,20 @@ def test_what_is_no_video_is_one_line(tmp_path, name, words):
     assert "\n" not in str(raised.value)
 
 
+def test_a_damaged_video_is_read_up_to_the_damage(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, [40, 48, 64, 3], np.uint8)
+    path = write(tmp_path / "clip.mp4", noise)
+    data = bytearray(path.read_bytes())
+    middle, part = len(data) // 2, len(data) // 8
+    data[middle : middle + part] = bytes(part)
+    path.write_bytes(data)
+    count = 0
+    with video.Video(path) as clip, pytest.raises(ValueError) as raised:
+        for _ in clip.frames():
+            count += 1
+    assert 5 < count < 40 and f"clip.mp4: cannot be decoded from frame {count} on" in str(raised.value)
+
+
 def test_a_missing_library_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"clip.mp4: videos need PyAV; pip install kerasdet\[video\]"):
