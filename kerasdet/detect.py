@@ -42,6 +42,10 @@ class Detects:
         """
         raise NotImplementedError
 
+    def _found_in_batch(self, pixels):
+        """As `_found`, for each of pixels [B, H, W, 3]."""
+        return [self._found(one, None) for one in pixels]
+
     def check(self, dataset):
         """Checks that a data set has what the detector is trained and scored on.
 
@@ -100,8 +104,7 @@ class Detects:
             ValueError: a file is missing or is no image, pixels are not 0...255, or an argument is wrong; the line
                 names the file or the picture by its number. Or proposals are missing.
         """
-        if not (isinstance(above, numbers.Real) and not isinstance(above, bool) and 0 <= above <= 1):
-            raise ValueError(f"above must be a least score from 0 to 1, got {above!r}.")
+        _check_score(above)
         if tiles is not None and not (isinstance(tiles, (tuple, list)) and len(tiles) == 2):
             raise ValueError(f"tiles must be (size, overlap) in pixels, or None, got {tiles!r}.")
         self._check_proposals(proposals, tiles)
@@ -119,6 +122,27 @@ class Detects:
             found.append(self._detect_one(image.picture(one, f"picture {i}"), above, tiles, own, views))
         return found
 
+    def detect_batch(self, pixels, above=0.3):
+        """Detects in pictures of one size, such as frames of a video: as `detect`, in one batch if the detector can.
+
+        Args:
+            pixels: [B, H, W, 3], RGB 0...255.
+            above: as in `detect`.
+
+        Returns:
+            List of B dicts, as `detect` returns them.
+
+        Raises:
+            ValueError: the pixels are not RGB 0...255 of this shape, or the detector needs proposals.
+        """
+        _check_score(above)
+        self._check_proposals(None)
+        pixels = np.asarray(pixels)
+        if pixels.ndim != 4 or pixels.shape[-1] != 3:
+            raise ValueError(f"pixels must have shape [B, height, width, 3], got {pixels.shape}.")
+        found = self._found_in_batch(image.whole(pixels, "pixels"))
+        return [self._shown(one, above, *pixels.shape[1:3]) for one in found]
+
     def _detect_one(self, pixels, above, tiles, proposals, views):
         height, width, _ = pixels.shape
         windows = [(0, 0, width, height)] if tiles is None else view.windows(height, width, *tiles)
@@ -133,10 +157,19 @@ class Detects:
         found = parts[0]
         if tiles is not None or len(looks) > 1:
             found = view.merged(parts, looks, self.suppression, self.merge)
+        return self._shown(found, above, height, width)
+
+    def _shown(self, found, above, height, width):
+        """What of the arrays of `_found` has a score of at least `above`, with pasted masks and with names."""
         found = {k: v[found["scores"] >= above] for k, v in found.items()}
         if "masks" in found:
             found["masks"] = paste(found["masks"], found["boxes"], height, width)
         return {**found, "names": [self.classes[i] for i in found["classes"]]}
+
+
+def _check_score(above):
+    if not (isinstance(above, numbers.Real) and not isinstance(above, bool) and 0 <= above <= 1):
+        raise ValueError(f"above must be a least score from 0 to 1, got {above!r}.")
 
 
 def _is_one(pictures):

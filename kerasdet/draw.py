@@ -128,21 +128,23 @@ def outline(image, boxes, color, width=None):
     return canvas
 
 
-def copies(paths, folder):
+def copies(paths, folder, videos=()):
     """File names for annotated copies of pictures: the pictures' own names, numbered if several are the same.
 
     Args:
         paths: paths of the pictures.
         folder: folder for the copies.
+        videos: endings of the paths that are videos.
 
     Returns:
-        List of paths that end in .png.
+        List of paths that end in .png, or in .mp4 for videos.
     """
     count, names = collections.Counter(), []
     for path in paths:
-        stem = os.path.splitext(os.path.basename(path))[0]
+        stem, ending = os.path.splitext(os.path.basename(path))
         count[stem] += 1
-        names.append(os.path.join(folder, f"{stem}.png" if count[stem] == 1 else f"{stem}-{count[stem]}.png"))
+        number = "" if count[stem] == 1 else f"-{count[stem]}"
+        names.append(os.path.join(folder, f"{stem}{number}.{'mp4' if ending.lower() in videos else 'png'}"))
     return names
 
 

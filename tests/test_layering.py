@@ -20,7 +20,7 @@ FLOORS = (
     ("backbones",),
     ("weights",),
     ("detectors",),
-    ("training", "evaluation", "export", "load", "runs", "draw", "benchmark", "recipes", "report"),
+    ("training", "evaluation", "export", "load", "runs", "draw", "benchmark", "recipes", "report", "demo"),
     ("tools", "configs"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -72,9 +72,17 @@ class Predicts(Detects):
         given = [tf.convert_to_tensor(pixels[None])]
         if proposals is not None:
             given.append(tf.constant(proposals, tf.float32, [1, len(proposals), 4]))
-        found = {k: v[0].numpy() for k, v in self._detect_graph(len(given), scale, pairs)(*given).items()}
-        count = found.pop("counts")
-        return {k: v[:count] for k, v in found.items()}
+        (found,) = self._unpadded(self._detect_graph(len(given), scale, pairs)(*given))
+        return found
+
+    def _found_in_batch(self, pixels):
+        return self._unpadded(self._detect_graph(1, 1.0, None)(tf.convert_to_tensor(pixels)))
+
+    def _unpadded(self, found):
+        """The detections dict of a batch as a list of a dict of arrays for each picture."""
+        found = {k: v.numpy() for k, v in found.items()}
+        counts = found.pop("counts")
+        return [{k: v[i, :count] for k, v in found.items()} for i, count in enumerate(counts)]
 
     def _detect_graph(self, inputs, scale, pairs):
         """The graph of `detect` at a scale, of pixels and, as a second input, proposals."""

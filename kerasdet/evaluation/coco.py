@@ -63,6 +63,25 @@ def results(ids, detections, dataset):
     ]
 
 
+def of_picture(image_id, found, dataset):
+    """Converts what `detect` found in a picture to the entries of COCO's result files, with the names of the classes.
+
+    Args:
+        image_id: integer of 0 or more.
+        found: dict that `Detects.detect` returns.
+        dataset: the `Dataset` that defines the category ids.
+
+    Returns:
+        List of the dicts of `results`, each with `category`, the name of its class.
+    """
+    batch = {key: [values] for key, values in found.items()}
+    batch["counts"] = [len(found["scores"])]
+    if "masks" in found:
+        batch["segments"] = [[segments.encode(mask) for mask in found["masks"]]]
+    named = zip(results([image_id], batch, dataset), found["names"], strict=True)
+    return [{**one, "category": name} for one, name in named]
+
+
 def only(results, kind):
     """Reduces result dicts to the fields of one kind of score, as in a result file for plain pycocotools.
 

@@ -24,16 +24,27 @@ _templates = jinja2.Environment(
 )
 
 
+def text(template, **values):
+    """Fills in a template.
+
+    Args:
+        template: file name in `templates`.
+        values: what the template names.
+
+    Returns:
+        The page, HTML.
+    """
+    return _templates.get_template(template).render(chart=CHART, **values)
+
+
 def write(template, path, **values):
     """Fills in a template and writes the page.
 
     Args:
-        template: file name in `templates`.
+        template, values: as in `text`.
         path: HTML file to write.
-        values: what the template names.
     """
-    text = _templates.get_template(template).render(chart=CHART, **values)
-    pathlib.Path(path).write_text(text, encoding="utf-8", errors="replace")
+    pathlib.Path(path).write_text(text(template, **values), encoding="utf-8", errors="replace")
 
 
 def data(pixels):

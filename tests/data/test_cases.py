@@ -263,6 +263,6 @@ def test_predict_goes_on_after_a_broken_photo(tmp_path):
     RetinaNet(**{**RetinaNet.tiny(), "classes": list(CATS)}).save(model)
     done = companion.command("predict", str(model), str(folder), f"--out={tmp_path}/seen", folder=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert re.search(r"error: 1 of 3 photos could not be read: .*p1\.jpg", done.stderr.splitlines()[-1])
+    assert re.search(r"error: 1 of 3 files could not be read: .*p1\.jpg", done.stderr.splitlines()[-1])
     assert sorted(path.name for path in (tmp_path / "seen").glob("*.png")) == ["p0.png", "p2.png"]
     assert (tmp_path / "seen/results.json").is_file()

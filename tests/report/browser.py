@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 
 import pytest
 
@@ -11,49 +12,83 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 needed = pytest.mark.skipif(BROWSER is None, reason="there is no browser: apt-get install chromium")
 
-# Runs a test's steps once the page has loaded, and leaves what they return in the document.
+# Runs a test's steps once the page has loaded, and says what they return on the console.
 _STEPS = """
 <script>
 const wrong = [];
 addEventListener("error", (event) => wrong.push(event.message));
+addEventListener("unhandledrejection", (event) => wrong.push(String(event.reason)));
 const $ = (name) => document.querySelector(name);
 const $$ = (name) => [...document.querySelectorAll(name)];
 const shown = (node) => node.getClientRects().length > 0;
 const click = (node) => { node.scrollIntoView(); node.click(); };
 const texts = (nodes) => [...nodes].map((one) => one.textContent);
 const set = (node, value) => { node.value = value; node.dispatchEvent(new Event("input", { bubbles: true })); };
-addEventListener("load", () => {
-  let answer = null;
-  try { answer = (() => { STEPS })(); } catch (error) { wrong.push(String(error)); }
+const until = async (done) => { while (!done()) await new Promise((go) => setTimeout(go, 20)); };
+addEventListener("load", async () => {
+  const answer = await (async () => { STEPS })().catch((error) => { wrong.push(String(error)); return null; });
   const resources = performance.getEntriesByType("resource").map((one) => one.name);
   const loaded = resources.filter((name) => !name.startsWith("data:"));
-  const node = document.body.appendChild(document.createElement("pre"));
-  node.id = "answer";
-  node.textContent = JSON.stringify({ answer, wrong, loaded });
+  console.log("answer", JSON.stringify({ answer, wrong, loaded }));
 });
 </script>
 """
 
 
 def use(path, steps, folder):
-    """What JavaScript steps return after they were run in a page.
+    """What JavaScript steps return after they were run in a page that needs nothing but its file.
 
     Args:
         path: of the HTML file.
-        steps: the body of a function; `$`, `$$`, `texts`, `click`, `set` and `shown` are at hand.
+        steps: see `prepared`.
         folder: for a copy of the page and the browser's own files.
     """
     copy = folder / "used.html"
-    text = path.read_text(encoding="utf-8")
+    copy.write_text(prepared(path.read_text(encoding="utf-8"), steps), encoding="utf-8")
+    answer, loaded = opened(f"file://{copy}", folder)
+    assert loaded == []
+    return answer
+
+
+def prepared(text, steps):
+    """A page that runs steps.
+
+    Args:
+        text: of the page.
+        steps: the body of an asynchronous function; `$`, `$$`, `texts`, `click`, `set`, `shown` and `until` are at
+            hand.
+    """
     # The page's own scripts stand before.
-    copy.write_text(text.replace("<body>", "<body>" + _STEPS.replace("STEPS", steps), 1), encoding="utf-8")
-    done = subprocess.run(
+    return text.replace("<body>", "<body>" + _STEPS.replace("STEPS", steps), 1)
+
+
+def opened(address, folder, *flags):
+    """Opens a prepared page.
+
+    Args:
+        address: of the page.
+        folder: for the browser's own files.
+        flags: more of the browser's.
+
+    Returns:
+        What its steps returned, and the addresses that it loaded.
+    """
+    browser = subprocess.Popen(
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900",
-         f"--user-data-dir={folder / 'browser'}", "--virtual-time-budget=2000", "--dump-dom", f"file://{copy}"],
-        capture_output=True, text=True, timeout=300,
+         f"--user-data-dir={folder / 'browser'}", "--enable-logging=stderr", *flags, address],
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    found = re.search(r'<pre id="answer">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-    outcome = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
-    assert outcome["wrong"] == [] and outcome["loaded"] == []
-    return outcome["answer"]
+    timer = threading.Timer(300, browser.kill)
+    timer.start()
+    lines = []
+    for line in browser.stderr:
+        lines.append(line)
+        if found := re.search(r'CONSOLE.*?"answer (.*)", source: ', line):
+            break
+    timer.cancel()
+    browser.kill()
+    browser.wait()
+    assert found, "".join(lines[-20:])
+    outcome = json.loads(found[1])
+    assert outcome["wrong"] == []
+    return outcome["answer"], outcome["loaded"]
