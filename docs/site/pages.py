@@ -43,7 +43,7 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """All files of the site; those of the theme and the plugins come later."""
+    """All files of the site, with those of the theme."""
     pages = [*map(ROOT.joinpath, OTHERS), *sorted(DOCS.glob("*.md"))]
     plain = [path for ending in ("*.jpg", "*.svg", "site/*.js", "site/*.css") for path in sorted(DOCS.glob(ending))]
     texts = {paper["page"]: paper_page(paper) for paper in papers()}
@@ -51,7 +51,8 @@ def on_files(files, config):
     texts["docs/api/commands.md"] = commands_page()
     texts.update({f"{path.relative_to(ROOT)}.md": source_page(path) for path in linked(pages, texts)})
     found = [File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)) for path in pages + plain]
-    return Files([*found, *(File.generated(config, name, content=text) for name, text in texts.items())])
+    theme = [file for file in files if file.src_dir != config.docs_dir]
+    return Files([*theme, *found, *(File.generated(config, name, content=text) for name, text in texts.items())])
 
 
 def on_page_markdown(markdown, page, config, files):

@@ -7,8 +7,12 @@ How a snippet is tested follows from where it stands:
 - Not run are other languages (kotlin, swift), and the programs of others, which `test_commands.NOT_RUN` lists.
 """
 
+import functools
+import importlib.util
 import pathlib
 import re
+
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [
@@ -44,3 +48,13 @@ def links(page):
     """The links of a page to other files or to itself: pairs of a path, "" for the page itself, and an anchor or ""."""
     text = re.sub(r"`[^`\n]*`", "", prose(page))
     return re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)#?([^)\s]*)\)", text)
+
+
+@functools.cache
+def made():
+    """The module of the site that makes pages of other files; tests without mkdocs are skipped."""
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install kerasdet[docs]")
+    spec = importlib.util.spec_from_file_location("made", ROOT / "docs" / "site" / "pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -13,7 +13,7 @@ import pytest
 
 from kerasdet.weights.zoo import RELEASED
 from tests.companion import Companion
-from tests.docs.pages import PAGES, ROOT, blocks, name, prose
+from tests.docs.pages import PAGES, ROOT, blocks, made, name, prose
 
 TOOLS = {module.name for module in pkgutil.iter_modules(kerasdet.tools.__path__)}
 # Programs that are not kerasdet's, whose commands are taken as they are.
@@ -90,6 +90,14 @@ def test_the_tool_takes_its_commands(program, parser):
                 assert (ROOT / "configs" / f"{word}.py").is_file(), f"{where}: {word}"
             elif program == "import_weights" and not word.startswith("--"):
                 assert word in {*RELEASED, *ANY}, f"{where}: {word}"
+
+
+@pytest.mark.parametrize("program", ("import_weights", "evaluate"))
+def test_the_tool_takes_the_commands_of_the_zoo(program, parser):
+    """Each row of the site's table imports its model and scores it."""
+    lines = [shlex.split(line) for name in RELEASED for line in made().reproduction(name)]
+    own = [arguments for _, tool, *arguments in lines if tool == program]
+    assert len(own) == len(RELEASED) and set(parser(program, *own)) == {""}
 
 
 def test_a_command_that_no_tool_takes_is_found(parser):
