@@ -28,7 +28,7 @@ TEMPLATES = jinja2.Environment(
 
 def on_config(config):
     """Puts the pages that are made here into the navigation."""
-    named = json.dumps(config.nav)
+    named = json.dumps([*config.nav, "docs/papers.md"])
     guides = [f"docs/{file.name}" for file in sorted(DOCS.glob("*.md")) if f"docs/{file.name}" not in named]
     groups = {}
     for paper in papers():
@@ -37,7 +37,6 @@ def on_config(config):
         "Papers": ["docs/papers.md", *({name: pages} for name, pages in groups.items()), {"In depth": guides}],
         "API": ["docs/api/commands.md", *(f"docs/api/{room}.md" for room in rooms())],
     }
-    made["Papers"][-1]["In depth"].remove("docs/papers.md")
     config.nav = [{name: made.get(name, pages)} for entry in config.nav for name, pages in entry.items()]
     return config
 
@@ -103,7 +102,7 @@ def paper_page(paper):
 
 @functools.cache
 def configs():
-    """For each module of a detector its configs: pairs of the path and the first sentence of the docstring.
+    """For each module of a detector its configs: pairs of the path and the first paragraph of the docstring.
 
     A folder is named after the module, perhaps with more behind it: configs/ssdlite has those of ssd.py.
     """
