@@ -24,9 +24,7 @@ def test_every_paper_has_its_page(pages):
     text = pages.paper_page(papers["Mask R-CNN"])
     assert text.startswith("# Mask R-CNN\n\nHe, Gkioxari, Dollár, Girshick, ICCV 2017")
     assert "model = MaskRCNN(80)" in text and "::: kerasdet.detectors.mask_rcnn.MaskRCNN" in text
-    assert (
-        "[`configs/mask_rcnn/coco.py`](../../configs/mask_rcnn/coco.py) | Mask R-CNN and Keypoint R-CNN on COCO" in text
-    )
+    assert "| [`configs/mask_rcnn/coco.py`](../../configs/mask_rcnn/coco.py) | Mask R-CNN and Keypoint R-CNN" in text
     assert "| `maskrcnn_resnet50_fpn_coco` | masks | AP 0.379, mask AP 0.346, COCO val2017 |" in text
     assert "[Fast, Faster, Mask and Keypoint R-CNN, R-FCN](../rcnn.md)" in text
 
