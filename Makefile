@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test slow lint clean
+.PHONY: quickstart test slow docs lint clean
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,9 +26,13 @@ test: native
 slow: native
 	.venv/bin/python -m pytest -m slow -v
 
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
+	@echo open site/index.html
+
 lint: .venv/installed
 	.venv/bin/python -m ruff check --fix .
 	.venv/bin/python -m ruff format .
 
 clean:
-	rm -rf .venv runs build dist *.egg-info
+	rm -rf .venv runs site build dist *.egg-info

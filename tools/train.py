@@ -4,7 +4,7 @@
     python -m tools.train photos --model=ssd_mobilenet --config.train.batch_size=8
     python -m tools.train --config=configs/retinanet/r18_shapes.py --run=runs/shapes --config.train.steps=500
 
-docs/training.md explains resuming, fine-tuning, stages, and training on several devices and machines.
+docs/training.md explains resuming, fine-tuning and stages; docs/scale.md explains several devices and machines.
 """
 
 import os

@@ -54,7 +54,7 @@ def fit(
         batch_size: images a step, over all replicas.
         transforms: tuples of `data.transforms`.
         sizes, sizes_every, repeat_rare: see `data.pipeline.load`, where `sizes_every` is `every`.
-        data_service: address "grpc://host:port" of a tf.data service that makes the batches; see docs/training.md.
+        data_service: address "grpc://host:port" of a tf.data service that makes the batches; see docs/scale.md.
 
     Schedule:
         steps: updates of the weights; rounded up to a multiple of `evaluate_every`.

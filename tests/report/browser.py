@@ -35,18 +35,20 @@ addEventListener("load", async () => {
 """
 
 
-def use(path, steps, folder):
-    """What JavaScript steps return after they were run in a page that needs nothing but its file.
+def use(path, steps, folder, site=None, query=""):
+    """What JavaScript steps return after they were run in a page that needs no network.
 
     Args:
         path: of the HTML file.
         steps: see `prepared`.
         folder: for a copy of the page and the browser's own files.
+        site: None, or the folder below which the page may load files; the copy then lies beside the page.
+        query: what follows the address, with its question mark.
     """
-    copy = folder / "used.html"
+    copy = (path.parent if site else folder) / "used.html"
     copy.write_text(prepared(path.read_text(encoding="utf-8"), steps), encoding="utf-8")
-    answer, loaded = opened(f"file://{copy}", folder)
-    assert loaded == []
+    answer, loaded = opened(f"file://{copy}{query}", folder)
+    assert [one for one in loaded if not (site and one.startswith(f"file://{site}/"))] == []
     return answer
 
 
@@ -59,7 +61,7 @@ def prepared(text, steps):
             hand.
     """
     # The page's own scripts stand before.
-    return text.replace("<body>", "<body>" + _STEPS.replace("STEPS", steps), 1)
+    return re.sub("<body[^>]*>", lambda body: body[0] + _STEPS.replace("STEPS", steps), text, count=1)
 
 
 def opened(address, folder, *flags):

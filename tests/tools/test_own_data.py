@@ -67,7 +67,8 @@ def folder(tmp_path_factory):
 
 def test_the_documented_commands_run(folder):
     lines = [shlex.split(line) for line in commands()]
-    assert [line[:2] for line in lines] == [["kerasdet", name] for name in ("check", "train", "evaluate", "predict")]
+    tools = ("check", "train", "evaluate", "predict", "export")
+    assert [line[:2] for line in lines] == [["kerasdet", name] for name in tools]
     for _, name, *arguments in lines:
         done = (run if name == "check" else quick)(folder, name, *arguments, *SHORT.get(name, "").split())
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
@@ -85,6 +86,7 @@ def test_the_documented_commands_run(folder):
     ] == len(validation)
     assert len(list((mine / "evaluation" / "worst").glob("*.png"))) == len(validation)
     assert len(list((folder / "runs" / "seen").glob("*.png"))) == 10
+    assert (mine / "saved_model" / "1" / "saved_model.pb").is_file()
 
 
 @pytest.fixture(scope="module")
