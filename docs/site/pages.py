@@ -193,9 +193,8 @@ def notebook_page(notebook):
         lines.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
-            said = "".join(output.get("text", data.get("text/plain", ""))).strip()
-            picture = "".join(data.get("image/png", "")).replace("\n", "")
-            lines.append(
-                f"![What the cell shows](data:image/png;base64,{picture})" if picture else f"```text\n{said}\n```"
-            )
+            if "image/jpeg" in data:
+                lines.append(f"![What the cell shows](data:image/jpeg;base64,{data['image/jpeg'].strip()})")
+            else:
+                lines.append("```text\n" + "".join(output.get("text", data.get("text/plain", ""))).strip() + "\n```")
     return "\n\n".join(lines) + "\n"
