@@ -45,7 +45,8 @@ def main(arguments):
     if CHECKPOINT.value is not None:
         known = None if NAMES.value is None else pathlib.Path(NAMES.value).read_text(encoding="utf-8").splitlines()
         plain = recognize.load_checkpoint(CHECKPOINT.value, known, FORM.value, AVERAGES.value)
-        name, facts = pathlib.Path(CHECKPOINT.value).name, {"source": CHECKPOINT.value}
+        origin = "google/automl" if plain.detector == "EfficientDet" else "TensorFlow Object Detection API"
+        name, facts = pathlib.Path(CHECKPOINT.value).name, {"source": f"{origin}: {CHECKPOINT.value}"}
     elif CFG.value is not None:
         if FILE.value is None:
             raise ValueError("--cfg names a network of darknet: give its weights by --file.")

@@ -48,7 +48,10 @@ def refusal(names):
 
 
 def arguments(tensors):
-    """What names and shapes say: the arguments of `SSD`, and the number of classes."""
+    """What names and shapes say: the arguments of `SSD`, and the number of classes.
+
+    The release writes the ratio of a third as 0.3333, which moves no side by more than 0.03 pixels.
+    """
     network = _network(tensors)
     scope, (base, last, full) = f"FeatureExtractor/{network}", _NETWORKS[network]
     extra, head = f"{scope}/{base}_2_Conv2d_", "BoxPredictor_0/BoxEncodingPredictor"
@@ -56,6 +59,9 @@ def arguments(tensors):
     channels = [
         tensors[name].shape[-1] for name in sorted(tensors) if re.fullmatch(rf"{extra}\d_3x3_s2_\d+/weights", name)
     ]
+    maps = len(object_detection.FORM["scales"]) - 1
+    if len(channels) != maps - 2:
+        raise ValueError(f"{len(channels)} extra layers instead of {maps - 2}")
     separable = any(name.startswith(extra) and "_depthwise/" in name for name in tensors)
     if separable and f"{head}_depthwise/depthwise_weights" not in tensors:
         separable = "extras"  # SSD on MobileNetV2, which is no SSDLite

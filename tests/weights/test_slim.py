@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, types_pb2
 
+from kerasdet import coders
 from kerasdet.detectors import SSD, ssd
 from kerasdet.detectors.detector import Detector
 from kerasdet.weights import checkpoints, files, presets, recognize, released
@@ -172,7 +173,7 @@ def first():
 
 
 def check(model, release, expected):
-    """Compares outputs, boxes and detections with the release's."""
+    """Compares outputs and boxes with the release's, which are returned."""
     logits, codes, sides = expected
     assert sides == [19, 10, 5, 3, 2, 1]
     batch = {key: value[None] for key, value in model.preprocess(PICTURE).items()}
@@ -180,21 +181,25 @@ def check(model, release, expected):
     np.testing.assert_allclose(outputs["logits"][0], logits, atol=1e-4)
     np.testing.assert_allclose(outputs["deltas"][0], codes[:, [1, 0, 3, 2]], atol=1e-4)
     boxes = decoded(codes, anchors(sides, 1 / 3))
+    ours = coders.decode(model.anchors((300, 300)), outputs["deltas"][0], coders.WEIGHTS)
+    np.testing.assert_allclose(np.clip(ours, 0, 300), boxes, atol=1e-3)
     # The release writes a third as 0.3333.
     np.testing.assert_allclose(decoded(codes, anchors(sides, 0.3333)), boxes, atol=0.03)
-    wanted = suppressed(boxes, 1 / (1 + np.exp(-logits[:, 1:])))
-    found = model.detect(PICTURE, above=0.01)
-    assert len(found["scores"]) == 100 and wanted[:, 1].std() > 0.01
-    np.testing.assert_allclose(found["scores"], wanted[:, 1], atol=1e-4)
-    np.testing.assert_allclose(found["boxes"], wanted[:, 2:], atol=1e-3)
-    assert [model.classes.index(name) for name in found["names"]] == wanted[:, 0].astype(int).tolist()
+    return boxes
 
 
 def test_mobilenet_v1_of_a_frozen_graph(first, tmp_path):
     release, expected = first
     (tmp_path / "ssd.pb").write_bytes(graph(release.tensors))
     assert presets.is_preset(tmp_path / "ssd.pb")
-    check(Detector.from_preset(tmp_path / "ssd.pb", names=["egg", "crack"]), release, expected)
+    model = Detector.from_preset(tmp_path / "ssd.pb", names=["egg", "crack"])
+    boxes = check(model, release, expected)
+    wanted = suppressed(boxes, 1 / (1 + np.exp(-expected[0][:, 1:])))
+    found = model.detect(PICTURE, above=0.01)
+    assert len(found["scores"]) == 100 and wanted[:, 1].std() > 0.005
+    np.testing.assert_allclose(found["scores"], wanted[:, 1], atol=1e-4)
+    np.testing.assert_allclose(found["boxes"], wanted[:, 2:], atol=1e-3)
+    assert [model.classes.index(name) for name in found["names"]] == wanted[:, 0].astype(int).tolist()
 
 
 def test_mobilenet_v2_of_the_zoo_s_archive(tmp_path):
@@ -253,7 +258,7 @@ def test_classes_are_coco_s(tmp_path):
 
 
 def test_the_command_writes_a_preset(first, tmp_path):
-    release, (logits, *_) = first
+    release, _ = first
     (tmp_path / "names.txt").write_text("egg\ncrack\n")
     folder = write(tmp_path / "ssd", release.tensors)
     done = companion.command(
@@ -328,11 +333,14 @@ def test_files_that_are_no_such_detector(name, tmp_path):
 def test_files_that_were_cut_off(first, tmp_path):
     content = graph(first[0].tensors)
     (tmp_path / "cut.pb").write_bytes(content[: len(content) // 2])
+    fewer = {name: value for name, value in first[0].tensors.items() if "Conv2d_5_3x3" not in name}
+    (tmp_path / "fewer.pb").write_bytes(graph(fewer))
     whole = archive(tmp_path / "whole.tar.gz", content).read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
     archive(tmp_path / "other.tar.gz", content, "ssd_2018/model.tflite")
     for file, words in (
         ("cut.pb", "one that was cut off"),
+        ("fewer.pb", "3 extra layers instead of 4, by which its detector would be known"),
         ("cut.tar.gz", "a damaged archive, or one that was cut off"),
         ("other.tar.gz", "a tar archive without frozen_inference_graph.pb"),
     ):
@@ -343,3 +351,8 @@ def test_files_that_were_cut_off(first, tmp_path):
         presets.load(tmp_path / "nowhere.pb")
     with pytest.raises(ValueError, match="Faster R-CNN or one of its heirs of TensorFlow's Object Detection API"):
         recognize.load_checkpoint(write(tmp_path / "faster", {"FirstStageFeatureExtractor/x": np.zeros(1, np.float32)}))
+
+
+def test_what_is_separable():
+    with pytest.raises(ValueError, match="separable must be False, True or 'extras', got 'heads'"):
+        SSD(2, separable="heads")
