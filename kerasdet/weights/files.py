@@ -18,7 +18,7 @@ import zipfile
 
 import numpy as np
 
-from kerasdet.weights import graphs, pickles
+from kerasdet.weights import pickles
 
 # What torch's format before 1.6 begins with, as a number; then come a version and a description of the machine.
 _LEGACY = 0x1950A86A20F9469CFC6C
@@ -116,13 +116,13 @@ def _content(path):
         if head.startswith(b"version https://git-lfs"):
             raise ValueError("a pointer of Git LFS and no weights: fetch the file itself by `git lfs pull`")
         if tarfile.is_tarfile(path):
-            return graphs.read(path), None
+            return _graph(path), None
         if head[8:9] == b"{":
             return _safetensors(_mapped(file)), None
         if head[:1] == b"\x80" or head[:1] in b"(}]cl":
             return _pickle(_mapped(file))
         if head[:1] == b"\n":
-            return graphs.read(path), None
+            return _graph(path), None
         if head[:2] == b"\x08\1":
             raise ValueError("a SavedModel of TensorFlow: take the frozen graph, frozen_inference_graph.pb")
     raise ValueError("no file of tensors that is known here: torch, pickle, safetensors, NumPy, HDF5 or a frozen graph")
@@ -281,6 +281,13 @@ def _safetensors(data):
             raise ValueError(f"it says that tensor '{name[:80]}' has {end - begin} bytes, which it has not")
         found[name] = _array(data, dtype, 8 + length + begin, shape)
     return found
+
+
+def _graph(path):
+    """The constants of TensorFlow's graph, whose description TensorFlow itself has."""
+    from kerasdet.weights import graphs
+
+    return graphs.read(path)
 
 
 def _hdf5(path):
