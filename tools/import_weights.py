@@ -1,13 +1,14 @@
-"""Imports a released model or file, a network of darknet or a checkpoint of EfficientDet as a preset, for every tool.
+"""Imports a released model or file, a network of darknet or a checkpoint of TensorFlow 1 as a preset, for every tool.
 
     python -m tools.import_weights ssd_mobilenet_v1_coco --out=presets/ssd_mobilenet_v1_coco
     python -m tools.import_weights yolov3_tiny_coco --file=yolov3-tiny.weights
     python -m tools.import_weights --file=fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --out=presets/faster
     python -m tools.import_weights --cfg=yolov3.cfg --file=yolov3.weights --names=coco.names --out=presets/yolov3
     python -m tools.import_weights --checkpoint=efficientdet-d0 --out=presets/d0_coco
+    python -m tools.import_weights --checkpoint=ssdlite_mobilenet_v2_coco_2018_05_09/model.ckpt --out=presets/ssdlite
 
 Without --file, a released file is downloaded once. `python -m tools.models` lists the released models. A file alone, of
-torch or safetensors, is known by the names of its tensors.
+torch, safetensors or TensorFlow, is known by the names of its tensors.
 """
 
 import pathlib
@@ -19,8 +20,12 @@ from kerasdet import command
 FILE = flags.DEFINE_string("file", None, "The released file, if it is already on this machine; or that of a --cfg.")
 OUT = flags.DEFINE_string("out", None, "Folder for the preset; by default presets/ and the model's name.")
 CFG = flags.DEFINE_string("cfg", None, "A cfg of darknet, whose weights are --file.")
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint of EfficientDet's release, its folder or its .h5.")
-FORM = flags.DEFINE_string("form", None, "Its form, such as d7; by default as its folder or its tensors say.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "A checkpoint of EfficientDet or of TensorFlow's Object Detection API, its folder or its name."
+)
+FORM = flags.DEFINE_string(
+    "form", None, "EfficientDet's form, such as d7; by default as its folder or its tensors say."
+)
 AVERAGES = flags.DEFINE_bool(
     "averages", True, "Whether to take a checkpoint's moving averages, as published scores do."
 )
@@ -35,12 +40,13 @@ RESIZE = flags.DEFINE_enum(
 
 def main(arguments):
     from kerasdet.detectors.detector import Detector
-    from kerasdet.weights import automl, darknet, presets, released
+    from kerasdet.weights import darknet, presets, recognize, released
 
     if CHECKPOINT.value is not None:
         known = None if NAMES.value is None else pathlib.Path(NAMES.value).read_text(encoding="utf-8").splitlines()
-        plain = automl.load(CHECKPOINT.value, FORM.value, known, AVERAGES.value)
-        name, facts = pathlib.Path(CHECKPOINT.value).name, {"source": f"google/automl: {CHECKPOINT.value}"}
+        plain = recognize.load_checkpoint(CHECKPOINT.value, known, FORM.value, AVERAGES.value)
+        origin = "google/automl" if plain.detector == "EfficientDet" else "TensorFlow Object Detection API"
+        name, facts = pathlib.Path(CHECKPOINT.value).name, {"source": f"{origin}: {CHECKPOINT.value}"}
     elif CFG.value is not None:
         if FILE.value is None:
             raise ValueError("--cfg names a network of darknet: give its weights by --file.")

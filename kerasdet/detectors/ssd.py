@@ -86,7 +86,7 @@ class SSD(Detector):
             to half of the channels precedes each.
         extra_norm: norm of the extra layers and of separable heads.
         activation: of the extra layers and of separable heads.
-        separable: extra layers and heads as a depthwise and a 1x1 convolution (SSDLite).
+        separable: extra layers and heads as a depthwise and a 1x1 convolution (SSDLite); "extras" for the layers alone.
         head_size: kernel of heads that are not separable.
         scales, ratios, clip_boxes: see `anchors.default_shapes` (section 2.2).
         steps: see `anchors.DefaultBoxes`.
@@ -126,6 +126,8 @@ class SSD(Detector):
         super().__init__(classes, resize=resize, multiple=multiple, **kwargs)
         if scores not in SCORES:
             raise ValueError(f"scores must be one of {SCORES}, got {scores!r}.")
+        if separable not in (False, True, "extras"):
+            raise ValueError(f"separable must be False, True or 'extras', got {separable!r}.")
         maps = levels[1] - levels[0] + 1 + len(extras)
         for name, value, count in (("scales", scales, maps + 1), ("ratios", ratios, maps), ("steps", steps, maps)):
             if value is not None and len(value) != count:
@@ -134,7 +136,7 @@ class SSD(Detector):
         self.pixels = Pixels(self.backbone.normalization)
         self.l2_norm = L2Norm(l2_norm) if l2_norm is not None else None
         conv = {"norm": extra_norm, "activation": activation, "epsilon": 1e-3, "initializer": "glorot_uniform"}
-        self.extras = [Extra(*extra, separable, conv) for extra in extras]
+        self.extras = [Extra(*extra, bool(separable), conv) for extra in extras]
         if tensorflow_boxes is not None:
             shapes = anchors.default_shapes_tf(scales, ratios, tensorflow_boxes)
         else:
@@ -142,7 +144,7 @@ class SSD(Detector):
         self.anchors = anchors.DefaultBoxes(self._cells, shapes, steps, box_grid)
         self.scales, self.ratios = scales, ratios
         self.tensorflow_boxes, self.clip_boxes = tensorflow_boxes, clip_boxes
-        head = {"cells": self.anchors.per_cell, "size": head_size, "separable": separable, "conv": conv}
+        head = {"cells": self.anchors.per_cell, "size": head_size, "separable": separable is True, "conv": conv}
         self.class_head = MapHeads(outputs=self.num_classes + 1, **head)
         self.box_head = MapHeads(outputs=4, **head)
         self.scores, self.negatives = scores, negatives

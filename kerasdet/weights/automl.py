@@ -1,13 +1,11 @@
 """EfficientDet's release: checkpoints of TensorFlow 1 by name, and the names of its PyTorch port, effdet."""
 
-import os
 import re
 
 import numpy as np
-import tensorflow as tf
 
 from kerasdet.backbones.efficientnet import convolutions
-from kerasdet.weights import files, object_detection
+from kerasdet.weights import checkpoints, files, object_detection
 from kerasdet.weights import tensors as named
 from kerasdet.weights.plain import PlainDetector
 
@@ -17,10 +15,6 @@ PICTURES = {
     "d6": (1280, 4.0), "d7": (1536, 5.0), "d7x": (1536, 4.0), "lite0": (320, 3.0), "lite1": (384, 3.0),
     "lite2": (448, 3.0), "lite3": (512, 4.0), "lite3x": (640, 3.0), "lite4": (640, 4.0),
 }  # fmt: skip
-
-_AVERAGE = "/ExponentialMovingAverage"
-# What the optimizer keeps beside the weights.
-_BESIDE = re.compile(r"(^|/)(global_step|Momentum|Adam|Adam_1|iterations|learning_rate|save_counter)$|^_CHECKPOINT")
 
 
 def load(path, form=None, classes=None, averages=True):
@@ -41,7 +35,7 @@ def load(path, form=None, classes=None, averages=True):
         FileNotFoundError: there is no checkpoint.
         ValueError: one line; it is damaged, of something else, or lacks averages.
     """
-    tensors = _read(str(path), averages)
+    tensors = files.read(path) if str(path).endswith(".h5") else checkpoints.read(path, averages)
     arguments, outputs = _arguments(tensors, path, form)
     known, kept = _classes(classes, outputs, path)
     converted = {name: _ours(name, value, outputs, kept) for name, value in _stacked(tensors).items()}
@@ -67,7 +61,7 @@ def load_effdet(model, tensors):
     for name, value in tensors.items():
         if not name.endswith("num_batches_tracked"):
             value = np.transpose(value, (2, 3, 1, 0)) if np.ndim(value) == 4 else value
-            turned[name] = _turned(value) if name.startswith("box_net.predict.conv_pw") else value
+            turned[name] = object_detection.x_first(value) if name.startswith("box_net.predict.conv_pw") else value
     named.assign([(variable, name) for variable, _, name in variables(model)], turned)
 
 
@@ -159,30 +153,6 @@ def _heads(model):
         yield from _separable(head.predictor, f"{scope}/{kind}-predict", f"{port}.predict")
 
 
-def _read(path, averages):
-    """The weights of a checkpoint by name: dict of name to array."""
-    if path.endswith(".h5"):
-        return files.read(path)
-    found = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
-    if found is None or not os.path.isfile(f"{found}.index"):
-        raise FileNotFoundError(f"{path}: no checkpoint there, a file that ends in .index and its data.")
-    try:
-        reader = tf.train.load_checkpoint(found)
-        listed = [name for name in reader.get_variable_to_shape_map() if not _BESIDE.search(name)]
-        own = [name for name in listed if not name.endswith(_AVERAGE)]
-        if averages:
-            missing = sorted(name for name in own if name + _AVERAGE not in listed)
-            if missing:
-                raise ValueError(
-                    f"{path}: '{missing[0]}' has no moving average, as {len(missing)} of {len(own)} tensors have none; "
-                    "averages=False takes the weights themselves."
-                )
-        own = own or [name.removesuffix(_AVERAGE) for name in listed]  # a release may hold averages alone
-        return {name: reader.get_tensor(name + _AVERAGE if averages else name) for name in own}
-    except (tf.errors.OpError, RuntimeError, IndexError) as error:
-        raise ValueError(f"{path}: a damaged checkpoint ({str(error).splitlines()[0]}).") from None
-
-
 def _stacked(tensors):
     """The tensors, with the scalars WSM, WSM_1 and WSM_2 of a node as one."""
     found, scalars = {}, {}
@@ -200,16 +170,11 @@ def _ours(name, value, outputs, kept):
     if name.endswith("depthwise_kernel"):
         return np.transpose(value, (0, 1, 3, 2))
     if name.startswith("box_net/box-predict/"):
-        return _turned(value)
+        return object_detection.x_first(value)
     if name.startswith("class_net/class-predict/"):
         value = value.reshape(*value.shape[:-1], -1, outputs)[..., kept]
         return value.reshape(*value.shape[:-2], -1)
     return value
-
-
-def _turned(value):
-    """The last axis from ty, tx, th, tw of every anchor to dx, dy, dw, dh."""
-    return value.reshape(*value.shape[:-1], -1, 4)[..., [1, 0, 3, 2]].reshape(value.shape)
 
 
 def _arguments(tensors, path, form):

@@ -1,8 +1,8 @@
 """Reads files of tensors by name, whoever wrote them, without running code and without torch.
 
 The kind of a file is seen by its first bytes, not by its name: a zip of torch or NumPy, torch's format before 1.6, a
-plain pickle, safetensors, HDF5. Where numbers lie plain in the file, arrays are mapped from the disk, so that a file
-takes no memory of its own.
+plain pickle, safetensors, HDF5, a graph of TensorFlow. Where numbers lie plain in the file, arrays are mapped from the
+disk, so that a file takes no memory of its own.
 """
 
 import ast
@@ -40,7 +40,7 @@ def read(path):
     """Reads a file of tensors.
 
     Args:
-        path: of a `.pth`, `.pt`, `.pkl`, `.safetensors`, `.npz` or `.h5` file.
+        path: of a `.pth`, `.pt`, `.pkl`, `.safetensors`, `.npz`, `.h5` or `.pb` file, or of a `.tar.gz` with the last.
 
     Returns:
         Dict of name to array, numbers of any size as they are in the file but for floats, which are float32; arrays
@@ -116,12 +116,16 @@ def _content(path):
         if head.startswith(b"version https://git-lfs"):
             raise ValueError("a pointer of Git LFS and no weights: fetch the file itself by `git lfs pull`")
         if tarfile.is_tarfile(path):
-            raise ValueError("a tar archive: unpack it, or load and save it again by a torch of this decade")
+            return _graph(path), None
         if head[8:9] == b"{":
             return _safetensors(_mapped(file)), None
         if head[:1] == b"\x80" or head[:1] in b"(}]cl":
             return _pickle(_mapped(file))
-    raise ValueError("no file of tensors that is known here: torch, pickle, safetensors, NumPy or HDF5")
+        if head[:1] == b"\n":
+            return _graph(path), None
+        if head[:2] == b"\x08\1":
+            raise ValueError("a SavedModel of TensorFlow: take the frozen graph, frozen_inference_graph.pb")
+    raise ValueError("no file of tensors that is known here: torch, pickle, safetensors, NumPy, HDF5 or a frozen graph")
 
 
 def _mapped(file):
@@ -277,6 +281,13 @@ def _safetensors(data):
             raise ValueError(f"it says that tensor '{name[:80]}' has {end - begin} bytes, which it has not")
         found[name] = _array(data, dtype, 8 + length + begin, shape)
     return found
+
+
+def _graph(path):
+    """The constants of TensorFlow's graph, whose description TensorFlow itself has."""
+    from kerasdet.weights import graphs
+
+    return graphs.read(path)
 
 
 def _hdf5(path):

@@ -18,19 +18,39 @@ COCO = (
     "scissors, teddy bear, hair drier, toothbrush"
 ).split(", ")
 
-# The release's default boxes are on the grid of its eight bits.
-_GRID = 0.006453060545027256
+# What all its SSDs on MobileNets have. Pictures are squeezed with antialias: 300 pixels of a photo are few.
+FORM = {
+    "norm": "frozen",
+    "levels": (4, 5),
+    "l2_norm": None,
+    "activation": "relu6",
+    "scales": (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
+    "ratios": ((2,), *((2, 3),) * 5),
+    "steps": None,
+    "tensorflow_boxes": 0.1,
+    "scores": "sigmoid",
+    "per_class": None,
+    "suppression": 0.6,
+    "limit": 100,
+    "resize": ("squeeze", 300, 300),
+}
 
+# The quantized release's default boxes are on the grid of its eight bits.
+_GRID = 0.006453060545027256
 
 # Of the norms of keras.applications' MobileNet.
 _EPSILON = 1e-3
 
 
+def x_first(values):
+    """The last axis from ty, tx, th, tw of every box to dx, dy, dw, dh."""
+    return values.reshape(*values.shape[:-1], -1, 4)[..., [1, 0, 3, 2]].reshape(values.shape)
+
+
 def ssd_mobilenet_v1(path):
     """Reads a released file; its classes are COCO's 80.
 
-    The release's norms are folded into its biases: here they become norms that shift only. Pictures are squeezed with
-    antialias: 300 pixels of a photo are few.
+    The release's norms are folded into its biases: here they become norms that shift only.
 
     Args:
         path: a `.tflite` file, or its tensors packed as `.npz`: "layer/kernel" [H, W, in, out] or
@@ -42,24 +62,12 @@ def ssd_mobilenet_v1(path):
     tensors = _of_tflite(path) if str(path).endswith(".tflite") else _of_npz(path)
     alpha = tensors.get("MobilenetV1/Conv2d_0/bias", np.zeros(32)).size / 32
     arguments = {
+        **FORM,
         "backbone": {"name": "mobilenet_v1", "alpha": alpha},
-        "norm": "frozen",
-        "levels": (4, 5),
-        "l2_norm": None,
         "extras": tuple((round(alpha * channels), 3, 2, "same") for channels in (512, 256, 256, 128)),
         "extra_norm": None,
-        "activation": "relu6",
         "head_size": 1,
-        "scales": (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
-        "ratios": ((2,), *((2, 3),) * 5),
-        "steps": None,
-        "tensorflow_boxes": 0.1,
         "box_grid": _GRID,
-        "scores": "sigmoid",
-        "per_class": None,
-        "suppression": 0.6,
-        "limit": 100,
-        "resize": ("squeeze", 300, 300),
     }
     ours = dict(pair for name, value in tensors.items() for pair in _ours(name, value))
     return PlainDetector("SSD", arguments, [name for name in COCO if name], ours, str(path))
@@ -82,11 +90,11 @@ def _ours(name, value):
         yield f"extras/{int(match[2]) - 2}/convs/{int(match[1]) - 1}/{kind}", value
     elif match := re.fullmatch(r"BoxPredictor_(\d)/(Class|BoxEncoding)Predictor", place):
         if match[2] == "Class":
-            head, length, kept = "class_head", len(COCO) + 1, [0] + [i for i, one in enumerate(COCO, 1) if one]
+            kept = [0] + [i for i, one in enumerate(COCO, 1) if one]
+            value = value.reshape(*value.shape[:-1], -1, len(COCO) + 1)[..., kept]
+            yield f"class_head/predictors/{match[1]}/{kind}", value.reshape(*value.shape[:-2], -1)
         else:
-            head, length, kept = "box_head", 4, [1, 0, 3, 2]  # y, x, h, w to x, y, w, h
-        value = value.reshape(*value.shape[:-1], -1, length)[..., kept]
-        yield f"{head}/predictors/{match[1]}/{kind}", value.reshape(*value.shape[:-2], -1)
+            yield f"box_head/predictors/{match[1]}/{kind}", x_first(value)
     else:
         yield name, value
 

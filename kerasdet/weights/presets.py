@@ -43,7 +43,7 @@ def save(model, folder, published=None, license=None, source=None):
 
 
 # Endings of files that `recognize` reads.
-FILES = (".pth", ".pt", ".pkl", ".safetensors")
+FILES = (".pth", ".pt", ".pkl", ".safetensors", ".pb", ".gz")
 
 
 def is_preset(preset):

@@ -11,12 +11,14 @@ from typing import NamedTuple
 from kerasdet.backbones import efficientnet
 from kerasdet.weights import (
     automl,
+    checkpoints,
     darknet,
     detectron2,
     files,
     object_detection,
     points,
     refinedet,
+    slim,
     torch,
     torchvision,
 )
@@ -65,7 +67,24 @@ def load(path, names=None):
         FileNotFoundError: there is none.
         ValueError: one line; it is damaged, of nothing that is known here, or has another number of classes.
     """
-    tensors = files.read(path)
+    return _of(files.read(path), path, names)
+
+
+def load_checkpoint(path, names=None, form=None, averages=True):
+    """Reads a checkpoint of EfficientDet's release, see `automl.load`, or of TensorFlow's Object Detection API.
+
+    The latter averages no statistics of norms, and TensorFlow's releases of it hold no averages: what has none is taken
+    itself.
+    """
+    if not str(path).endswith(".h5") and slim.is_release(checkpoints.names(path)):
+        return _of(checkpoints.read(path, averages, every=False), path, names)
+    return automl.load(path, form, names, averages)
+
+
+def _of(tensors, path, names):
+    """The `PlainDetector` of tensors."""
+    if slim.is_release(tensors) and (reason := slim.refusal(tensors)):
+        raise ValueError(f"{path}: {reason}.")
     try:
         form = _form(tensors, str(path))
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
@@ -98,7 +117,7 @@ def _names(form):
 
 def _form(tensors, path):
     """The `Form` of tensors; None where no release has such names."""
-    for family in (_detectron, _torchvision, _cornernet, _centernet, _refinedet, _effdet):
+    for family in (_detectron, _torchvision, _cornernet, _centernet, _refinedet, _effdet, _slim):
         form = family(tensors, path)
         if form is not None:
             return form
@@ -260,3 +279,11 @@ def _effdet(tensors, path):
         **({"activation": "relu6", "nms": "hard"} if lite else {}),
     }
     return Form("EfficientDet", arguments, len(tensors["class_net.predict.conv_pw.weight"]) // 9, automl.load_effdet)
+
+
+def _slim(tensors, path):
+    """SSD on MobileNets of TensorFlow's Object Detection API."""
+    if not slim.is_release(tensors):
+        return None
+    arguments, classes = slim.arguments(tensors)
+    return Form("SSD", arguments, classes, slim.load)

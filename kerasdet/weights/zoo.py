@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 _DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/"
+_TENSORFLOW = "https://download.tensorflow.org/models/object_detection/"
 _CENTERNET = "https://github.com/xingyizhou/CenterNet, readme/MODEL_ZOO.md"
 
 
@@ -53,6 +54,13 @@ def _detectron2(path, detector, task="boxes", **published):
     return Released(detector, task, published, None, "tensors", "Apache-2.0, as Detectron2", source, url, "")
 
 
+def _tensorflow(file, digits, **published):
+    published = {**published, "data": "a part of COCO val"}
+    source = f"TensorFlow Object Detection API: {file}, 300 x 300, trained on COCO"
+    license = "Apache-2.0, as TensorFlow's models"
+    return Released("SSD", "boxes", published, None, "tensors", license, source, f"{_TENSORFLOW}{file}.tar.gz", digits)
+
+
 def _centernet(file, task="boxes", **published):
     published = {**published, "data": "COCO val2017, without flips"}
     source = f"CenterNet, Objects as Points: {file} of {_CENTERNET}"
@@ -67,6 +75,16 @@ RELEASED = {
         "https://github.com/Nazmul1607081/tensorflow-light-android-app/raw/"
         "608ce23d26da51f20132362fa01eabd3272c38a8/app/src/main/assets/detect.tflite",
         "e4b118e5e4531945de2e659742c7c590f7536f8d0ed26d135abcfe83b4779d13",
+    ),
+    "ssd_mobilenet_v1_1.0_coco": _tensorflow(
+        "ssd_mobilenet_v1_coco_2018_01_28", "8788f89108519fd1102b8a5c2ac861cf6d86603571b6ce5bbd1c245b7fe005e3", AP=0.21
+    ),
+    "ssd_mobilenet_v2_coco": _tensorflow(
+        "ssd_mobilenet_v2_coco_2018_03_29", "b9380178b2e35333f1a735e39745928488bdabeb9ed20bc6fa07af8172cb5adc", AP=0.22
+    ),
+    "ssdlite_mobilenet_v2_coco": _tensorflow(
+        "ssdlite_mobilenet_v2_coco_2018_05_09", "542445cce834dbfbb7df1991425d475e85a2d7ec68c60a4f262bb18aac10c8b2",
+        AP=0.22,
     ),
     "yolov3_tiny_coco": Released(
         "YOLOv3", "boxes", {"AP50": 0.331, "data": "COCO test-dev"}, None, "yolov3_tiny", "public domain, as darknet",

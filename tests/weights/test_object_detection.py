@@ -115,7 +115,7 @@ def test_the_command_refuses_the_rest(tmp_path):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     error = done.stderr.splitlines()[-1]
     assert error.startswith(
-        "error: there is no released model 'ssd_mobilenet_v9'; did you mean 'ssd_mobilenet_v1_coco'?"
+        "error: there is no released model 'ssd_mobilenet_v9'; did you mean 'ssd_mobilenet_v2_coco'?"
     )
 
 

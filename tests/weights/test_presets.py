@@ -186,7 +186,9 @@ def test_a_released_file_is_downloaded_by_its_hash(monkeypatch, tmp_path):
     monkeypatch.setitem(released.RELEASED, name, entry._replace(sha256="0" * 8))
     with pytest.raises(ValueError, match="its SHA-256 begins with [0-9a-f]{8}, not 00000000"):
         presets.load(name)
-    with pytest.raises(ValueError, match="there is no released model 'ssd_mobilenet'; did you mean 'ssd_mobilenet_v1_"):
+    with pytest.raises(
+        ValueError, match="there is no released model 'ssd_mobilenet'; did you mean 'ssd_mobilenet_v2_coco'"
+    ):
         released.load("ssd_mobilenet")
     monkeypatch.setitem(released.RELEASED, name, entry._replace(url=None))
     with pytest.raises(ConnectionError, match="no server gives the file plainly; get it by hand"):
