@@ -48,8 +48,8 @@ class Trial:
 
 
 def distance(a, b):
-    """The greatest difference of two lists of weights."""
-    return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True))
+    """The greatest difference of two lists of weights; of large ones, such as variances, relative to the largest."""
+    return max(float(np.abs(x - y).max() / max(1.0, np.abs(x).max())) for x, y in zip(a, b, strict=True))
 
 
 @functools.cache

@@ -37,7 +37,7 @@ def test_configs_belong_to_the_nearest_detector(pages):
 
 def test_the_zoo_has_a_row_for_each_released_model(pages):
     table = pages.zoo_table()
-    assert re.findall(r"<tr><td><code>(\w+)</code>", table) == list(RELEASED)
+    assert re.findall(r"<tr><td><code>([\w.]+)</code>", table) == list(RELEASED)
     assert '<tbody data-task="masks" data-parameters="44401393">' in table and "<td>44.4</td>" in table
 
 
