@@ -22,7 +22,9 @@ def answer(folder, module):
     found = keras.saving.load_model(folder / "model.keras").detect(given.pop("pixels"), above=0.0, **given)
     assert len(expected["scores"])
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        # Processes may share convolutions out among threads in different ways.
+        rounding = {"rtol": 1e-5, "atol": 1e-5} if value.dtype.kind == "f" else {"rtol": 0}
+        np.testing.assert_allclose(found[name], value, **rounding, err_msg=name)
 
 
 if __name__ == "__main__":
