@@ -111,7 +111,7 @@ def label_map(folder):
         try:
             names[int(fields["id"][:18])] = json.loads(name) if name.startswith('"') else name.strip("'")
         except ValueError as error:
-            raise ValueError(f"{found[0]}: the name {name} is not text ({error}).") from None
+            raise ValueError(f"{found[0]}: the name {name[:100]!r} is not text ({error}).") from None
     return dict(sorted(names.items()))
 
 

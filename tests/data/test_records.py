@@ -159,6 +159,15 @@ def test_shards_from_other_writers(tmp_path):
     assert dataset.records[0].classes.tolist() == [1, 0]
 
 
+def test_a_line_break_in_the_name_of_a_class_is_one_line(tmp_path):
+    _foreign(tmp_path / "a.tfrecord")
+    (tmp_path / "labels.pbtxt").write_text('item { id: 3 name: "cra\nck" }')
+    with pytest.raises(ValueError) as refused:
+        records.read(tmp_path)
+    assert r"""labels.pbtxt: the name '"cra\nck"' is not text""" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_masks_from_other_writers(tmp_path):
     mask = np.zeros((200, 300), np.uint8)
     mask[20:33, 30:61] = 1
