@@ -1,5 +1,7 @@
 """The convolution that all backbones, pyramids and heads are made of."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -116,7 +118,26 @@ class Conv(Start, keras.layers.Layer):
         return x, "VALID"
 
     def _convolve(self, x, padding, kernel):
+        if _trains(x.dtype, self.dilation > 1, self.groups > 1):
+            return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.dilation)
+        x, kernel = tf.cast(x, tf.float32), tf.cast(kernel, tf.float32)
         return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.dilation)
+
+
+@functools.cache
+def _trains(dtype, dilated, grouped):
+    """Whether this machine has the gradient of such a convolution: without oneDNN's kernels for a half type, which ask
+    for newer processors, TensorFlow's own for the CPU take neither dilation nor groups."""
+    if dtype not in (tf.bfloat16, tf.float16) or not (dilated or grouped):
+        return True
+    with tf.init_scope():
+        x, dilations = tf.zeros([1, 4, 4, 4], dtype), [1, 2, 2, 1] if dilated else [1] * 4
+        form = {"strides": [1] * 4, "padding": "SAME", "dilations": dilations, "out_backprop": x}
+        try:
+            tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=[3, 3, 2 if grouped else 4, 4], **form)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True
 
 
 @keras.saving.register_keras_serializable("kerasdet")

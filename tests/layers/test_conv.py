@@ -208,6 +208,26 @@ def test_mixed_precision_is_near_float32(kind, training):
     np.testing.assert_allclose(results[1], results[0], rtol=0.05, atol=0.02 * results[0].max())
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("form", [{"dilation": 2}, {"groups": 4}, {"dilation": 2, "groups": 4}, {"groups": 16}])
+def test_gradients_in_mixed_precision_are_near_float32(policy, form):
+    """TensorFlow lacks some of them on processors for which oneDNN has no kernels of half types."""
+    x, gradients = tf.constant(draw(2, 8, 8, 16)), []
+    for dtype in ("float32", policy):
+        layer = Conv(32, 3, dtype=dtype, **form)
+        layer.build(x.shape)
+        randomize(layer)
+
+        @tf.function
+        def gradient(layer=layer):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.cast(layer(x), tf.float32) ** 2)
+            return tape.gradient(loss, layer.kernel.value)
+
+        gradients.append(gradient().numpy())
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=0.05, atol=0.02 * abs(gradients[0]).max())
+
+
 def test_unknown_norm():
     with pytest.raises(ValueError, match="norm must be one of .*'layer'"):
         Conv(4, 3, norm="layer")
