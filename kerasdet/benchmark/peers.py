@@ -16,7 +16,7 @@ def detectors(name, classes, size, train_size, count, passing, inference, step):
     """The same detector in other projects.
 
     Args:
-        name: name of torchvision's builder, or "efficientdet_" and a form; others have no peer.
+        name: name of torchvision's builder, or "efficientdet_" or "centernet_" and a form; others have no peer.
         classes: number of classes, without background.
         size: side of the picture at inference, pixels.
         train_size, count: side of the pictures of a training step, pixels, and their number.
@@ -28,6 +28,8 @@ def detectors(name, classes, size, train_size, count, passing, inference, step):
     """
     if name.startswith("efficientdet"):
         return effdet_models(name, classes, size, train_size, count, inference, step)
+    if name.startswith("centernet"):
+        return torch_centernets(name.removeprefix("centernet_"), classes, size, train_size, count, inference, step)
     if name not in builders.MODELS:
         return {}
     cases = torchvision_models(name, classes, size, train_size, count, passing, inference, step)
@@ -129,6 +131,36 @@ def effdet_models(name, classes, size, train_size, count, inference, step):
     return {
         f"effdet {version} inference": Case(torch.no_grad()(lambda: detector(picture)), inference, 1),
         f"effdet {version} step": Case(train, step, count),
+    }
+
+
+def torch_centernets(form, classes, size, train_size, count, inference, step):
+    """A CenterNet of `torch_centernet`, in float32; a form, the rest and the result as in `detectors`."""
+    try:
+        import torch
+
+        from kerasdet.benchmark import torch_centernet as peer
+    except ImportError:
+        return {}
+    if form not in peer.FORMS:
+        return {}
+    detector, learner = (peer.CenterNet(*peer.FORMS[form](), classes) for _ in range(2))
+    detector.eval()
+    solver = torch.optim.SGD(learner.parameters(), lr=1e-6, momentum=0.9)
+    picture, pictures = torch.rand(1, 3, size, size), torch.rand(count, 3, train_size, train_size)
+    corners = torch.rand(count, 8, 2) * 0.5 * train_size
+    boxes = torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * train_size], dim=-1)
+    numbers = torch.randint(0, classes, (count, 8))
+
+    def train():
+        solver.zero_grad(set_to_none=True)
+        peer.loss(learner, pictures, boxes, numbers).backward()
+        solver.step()
+
+    infer = torch.no_grad()(lambda: peer.detect(detector, picture))
+    return {
+        f"torch {torch.__version__} inference": Case(infer, inference, 1),
+        f"torch {torch.__version__} step": Case(train, step, count),
     }
 
 

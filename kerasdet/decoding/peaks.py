@@ -18,12 +18,45 @@ def peaks(maps, count, kernel=3):
         classes [B, N] int32. N is the lesser of `count` and the number of numbers. Of equal ones the first by row,
         column and class comes first.
     """
+    size, classes = tf.shape(maps)[1:3], maps.shape[-1]
+    flat = tf.reshape(maps, [tf.shape(maps)[0], -1, classes])
+    cells = likely(maps, count, kernel)
+    values = tf.gather(flat, cells, batch_dims=1)
     if kernel > 1:
-        maps = highest(maps, kernel)
-    width = tf.shape(maps)[2]
-    flat = tf.reshape(maps, [tf.shape(maps)[0], -1, maps.shape[-1]])
-    values, places, classes = candidates.top(flat, [tf.shape(flat)[1]], count)
-    return values, tf.stack([places % width, places // width], axis=-1), classes
+        around = tf.gather(flat, neighbors(cells, size, kernel), batch_dims=1)
+        values = tf.where(values == tf.reduce_max(around, axis=2), values, values.dtype.min)
+    values, rows, classes = candidates.top(values, [tf.shape(cells)[1]], count)
+    places = tf.gather(cells, rows, batch_dims=1)
+    return values, tf.stack([places % size[1], places // size[1]], axis=-1), classes
+
+
+def likely(maps, count, kernel):
+    """The only cells [B, M] int32, in their order, that the best peaks can lie in; arguments as in `peaks`.
+
+    Where the greatest number of all classes is a peak, it is one of its class too. So the best `count` of those peaks
+    are no better than the best of all classes' peaks, which lie in no cell whose greatest number is less: no need to
+    search the maps of many classes for their peaks.
+    """
+    best = tf.reduce_max(maps, axis=-1)
+    # TensorFlow pools a map of one channel slowly, so one side of the map takes the place of the channels.
+    greatest = best
+    for _ in range(2):
+        greatest = tf.nn.max_pool2d(tf.expand_dims(greatest, 2), (kernel, 1), 1, "SAME")
+        greatest = tf.transpose(tf.squeeze(greatest, 2), [0, 2, 1])
+    flat = tf.reshape(best, [tf.shape(best)[0], -1])
+    peaked = tf.where(flat == tf.reshape(greatest, tf.shape(flat)), flat, flat.dtype.min)
+    least = tf.math.top_k(peaked, tf.minimum(count, tf.shape(flat)[1])).values[:, -1:]
+    number = tf.reduce_max(tf.reduce_sum(tf.cast(flat >= least, tf.int32), axis=1))
+    return tf.sort(tf.math.top_k(flat, number).indices, axis=-1)
+
+
+def neighbors(cells, size, kernel=3):
+    """Numbers [B, M, kernel * kernel] of the cells around cells [B, M] of a map of `size` (rows, columns)."""
+    steps = tf.range(kernel) - kernel // 2
+    rows = tf.clip_by_value(tf.expand_dims(cells // size[1], -1) + steps, 0, size[0] - 1)
+    columns = tf.clip_by_value(tf.expand_dims(cells % size[1], -1) + steps, 0, size[1] - 1)
+    around = tf.expand_dims(rows * size[1], -1) + tf.expand_dims(columns, -2)
+    return tf.reshape(around, [*tf.unstack(tf.shape(cells)), kernel * kernel])
 
 
 def highest(maps, kernel=3):

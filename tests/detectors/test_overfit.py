@@ -11,7 +11,7 @@ import pytest
 
 from kerasdet import data
 from kerasdet.data import pipeline
-from kerasdet.detectors import SSD, FasterRCNN, RefineDet, faster_rcnn
+from kerasdet.detectors import SSD, CenterNet, FasterRCNN, RefineDet, centernet, faster_rcnn
 from kerasdet.evaluation.evaluator import Evaluator
 from kerasdet.training import probe
 from kerasdet.training.schedules import Schedule
@@ -21,12 +21,16 @@ SMALL = {"resize": ("shorter", 256, 256), "roi_batch": 64}
 SINGLE = {**SMALL, "sizes": ((54, 109, 218),), "dropout": 0.0}
 # Batch statistics would differ between the few regions of a training step and all proposals at inference.
 C4 = {**SMALL, "norm": "group", "roi_batch": 32, "after_nms": (2000, 200)}
+POINTS = {"resize": ("centernet_fixed", 128, 128)}
 
 # Class, arguments, pictures, smallest side of their objects in pixels, steps. A single map of stride 16 cannot locate
 # small objects that precisely.
 FORMS = {
     "SSD300 VGG16": (SSD, {}, 4, 0, 200),
     "RefineDet320 VGG16": (RefineDet, {}, 4, 0, 300),
+    "CenterNet R18-DCN": (CenterNet, {**centernet.RESNET_DCN, **POINTS}, 4, 0, 400),
+    "CenterNet DLA-34": (CenterNet, {**centernet.DLA, **POINTS}, 4, 0, 400),
+    "CenterNet Hourglass-104": (CenterNet, {**centernet.HOURGLASS, **POINTS}, 2, 0, 300),
     "Faster VGG16": (FasterRCNN, {**faster_rcnn.VGG16, **SINGLE}, 2, 40, 1400),
     "Faster ZF": (FasterRCNN, {**faster_rcnn.ZF, **SINGLE}, 2, 40, 1400),
     "Faster R50-C4": (FasterRCNN, {**faster_rcnn.C4, **C4}, 2, 40, 500),
