@@ -5,7 +5,7 @@ python -m tools.train --config=configs/centernet/mobilenetv2_bccd.py --config.da
 """
 
 from kerasdet.configs import common
-from kerasdet.configs.centernet.own_data import SMALL
+from kerasdet.configs.centernet.own_data import RATES, SMALL
 from ml_collections import ConfigDict
 
 
@@ -15,7 +15,7 @@ def get_config():
         "model": {**SMALL, "resize": ("centernet_fixed", 320, 320)},
         "data": common.bccd(),
         "train": common.adamw(
-            minutes=55.0, batch_size=8, warmup=100, ema=0.998, evaluate_every=500, seed=0,
+            minutes=55.0, batch_size=8, warmup=100, ema=0.998, evaluate_every=500, rates=RATES, seed=0,
             transforms=(("flip", 0.5), ("flip_vertical", 0.5), ("zoom", 0.8, 1.4, 0.0), ("color",)),
         ),
     })  # fmt: skip

@@ -5,7 +5,7 @@ python -m tools.train --config=configs/centernet/mobilenetv2_mouse.py --config.d
 """
 
 from kerasdet.configs import common
-from kerasdet.configs.centernet.own_data import SMALL
+from kerasdet.configs.centernet.own_data import RATES, SMALL
 from ml_collections import ConfigDict
 
 
@@ -16,6 +16,7 @@ def get_config():
         "data": common.splits("data/mouse_keypoints"),
         "train": common.adamw(
             minutes=30.0, batch_size=8, warmup=100, ema=0.995, evaluate_every=300,
+            rates={**RATES, "heads/joint/*/predictor/*": 10.0},
             transforms=(("flip", 0.5), ("flip_vertical", 0.5), ("rotate",), ("zoom", 0.8, 1.25, 0.0), ("color",)),
         ),
         "evaluate": {"sigmas": 0.05},
