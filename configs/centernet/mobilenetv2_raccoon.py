@@ -15,7 +15,7 @@ def get_config():
         "model": {**SMALL, "resize": ("centernet_fixed", 224, 224)},
         "data": common.splits("data/raccoon"),
         "train": common.adamw(
-            steps=1200, batch_size=4, warmup=50, ema=0.99, evaluate_every=400, rates=RATES, seed=0,
+            steps=800, batch_size=4, warmup=50, ema=0.99, evaluate_every=400, rates=RATES, seed=0,
             transforms=(("flip", 0.5), ("zoom", 0.7, 1.6, 0.0), ("color",)),
         ),
     })  # fmt: skip

@@ -18,9 +18,10 @@ SMALL = {
     "head_width": 64,
 }
 
-# Sizes are numbers of tens of cells, and Adam moves a weight by no more than the learning rate a step: at the common
-# rate short runs end before large boxes are reached. The papers' recipes have a hundred thousand steps for it.
-RATES = {"heads/size/*/predictor/*": 10.0}
+# A backbone that knows ImageNet forgets it on a few photos at the rate of new layers. Sizes are numbers of tens of
+# cells, and Adam moves a weight by no more than the learning rate a step: at the common rate short runs end before large
+# boxes are reached.
+RATES = {"backbone/*": 0.1, "heads/size/*/predictor/*": 10.0}
 
 
 def get_config(size=384):

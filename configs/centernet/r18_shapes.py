@@ -4,7 +4,6 @@ python -m tools.train --config=configs/centernet/r18_shapes.py
 """
 
 from kerasdet.configs import common
-from kerasdet.configs.centernet.own_data import RATES
 from ml_collections import ConfigDict
 
 
@@ -23,6 +22,7 @@ def get_config():
         "data": common.shapes(),
         "train": common.adamw(
             minutes=15.0, batch_size=16, learning_rate=2e-3, weight_decay=1e-4, warmup=100, ema=0.99,
-            evaluate_every=500, rates=RATES, transforms=(("flip", 0.5), ("flip_vertical", 0.5)),
+            evaluate_every=500, rates={"heads/size/*/predictor/*": 10.0},
+            transforms=(("flip", 0.5), ("flip_vertical", 0.5)),
         ),
     })  # fmt: skip
