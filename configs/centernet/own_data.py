@@ -19,8 +19,8 @@ SMALL = {
 }
 
 # A backbone that knows ImageNet forgets it on a few photos at the rate of new layers. Sizes are numbers of tens of
-# cells, and Adam moves a weight by no more than the learning rate a step: at the common rate short runs end before large
-# boxes are reached.
+# cells, and Adam moves a weight by no more than the learning rate a step: at the common rate short runs end before
+# large boxes are reached.
 RATES = {"backbone/*": 0.1, "heads/size/*/predictor/*": 10.0}
 
 
