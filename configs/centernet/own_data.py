@@ -18,9 +18,8 @@ SMALL = {
     "head_width": 64,
 }
 
-# A backbone that knows ImageNet forgets it on a few photos at the rate of new layers. Sizes are numbers of tens of
-# cells, and Adam moves a weight by no more than the learning rate a step: at the common rate short runs end before
-# large boxes are reached.
+# At the rate of new layers, a pretrained backbone soon overfits a few photos. Sizes are predicted in cells, numbers of
+# several tens, and Adam changes a weight by about the learning rate per step at most: short runs would end too early.
 RATES = {"backbone/*": 0.1, "heads/size/*/predictor/*": 10.0}
 
 

@@ -78,8 +78,7 @@ def torchvision_models(name, classes, size, train_size, count, passing, inferenc
     learner = make(train_size).train()
     solver = torch.optim.SGD(learner.parameters(), lr=1e-6, momentum=0.9)
     pictures = [torch.rand(3, train_size, train_size) for _ in range(count)]
-    corners = torch.rand(count, 8, 2) * 0.5 * train_size
-    boxes = torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * train_size], dim=-1)
+    boxes = torch_boxes(count, train_size)
     targets = [{"boxes": box, "labels": torch.randint(1, outputs, (8,))} for box in boxes]
     for target, low, high in zip(targets, *boxes.split(2, dim=-1), strict=True):
         if name.startswith("maskrcnn"):
@@ -101,6 +100,14 @@ def torchvision_models(name, classes, size, train_size, count, passing, inferenc
     }
 
 
+def torch_boxes(count, size):
+    """Eight random boxes of a picture, [count, 8, 4], pixels of pictures of this side, as a tensor of torch."""
+    import torch
+
+    corners = torch.rand(count, 8, 2) * 0.5 * size
+    return torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * size], dim=-1)
+
+
 def effdet_models(name, classes, size, train_size, count, inference, step):
     """One of effdet's detectors, with its own hard suppression, in float32; arguments and result as in `detectors`."""
     try:
@@ -118,8 +125,7 @@ def effdet_models(name, classes, size, train_size, count, inference, step):
     learner = effdet.DetBenchTrain(make(train_size)).train()
     solver = torch.optim.SGD(learner.parameters(), lr=1e-6, momentum=0.9)
     pictures = torch.rand(count, 3, train_size, train_size)
-    corners = torch.rand(count, 8, 2) * 0.5 * train_size
-    boxes = torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * train_size], dim=-1)
+    boxes = torch_boxes(count, train_size)
     targets = {"bbox": boxes, "cls": torch.randint(1, classes + 1, (count, 8)).float()}
 
     def train():
@@ -148,8 +154,7 @@ def torch_centernets(form, classes, size, train_size, count, inference, step):
     detector.eval()
     solver = torch.optim.SGD(learner.parameters(), lr=1e-6, momentum=0.9)
     picture, pictures = torch.rand(1, 3, size, size), torch.rand(count, 3, train_size, train_size)
-    corners = torch.rand(count, 8, 2) * 0.5 * train_size
-    boxes = torch.cat([corners, corners + (0.05 + 0.45 * torch.rand(count, 8, 2)) * train_size], dim=-1)
+    boxes = torch_boxes(count, train_size)
     numbers = torch.randint(0, classes, (count, 8))
 
     def train():

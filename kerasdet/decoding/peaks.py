@@ -18,8 +18,7 @@ def peaks(maps, count, kernel=3):
         classes [B, N] int32. N is the lesser of `count` and the number of numbers. Of equal ones the first by row,
         column and class comes first.
     """
-    size, classes = tf.shape(maps)[1:3], maps.shape[-1]
-    flat = tf.reshape(maps, [tf.shape(maps)[0], -1, classes])
+    size, flat = tf.shape(maps)[1:3], tf.reshape(maps, [tf.shape(maps)[0], -1, maps.shape[-1]])
     cells = likely(maps, count, kernel)
     values = tf.gather(flat, cells, batch_dims=1)
     if kernel > 1:
@@ -31,11 +30,11 @@ def peaks(maps, count, kernel=3):
 
 
 def likely(maps, count, kernel):
-    """The only cells [B, M] int32, in their order, that the best peaks can lie in; arguments as in `peaks`.
+    """The cells [B, M] int32, in their order, among which the best peaks are; arguments as in `peaks`.
 
-    Where the greatest number of all classes is a peak, it is one of its class too. So the best `count` of those peaks
-    are no better than the best of all classes' peaks, which lie in no cell whose greatest number is less: no need to
-    search the maps of many classes for their peaks.
+    A peak of the map of every cell's best class is also a peak of that class. The map has `count` peaks, if it is large
+    enough, so the best `count` peaks of all classes are at least as high as the lowest of these. Only cells whose best
+    class is as high need to be searched: few, unless most of the map is flat.
     """
     best = tf.reduce_max(maps, axis=-1)
     # TensorFlow pools a map of one channel slowly, so one side of the map takes the place of the channels.
@@ -50,7 +49,7 @@ def likely(maps, count, kernel):
     return tf.sort(tf.math.top_k(flat, number).indices, axis=-1)
 
 
-def neighbors(cells, size, kernel=3):
+def neighbors(cells, size, kernel):
     """Numbers [B, M, kernel * kernel] of the cells around cells [B, M] of a map of `size` (rows, columns)."""
     steps = tf.range(kernel) - kernel // 2
     rows = tf.clip_by_value(tf.expand_dims(cells // size[1], -1) + steps, 0, size[0] - 1)

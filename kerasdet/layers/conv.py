@@ -118,16 +118,18 @@ class Conv(Start, keras.layers.Layer):
         return x, "VALID"
 
     def _convolve(self, x, padding, kernel):
-        if _trains(x.dtype, self.dilation > 1, self.groups > 1):
-            return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.dilation)
-        x, kernel = tf.cast(x, tf.float32), tf.cast(kernel, tf.float32)
+        if not _has_gradient(x.dtype, self.dilation > 1, self.groups > 1):
+            x, kernel = tf.cast(x, tf.float32), tf.cast(kernel, tf.float32)
         return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.dilation)
 
 
 @functools.cache
-def _trains(dtype, dilated, grouped):
-    """Whether this machine has the gradient of such a convolution: without oneDNN's kernels for a half type, which ask
-    for newer processors, TensorFlow's own for the CPU take neither dilation nor groups."""
+def _has_gradient(dtype, dilated, grouped):
+    """Whether this machine has the gradient of such a convolution.
+
+    oneDNN has kernels of half types for newer processors only. TensorFlow's own for the CPU take no dilation and no
+    groups.
+    """
     if dtype not in (tf.bfloat16, tf.float16) or not (dilated or grouped):
         return True
     with tf.init_scope():
